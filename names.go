@@ -1,0 +1,94 @@
+package wflo
+
+// Names on the wire. Approval tools, `temporal workflow signal` and dashboards
+// depend on them; they never change once released.
+const (
+	// SignalDecide carries a Decision to a run, as a signal or as an update.
+	// The update answers synchronously and refuses a decision that does not
+	// count; the signal is for tools that can only signal.
+	SignalDecide = "wflo.decide"
+	// UpdateDecide is SignalDecide as an update.
+	UpdateDecide = "wflo.decide"
+	// SignalHalt carries a Halt: new activities are refused, running ones are
+	// cancelled, compensations run.
+	SignalHalt = "wflo.halt"
+	// QueryStatus answers a Status.
+	QueryStatus = "wflo.status"
+	// QueryGates answers []Gate, oldest first.
+	QueryGates = "wflo.gates"
+	// WorkflowAgent is the tool-calling agent; its argument is a Task.
+	WorkflowAgent = "wflo.Agent"
+	// HeaderRun is the Temporal header that carries a Run.
+	HeaderRun = "wflo-run"
+)
+
+// Search attributes that wflo sets on runs. Keyword values unless noted.
+const (
+	AttrState = "WfloState" // see RunState
+	AttrGates = "WfloGates" // keyword list: the open gates
+	AttrUser  = "WfloUser"
+	AttrTeam  = "WfloTeam"
+	AttrCost  = "WfloCostUSD" // double: dollars spent so far, for sorting
+)
+
+// RunState is the value of AttrState and Status.State.
+type RunState string
+
+// The states that Temporal's own status does not tell apart.
+const (
+	StateRunning      RunState = "running"
+	StateWaiting      RunState = "waiting_approval"
+	StateCompensating RunState = "compensating"
+	StateHalted       RunState = "halted"
+	StateCompleted    RunState = "completed"
+	StateFailed       RunState = "failed"
+)
+
+// Halt stops a run.
+type Halt struct {
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// Status answers QueryStatus: what a run is doing, in words.
+type Status struct {
+	Run   Run      `json:"run"`
+	State RunState `json:"state"`
+	// Doing is the step or gate that the run is at.
+	Doing string `json:"doing,omitempty"`
+	// Spent sums the costs of the model calls whose results this run has seen.
+	// The ledger has the authoritative figure.
+	Spent Money  `json:"spent"`
+	Calls int    `json:"calls"` // model calls
+	Gates []Gate `json:"gates,omitempty"`
+	// Steps lists the steps that finished, oldest first.
+	Steps []StepRecord `json:"steps,omitempty"`
+	// Compensations lists the registered undo actions, oldest first.
+	Compensations []CompensationRecord `json:"compensations,omitempty"`
+	Halted        *Halt                `json:"halted,omitempty"`
+}
+
+// StepRecord is one finished step.
+type StepRecord struct {
+	Key    string      `json:"key"`
+	Effect EffectClass `json:"effect,omitempty"`
+	Error  string      `json:"error,omitempty"`
+}
+
+// CompensationState says what became of a registered undo action.
+type CompensationState string
+
+// The states of a compensation.
+const (
+	CompensationRegistered CompensationState = "registered"
+	CompensationDone       CompensationState = "compensated"
+	CompensationDead       CompensationState = "dead_letter"
+)
+
+// CompensationRecord is one registered undo action.
+type CompensationRecord struct {
+	Name     string            `json:"name"`
+	Activity string            `json:"activity"`
+	State    CompensationState `json:"state"`
+	Error    string            `json:"error,omitempty"`
+}

@@ -1,0 +1,95 @@
+package pricing
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// rateDecimals is how many decimals USD per million tokens may have so that
+// pico-USD per token stays whole.
+const rateDecimals = 6
+
+// maxRate is 10,000 USD per million tokens, in pico-USD per token: sixteen times
+// the dearest model so far. A larger rate is a mistake of unit.
+const maxRate int64 = 10_000_000_000
+
+var (
+	errNotDecimal = errors.New("is not a plain decimal number")
+	errPrecision  = errors.New("has more than 6 decimals")
+	errTooLarge   = errors.New("is above 10000 USD per million")
+)
+
+// parseRate reads USD per million tokens, such as "0.003625", as pico-USD per
+// token. Nothing is rounded.
+func parseRate(s string) (int64, error) {
+	whole, frac, dot := strings.Cut(s, ".")
+	if whole == "" || dot && frac == "" {
+		return 0, errNotDecimal
+	}
+	for _, r := range whole + frac {
+		if r < '0' || r > '9' {
+			return 0, errNotDecimal
+		}
+	}
+	if len(frac) > rateDecimals {
+		return 0, errPrecision
+	}
+	var n int64
+	for _, r := range whole + frac + strings.Repeat("0", rateDecimals-len(frac)) {
+		n = n*10 + int64(r-'0')
+		if n > maxRate {
+			return 0, errTooLarge
+		}
+	}
+	return n, nil
+}
+
+// price turns the written rates into pico-USD, filling in what is absent as the
+// package comment says. The rates have passed the lint.
+func (r tokenRates) price(id string, perRequest wflo.Money, habits providerHabits) wflo.Price {
+	p := wflo.Price{ID: id, PerRequest: perRequest}
+	p.Input = pico(r.Input, 0)
+	p.CacheRead = pico(r.CacheRead, p.Input)
+	write := p.Input
+	if habits.cacheWrites {
+		// Rounded up: an undercharge would be ours.
+		write = (p.Input*5 + 3) / 4
+	}
+	p.CacheWrite5m = pico(r.CacheWrite5m, write)
+	long := p.CacheWrite5m
+	if habits.longCacheWrites {
+		long = max(long, 2*p.Input)
+	}
+	p.CacheWrite1h = pico(r.CacheWrite1h, long)
+	p.Output = pico(r.Output, p.Input)
+	p.Reasoning = pico(r.Reasoning, p.Output)
+	return p
+}
+
+// pico is the rate, or absent when none is written.
+func pico(s *string, absent int64) int64 {
+	if s == nil {
+		return absent
+	}
+	n, err := parseRate(*s)
+	if err != nil {
+		return absent
+	}
+	return n
+}
+
+// providerHabits says which cache writes a provider charges for at all.
+type providerHabits struct{ cacheWrites, longCacheWrites bool }
+
+// learn adds what a row shows.
+func (h providerHabits) learn(r row) providerHabits {
+	for _, x := range r.Rates {
+		if x.PerMtok != nil {
+			h.longCacheWrites = h.longCacheWrites || x.PerMtok.CacheWrite1h != nil
+			h.cacheWrites = h.cacheWrites || h.longCacheWrites || x.PerMtok.CacheWrite5m != nil
+		}
+	}
+	return h
+}

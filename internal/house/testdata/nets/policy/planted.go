@@ -1,0 +1,3 @@
+package policy // want revive
+
+import _ "go.temporal.io/sdk/workflow" // want depguard

@@ -1,0 +1,2 @@
+// Package client stands in for Docker's client.
+package client

@@ -1,0 +1,2 @@
+// Package pgx stands in for the PostgreSQL driver.
+package pgx

@@ -62,7 +62,11 @@ func TestCostSaturates(t *testing.T) {
 	const most = math.MaxInt64
 	all := wflo.Usage{Input: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, Output: most, Reasoning: most}
 	p := wflo.Price{Input: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, Output: most, Reasoning: most, PerRequest: most}
+	// Four times (2^63-1)^2 and 5*2^64 are 2^64+4 above 128 bits.
+	wrapped, rates := all, p
+	wrapped.Output, rates.Output, wrapped.Reasoning, rates.PerRequest = 1<<33, 5<<31, 0, 0
 	for name, got := range map[string]wflo.Money{
+		"just beyond 128":   Cost(rates, wrapped),
 		"beyond 128 bits":   Cost(p, all),
 		"beyond 64 bits":    Cost(wflo.Price{Input: most}, wflo.Usage{Input: 1000}),
 		"the fee is beyond": Cost(wflo.Price{Input: 1000, PerRequest: most}, wflo.Usage{Input: 1}),

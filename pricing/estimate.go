@@ -94,16 +94,12 @@ func escapedLen(s string) int64 {
 // worst case is the largest Money, which no budget holds, unless output is free.
 func Estimate(p wflo.Price, prompt wflo.Prompt) (worst wflo.Money, inputTokens int64) {
 	inputTokens = InputBound(prompt)
-	limit := prompt.MaxTokens
-	if limit <= 0 {
-		limit = math.MaxInt64
-		if outputRate(p) > 0 {
-			return maxMoney, inputTokens
-		}
+	if prompt.MaxTokens <= 0 && outputRate(p) > 0 {
+		return maxMoney, inputTokens
 	}
 	var sum uint128
 	sum.add(inputTokens, inputRate(p))
-	sum.add(limit, outputRate(p))
+	sum.add(prompt.MaxTokens, outputRate(p))
 	return plus(sum.nano(), p.PerRequest), inputTokens
 }
 

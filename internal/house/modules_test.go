@@ -19,7 +19,8 @@ import (
 type library struct {
 	// prefix is a module path, or what the modules of one family share.
 	prefix string
-	// folders are where it may be imported; none means wherever walls allow it.
+	// folders are where it may be imported, tests apart, which may try us against
+	// the real thing; none means wherever walls allow it.
 	folders []string
 	// integration marks the one client library of an integration, which does not
 	// count against maxLibraries.
@@ -43,6 +44,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/docker/go-connections", folders: []string{"sandbox/docker"}, integration: true, reason: "port types of the Docker client"},
 	{prefix: "github.com/docker/go-units", folders: []string{"sandbox/docker"}, integration: true, reason: "ulimit types of the Docker client"},
 	{prefix: "github.com/opencontainers/image-spec", folders: []string{"sandbox/docker"}, integration: true, reason: "platform types of the Docker client"},
+	{prefix: "github.com/distribution/reference", folders: []string{"sandbox/docker"}, integration: true, reason: "image names, parsed as Docker does"},
 	{prefix: "github.com/containerd/errdefs", folders: []string{"sandbox/docker"}, integration: true, reason: "error kinds of the Docker client"},
 
 	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres"}, integration: true, reason: "PostgreSQL"},
@@ -55,13 +57,15 @@ var knownLibraries = []library{
 
 	{prefix: "github.com/expr-lang/expr", folders: []string{"policy"}, reason: "a condition language with types, limits and no side effects"},
 	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config", "policy", "pricing", "plugin"}, reason: "configuration files with errors that point at the line"},
-	{prefix: "github.com/prometheus/client_golang", folders: []string{"internal/telemetry"}, reason: "metrics with exactly the documented names"},
+	{prefix: "github.com/prometheus/client_golang", folders: []string{"internal/telemetry", "plugin"}, reason: "metrics with exactly the documented names"},
 	{prefix: "go.opentelemetry.io/", reason: "traces; a family of modules that are released together"},
+	{prefix: "google.golang.org/protobuf", reason: "Temporal's payloads are protocol buffers, and their size is measured as such"},
 	{prefix: "golang.org/x/sync", reason: "errgroup: goroutines that have an owner"},
 
 	{prefix: "github.com/google/go-cmp", tests: true, reason: "readable differences, without an assertion language"},
 	{prefix: "go.uber.org/goleak", tests: true, reason: "whoever starts a goroutine also waits for it"},
 	{prefix: "pgregory.net/rapid", tests: true, reason: "state machines are tested against a model"},
+	{prefix: "google.golang.org/grpc", tests: true, reason: "a Temporal frontend that fails on demand"},
 	{prefix: "github.com/rogpeppe/go-internal", tests: true, reason: "testscript: the command line is tested as scripts"},
 }
 
@@ -90,14 +94,18 @@ func libraries(s source) []finding {
 		l, known := libraryOf(importPath)
 		switch {
 		case !known:
-		case len(l.folders) > 0 && !withinAny(s.dir(), l.folders):
+		case len(l.folders) > 0 && !withinAny(s.dir(), l.folders) && !strings.HasSuffix(s.path, "_test.go"):
 			found = append(found, finding{s.path, fmt.Sprintf("imports %s, which belongs in %s (%s)", importPath, strings.Join(l.folders, ", "), l.reason)})
-		case l.tests && !s.isTest():
+		case l.tests && !s.forTests() && !otherModule(s):
 			found = append(found, finding{s.path, fmt.Sprintf("imports %s, which is for tests (%s)", importPath, l.reason)})
 		}
 	}
 	return found
 }
+
+// otherModule is true for files of the modules that live in this repository
+// besides the root module.
+func otherModule(s source) bool { return withinAny(s.dir(), []string{"cmd/wflo", "tools"}) }
 
 func TestDirectDependencies(t *testing.T) {
 	used, unknown := directLibraries(goSources(t))
@@ -123,7 +131,7 @@ func TestDirectDependencies(t *testing.T) {
 func directLibraries(all []source) (used map[string]bool, unknown []finding) {
 	used = map[string]bool{}
 	for _, s := range all {
-		if within(s.dir(), "cmd/wflo") || within(s.dir(), "tools") {
+		if otherModule(s) {
 			continue
 		}
 		for _, importPath := range s.imports() {
@@ -213,7 +221,7 @@ func TestGoModMarks(t *testing.T) {
 	var found []finding
 	imports := map[string]bool{}
 	for _, s := range goSources(t) {
-		if within(s.dir(), "cmd/wflo") || within(s.dir(), "tools") {
+		if otherModule(s) {
 			continue
 		}
 		for _, importPath := range s.imports() {

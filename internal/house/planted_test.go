@@ -33,8 +33,8 @@ var plants = map[string]struct{ bad, good plant }{
 		good: plant{"policy/rules.go", "package policy\n// The verdicts.\nconst (\n\tAllow = 1\n)\n// T is a t.\ntype T struct{}\nfunc (T) String() string { return \"\" }\ntype u struct{}\nfunc (u) Do() {}\n"},
 	},
 	"workflow context": {
-		bad:  plant{"activities/x.go", "package activities\nimport wf \"go.temporal.io/sdk/workflow\"\nvar f = func(ctx wf.Context) {}\n"},
-		good: plant{"workflows/x.go", "package workflows\nimport \"go.temporal.io/sdk/workflow\"\nfunc f(ctx workflow.Context) {}\n"},
+		bad:  plant{"activities/x.go", "package activities\nimport wf \"go.temporal.io/sdk/workflow\"\nvar f = func(ctx wf.Context) { g(); g() }\n"},
+		good: plant{"plugin/x.go", "package plugin\nimport \"go.temporal.io/sdk/workflow\"\nvar f = func(ctx workflow.Context) { g(ctx) }\n"},
 	},
 	"no skips": {
 		bad:  plant{"policy/x_test.go", "package policy\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Skip(\"no docker\") }\n"},

@@ -53,11 +53,15 @@ func (s source) at(p token.Pos) string {
 
 func (s source) line(p token.Pos) int { return s.fset.Position(p).Line }
 
-// isTest is true for test files and for packages that exist to be called from
-// tests, such as conformance suites: those import testing.
+// isTest is true for test files, and for files of conformance suites that hold
+// test bodies: those import testing.
 func (s source) isTest() bool {
 	return strings.HasSuffix(s.path, "_test.go") || slices.Contains(s.imports(), "testing")
 }
+
+// forTests is true for all of that and for the rest of packages that exist to be
+// called from tests: those are named so.
+func (s source) forTests() bool { return s.isTest() || strings.HasSuffix(s.dir(), "test") }
 
 func (s source) imports() []string {
 	var paths []string

@@ -1,0 +1,185 @@
+# Everything a contributor runs. `make` or `make help` lists it.
+#
+# Every go command below runs with the same flags: the embedded Temporal server
+# costs minutes of CPU to compile, and another set of flags would compile it again.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+export GOFLAGS := $(strip $(filter-out -trimpath,$(shell go env GOFLAGS 2>/dev/null)) -trimpath)
+
+TOTALS   := .cache/test-totals.tsv
+FUZZTIME ?= 10s
+BENCHTIME ?= 1s
+# The server inside makes these slow under the race detector, and it is not ours to debug.
+COMMAND  := cmd/wflo
+# Where code takes a workflow.Context; the house test keeps it there.
+WORKFLOW_CODE := ./workflows/... ./internal/step/... ./internal/telemetry/... $(addsuffix /...,$(wildcard ./wflotest ./examples))
+
+# step announces what follows: what it does, and how long it may take.
+step = @if [ -t 1 ]; then printf '\033[1m▸ %s\033[0m  %s\n' '$(1)' '$(2)'; else printf '▸ %s  %s\n' '$(1)' '$(2)'; fi
+
+.PHONY: help
+help: ## list what make can do
+	@printf 'wflo: the secure runtime for AI agents, on Temporal\n\n'
+	@awk -F ':.*## ' '/^[a-zA-Z][a-zA-Z\/_-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use
+
+.PHONY: demo
+demo: setup bin/wflo ## set up what is missing, then watch an agent work: sandbox, approval, budget
+	@bin/wflo demo
+
+.PHONY: dev
+dev: setup bin/wflo ## run Temporal, its Web UI, the console and a worker on this machine
+	@bin/wflo dev
+
+.PHONY: setup
+setup: check-go ## install and start Docker, PostgreSQL and the sandbox image where they are missing (Debian, root)
+	$(call step,setup,container engine and PostgreSQL and sandbox image: seconds when they are there; else 2 to 5 minutes)
+	@deploy/setup.sh
+
+##@ Build
+
+.PHONY: build
+build: check-go bin/wflo ## build everything
+	$(call step,build,the library and its programs; a minute when cold)
+	@go build ./...
+
+# Always asked for, because only the go command knows what changed; it is quick
+# when nothing did.
+.PHONY: bin/wflo
+bin/wflo: check-go ## build the command, with Temporal inside
+	$(call step,bin/wflo,Temporal is compiled in: about 4 minutes on 2 cores the first time; seconds later)
+	@go build -o $@ ./$(COMMAND)
+
+# tool builds one program of a tool module, which has its own go.mod so that what
+# the tool needs stays out of ours.
+define tool
+$(call step,$@,built once per version: $(3))
+@cd tools/$(1) && GOWORK=off go build -o ../../$@ $(2)
+@touch $@
+endef
+
+bin/temporal: tools/temporal/go.mod tools/temporal/go.sum | check-go
+	$(call tool,temporal,github.com/temporalio/cli/cmd/temporal,about 4 minutes)
+bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum | check-go
+	$(call tool,lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,about 3 minutes)
+bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum | check-go
+	$(call tool,lint,go.temporal.io/sdk/contrib/tools/workflowcheck,seconds)
+bin/govulncheck: tools/lint/go.mod tools/lint/go.sum | check-go
+	$(call tool,lint,golang.org/x/vuln/cmd/govulncheck,seconds)
+
+.PHONY: bin/testreport
+bin/testreport: check-go
+	@go build -o $@ ./internal/house/testreport
+
+.PHONY: check-go
+check-go:
+	@want=$$(awk '$$1 == "go" {print $$2; exit}' go.work); \
+	if ! command -v go >/dev/null; then \
+		echo "make: Go is missing; install Go $$want or newer from https://go.dev/dl/ and put it on PATH" >&2; exit 1; \
+	fi; \
+	if ! have=$$(go env GOVERSION 2>&1); then \
+		echo "make: this Go is too old: $$have" >&2; \
+		echo "make: install Go $$want or newer from https://go.dev/dl/, or allow the download of it: go env -u GOTOOLCHAIN" >&2; exit 1; \
+	fi; \
+	if [ "$$(printf '%s\n' "$$want" "$${have#go}" | sort -V | head -n 1)" != "$$want" ]; then \
+		echo "make: Go $$want or newer is needed, this is $$have; see https://go.dev/dl/" >&2; exit 1; \
+	fi
+
+##@ Check
+
+.PHONY: test
+test: setup build check ## everything: set up, build, check, and every test with its real components
+	@rm -f $(TOTALS)
+	@failed=; \
+	for suite in test-library test-command test-integration; do $(MAKE) $$suite || failed="$$failed $$suite"; done; \
+	printf '\n'; bin/testreport -print -totals $(TOTALS) || failed="$$failed totals"; \
+	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
+
+# run_tests runs go test with the flags $(2) over $(3), and counts under the name $(1).
+define run_tests
+@mkdir -p $(dir $(TOTALS))
+@go test -json $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
+endef
+
+.PHONY: test-library
+test-library: bin/testreport ## the tests of the library, with the race detector
+	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 3 to 6 minutes)
+	$(call run_tests,library (race detector),-race -timeout 15m,./...)
+
+.PHONY: test-command
+test-command: bin/testreport ## the tests of the command line, with Temporal inside
+	$(call step,test-command,against an embedded Temporal; 1 to 4 minutes)
+	$(call run_tests,command line,-timeout 15m,./$(COMMAND)/...)
+
+# Packages with tests behind the tag integration: whole programs, started as users start them.
+INTEGRATION = $(shell grep -rlE '^//go:build .*\bintegration\b' --include='*_test.go' . 2>/dev/null | xargs -r -n 1 dirname | sort -u)
+
+.PHONY: test-integration
+test-integration: bin/testreport bin/wflo ## whole programs, started as users start them
+ifneq ($(INTEGRATION),)
+	$(call step,test-integration,real programs with Temporal and Docker and PostgreSQL; 1 to 5 minutes)
+	$(call run_tests,integration,-tags integration -timeout 15m,$(INTEGRATION))
+endif
+
+.PHONY: check
+check: lint workflowcheck house standalone vuln ## linters, determinism, house rules, known vulnerabilities
+
+.PHONY: lint
+lint: bin/golangci-lint ## golangci-lint over every module; see .golangci.yml
+	$(call step,lint,1 to 3 minutes when cold; seconds later)
+	@bin/golangci-lint run ./...
+	@cd $(COMMAND) && ../../bin/golangci-lint run --config ../../.golangci.yml ./...
+
+.PHONY: workflowcheck
+workflowcheck: bin/workflowcheck ## nothing that differs on replay is reached from workflow code
+	$(call step,workflowcheck,follows every call from workflow code; half a minute)
+	@bin/workflowcheck -single-line -config workflowcheck.config.yaml $(WORKFLOW_CODE)
+
+.PHONY: house
+house: bin/golangci-lint bin/workflowcheck ## the rules of the house, and a planted violation for each net
+	$(call step,house,walls and lengths and names and comments; seconds)
+	@go test -count=1 -tags nets ./internal/house/...
+
+.PHONY: standalone
+standalone: check-go ## the library stands without the workspace, as its users get it
+	$(call step,standalone,go.mod and go.sum are complete; seconds)
+	@GOWORK=off go list -deps -test ./... >/dev/null
+
+.PHONY: vuln
+vuln: bin/govulncheck ## known vulnerabilities that our code reaches
+	$(call step,vuln,asks vuln.go.dev; a minute)
+	@.ci/vulncheck
+
+.PHONY: bench
+bench: check-go ## benchmarks of the library
+	@go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) \
+		$$(grep -rlE '^func Benchmark' --include='*_test.go' . | grep -v '^./$(COMMAND)/' | xargs -r -n 1 dirname | sort -u)
+
+.PHONY: fuzz
+fuzz: check-go ## every fuzz target for FUZZTIME (10s)
+	@grep -rHoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort -u | while IFS=: read -r file fn; do \
+		printf '▸ %s in %s\n' "$${fn#func }" "$$(dirname "$$file")"; \
+		go test -run '^$$' -fuzz "^$${fn#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	done
+
+##@ Care
+
+.PHONY: tidy
+tidy: check-go ## go.mod and go.sum of every module, then gofmt
+	@GOWORK=off go mod tidy
+	@# The command names the library in this tree, which no proxy has yet.
+	@cd $(COMMAND) && go mod edit -replace github.com/wflo-ai/wflo-go=../.. \
+		&& trap 'go mod edit -dropreplace github.com/wflo-ai/wflo-go' EXIT && GOWORK=off go mod tidy
+	@for tool in tools/*/; do (cd $$tool && GOWORK=off go mod tidy); done
+	@gofmt -l -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: clean
+clean: ## remove what make built, and stop what setup started
+	@rm -rf bin .cache
+	@deploy/setup.sh stop

@@ -1,0 +1,24 @@
+package cohere
+
+import (
+	"net/http"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/llm/llmtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestProvider(t *testing.T) {
+	llmtest.Run(t, llmtest.Suite{
+		New: func(url, key string, client *http.Client) (activities.Provider, error) {
+			return New(Config{APIKey: key, BaseURL: url, HTTPClient: client})
+		},
+		Env:   map[string]string{"CO_API_URL": "http://127.0.0.1:9", "CO_API_KEY": "sk-wrong"},
+		Whole: "text", Stream: "text_stream",
+		UsageKey: "usage",
+	})
+}

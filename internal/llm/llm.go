@@ -50,6 +50,7 @@ type Call struct {
 	status     int           // of the response; 0 before it came
 	retryAfter time.Duration // asked for with an error status
 	refusal    string        // the vendor's words with an error status
+	mediaType  string        // of a 2xx response
 	broken     error         // what ended the reading of a 2xx body, if not its end
 	raw        []byte        // the 2xx body read so far, if keep
 }
@@ -133,7 +134,7 @@ func (c *Call) Failed(err error) error {
 // vendor may have billed for it. err may be nil when the stream just stopped.
 func (c *Call) Cut(err error) error {
 	c.mu.Lock()
-	status, broken := c.status, c.broken
+	status, broken, mediaType := c.status, c.broken, c.mediaType
 	c.mu.Unlock()
 	if status == 0 || status >= 300 {
 		if err == nil {
@@ -143,6 +144,9 @@ func (c *Call) Cut(err error) error {
 	}
 	if errors.Is(broken, errTooLarge) || errors.Is(err, bufio.ErrTooLong) {
 		return c.Unusable(errTooLarge.Error(), "lower max_tokens")
+	}
+	if broken == nil && mediaType != eventStream && cancelled(err) == nil {
+		return c.Unusable(fmt.Sprintf("the answer is %q and not a stream", mediaType), "check that the base URL belongs to this kind of API")
 	}
 	if broken != nil {
 		err = broken
@@ -166,13 +170,13 @@ func (c *Call) Unusable(problem, hint string) error {
 // refused is the error for a response with an error status.
 func (c *Call) refused() error {
 	c.mu.Lock()
-	status, wait, words := c.status, c.retryAfter, c.refusal
+	status, pause, words := c.status, c.retryAfter, c.refusal
 	c.mu.Unlock()
 	problem := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	if words != "" {
 		problem += ": " + words
 	}
-	return c.fail(&activities.CallError{Status: status, Retryable: retryable(status), RetryAfter: wait}, problem, c.hint(status), nil)
+	return c.fail(&activities.CallError{Status: status, Retryable: retryable(status), RetryAfter: pause}, problem, c.hint(status), nil)
 }
 
 // fail completes the verdict with its text. Of the cause only a context's error

@@ -19,8 +19,12 @@ func Check(p wflo.Prompt) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	if p.MaxTokens == 0 {
+	switch {
+	case p.MaxTokens == 0:
 		return wflo.Invalid("prompt.max_tokens", "is 0", "the worker must set a bound before it calls a provider")
+	case p.MaxTokens > math.MaxInt32:
+		// Two of the wire formats count in 32 bits.
+		return wflo.Invalid("prompt.max_tokens", fmt.Sprintf("is %d", p.MaxTokens), fmt.Sprintf("use at most %d", math.MaxInt32))
 	}
 	if t := p.Temperature; t != nil && (math.IsNaN(*t) || math.IsInf(*t, 0)) {
 		return wflo.Invalid("prompt.temperature", "is not a number", "use a value such as 0.7")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"mime"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -21,6 +22,8 @@ const (
 	maxErrorBody = 64 << 10
 	// maxRetryAfter bounds what a vendor may ask to wait.
 	maxRetryAfter = 24 * time.Hour
+	// eventStream is the media type of streams.
+	eventStream = "text/event-stream"
 )
 
 var (
@@ -72,6 +75,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	c.mu.Lock()
 	c.status = resp.StatusCode
+	// A header that cannot be parsed leaves the type empty.
+	c.mediaType, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	c.mu.Unlock()
 	resp.Body = &body{ReadCloser: resp.Body, call: c, left: MaxBody}
 	return resp, nil
@@ -103,13 +108,13 @@ func (c *Call) gotConn(httptrace.GotConnInfo) {
 func (c *Call) refuse(resp *http.Response) {
 	defer resp.Body.Close()
 	words, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	wait := retryAfter(resp.Header, time.Now())
-	if wait == 0 {
-		wait = retryInfo(words)
+	pause := retryAfter(resp.Header, time.Now())
+	if pause == 0 {
+		pause = retryInfo(words)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.status, c.retryAfter, c.refusal = resp.StatusCode, wait, Explain(words)
+	c.status, c.retryAfter, c.refusal = resp.StatusCode, pause, Explain(words)
 }
 
 // body bounds a response and remembers how it ended, because SDKs swallow that.

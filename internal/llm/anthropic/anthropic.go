@@ -77,7 +77,7 @@ func (c *Client) Chat(ctx context.Context, p wflo.Prompt, delta func(text string
 	if err := llm.Check(p); err != nil {
 		return wflo.Reply{}, call.Refused(err)
 	}
-	params, err := params(p)
+	params, err := translate(p)
 	if err != nil {
 		return wflo.Reply{}, call.Refused(err)
 	}

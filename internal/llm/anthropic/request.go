@@ -9,8 +9,8 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/llm"
 )
 
-// params translates a prompt that llm.Check passed.
-func params(p wflo.Prompt) (sdk.MessageNewParams, error) {
+// translate is for a prompt that llm.Check passed.
+func translate(p wflo.Prompt) (sdk.MessageNewParams, error) {
 	out := sdk.MessageNewParams{Model: p.Model, MaxTokens: p.MaxTokens, Messages: turns(p.Messages)}
 	if p.System != "" {
 		out.System = []sdk.TextBlockParam{{Text: p.System}}
@@ -25,11 +25,11 @@ func params(p wflo.Prompt) (sdk.MessageNewParams, error) {
 		}
 		// The SDK writes the type itself, and the API takes no other.
 		delete(schema, "type")
-		param := sdk.ToolParam{Name: t.Name, InputSchema: sdk.ToolInputSchemaParam{ExtraFields: schema}}
+		offered := sdk.ToolParam{Name: t.Name, InputSchema: sdk.ToolInputSchemaParam{ExtraFields: schema}}
 		if t.Description != "" {
-			param.Description = sdk.String(t.Description)
+			offered.Description = sdk.String(t.Description)
 		}
-		out.Tools = append(out.Tools, sdk.ToolUnionParam{OfTool: &param})
+		out.Tools = append(out.Tools, sdk.ToolUnionParam{OfTool: &offered})
 	}
 	return out, nil
 }

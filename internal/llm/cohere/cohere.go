@@ -11,9 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"math"
 	"net/http"
 
 	sdk "github.com/cohere-ai/cohere-go/v2"
@@ -79,7 +77,7 @@ func (c *Client) Name() string { return name }
 // Chat makes one call; see activities.Provider.
 func (c *Client) Chat(ctx context.Context, p wflo.Prompt, delta func(text string)) (wflo.Reply, error) {
 	ctx, call := c.vendor.Begin(ctx, p.Model)
-	if err := check(p); err != nil {
+	if err := llm.Check(p); err != nil {
 		return wflo.Reply{}, call.Refused(err)
 	}
 	r, err := translate(p)
@@ -140,16 +138,6 @@ func (t *tap) Do(req *http.Request) (*http.Response, error) {
 	}
 	t.body = resp.Body
 	return resp, nil
-}
-
-func check(p wflo.Prompt) error {
-	if err := llm.Check(p); err != nil {
-		return err
-	}
-	if p.MaxTokens > math.MaxInt32 {
-		return wflo.Invalid("prompt.max_tokens", fmt.Sprintf("is %d", p.MaxTokens), fmt.Sprintf("use at most %d", math.MaxInt32))
-	}
-	return nil
 }
 
 // addEvent is add for the text of an event.

@@ -26,12 +26,12 @@ func (r request) stream() *sdk.V2ChatStreamRequest {
 	return &sdk.V2ChatStreamRequest{Model: r.model, Messages: r.messages, Tools: r.tools, MaxTokens: r.maxTokens, Temperature: r.temperature}
 }
 
-// translate is for a prompt that check passed.
+// translate is for a prompt that llm.Check passed.
 func translate(p wflo.Prompt) (request, error) {
 	limit := int(p.MaxTokens)
 	r := request{model: p.Model, maxTokens: &limit, temperature: p.Temperature}
 	if p.System != "" {
-		content, err := text[sdk.SystemMessageV2Content](p.System)
+		content, err := union[sdk.SystemMessageV2Content](p.System)
 		if err != nil {
 			return r, err
 		}
@@ -61,12 +61,12 @@ func translate(p wflo.Prompt) (request, error) {
 func message(m wflo.Message) (*sdk.ChatMessageV2, error) {
 	switch m.Role {
 	case wflo.RoleTool:
-		content, err := text[sdk.ToolMessageV2Content](llm.ToolText(m))
+		content, err := union[sdk.ToolMessageV2Content](llm.ToolText(m))
 		return &sdk.ChatMessageV2{Role: "tool", Tool: &sdk.ToolMessageV2{ToolCallId: m.ToolCallID, Content: content}}, err
 	case wflo.RoleAssistant:
 		return assistant(m)
 	}
-	content, err := text[sdk.UserMessageV2Content](m.Text)
+	content, err := union[sdk.UserMessageV2Content](m.Text)
 	return &sdk.ChatMessageV2{Role: "user", User: &sdk.UserMessageV2{Content: content}}, err
 }
 
@@ -84,7 +84,7 @@ func assistant(m wflo.Message) (*sdk.ChatMessageV2, error) {
 	case len(a.ToolCalls) > 0 && m.Text != "":
 		a.ToolPlan = &m.Text
 	case len(a.ToolCalls) == 0:
-		content, err := text[sdk.AssistantMessageV2Content](m.Text)
+		content, err := union[sdk.AssistantMessageV2Content](m.Text)
 		if err != nil {
 			return nil, err
 		}
@@ -93,13 +93,13 @@ func assistant(m wflo.Message) (*sdk.ChatMessageV2, error) {
 	return &sdk.ChatMessageV2{Role: "assistant", Assistant: a}, nil
 }
 
-// text makes one of the SDK's unions of text and list. It goes through JSON
+// union makes one of the SDK's unions of text and list. It goes through JSON
 // because only that way the SDK accepts an empty text.
-func text[T any](s string) (*T, error) {
+func union[T any](s string) (*T, error) {
 	quoted, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
-	var union T
-	return &union, json.Unmarshal(quoted, &union)
+	var u T
+	return &u, json.Unmarshal(quoted, &u)
 }

@@ -10,8 +10,6 @@ package google
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"net/http"
 
 	"google.golang.org/genai"
@@ -76,7 +74,7 @@ func (c *Client) Name() string { return name }
 // Chat makes one call; see activities.Provider.
 func (c *Client) Chat(ctx context.Context, p wflo.Prompt, delta func(text string)) (wflo.Reply, error) {
 	ctx, call := c.vendor.Begin(ctx, p.Model)
-	if err := check(p); err != nil {
+	if err := llm.Check(p); err != nil {
 		return wflo.Reply{}, call.Refused(err)
 	}
 	settings, err := config(p)
@@ -112,16 +110,6 @@ func (c *Client) stream(ctx context.Context, call *llm.Call, model string, setti
 		return wflo.Reply{}, call.Cut(streamError(broken))
 	}
 	return call.Accept(sum.reply(rawStreamArguments(call.Raw())))
-}
-
-func check(p wflo.Prompt) error {
-	if err := llm.Check(p); err != nil {
-		return err
-	}
-	if p.MaxTokens > math.MaxInt32 {
-		return wflo.Invalid("prompt.max_tokens", fmt.Sprintf("is %d", p.MaxTokens), fmt.Sprintf("use at most %d", math.MaxInt32))
-	}
-	return nil
 }
 
 // streamError gives the vendor's words when an error came inside the stream.

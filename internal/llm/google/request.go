@@ -49,7 +49,7 @@ type declaration struct {
 // placeholder stands where the SDK wants contents; config replaces it.
 func placeholder() []*genai.Content { return genai.Text("-") }
 
-// config translates a prompt that check passed. The SDK calls the hook on the
+// config translates a prompt that llm.Check passed. The SDK calls the hook on the
 // finished body, just before it is written.
 func config(p wflo.Prompt) (*genai.GenerateContentConfig, error) {
 	declared, err := declarations(p.Tools)

@@ -55,6 +55,7 @@ func failures(t *testing.T, s Suite) {
 	both(t, s, func(t *testing.T, f fixture) { connections(t, s, f) })
 	both(t, s, func(t *testing.T, f fixture) { cancellations(t, s, f) })
 	both(t, s, func(t *testing.T, f fixture) { noUsage(t, s, f) })
+	both(t, s, func(t *testing.T, f fixture) { wrongServer(t, s, f) })
 	t.Run("words", func(t *testing.T) { words(t, s) })
 	t.Run("redirect", func(t *testing.T) { redirect(t, s) })
 	t.Run("prompt", func(t *testing.T) { badPrompts(t, s) })
@@ -184,6 +185,22 @@ func noUsage(t *testing.T, s Suite, f fixture) {
 	}
 }
 
+// wrongServer answers as the base URL of something else would; a retry is in vain.
+func wrongServer(t *testing.T, s Suite, f fixture) {
+	for mediaType, body := range map[string]string{
+		"text/html": "<html>hello</html>", "application/json": `{"hello":"world"}`, "": "hello",
+	} {
+		srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = []string{mediaType}
+			_, _ = fmt.Fprint(w, body)
+		})
+		_, _, err := f.call(context.Background(), s.driver(t, srv.URL))
+		if diff := cmp.Diff(verdict{Status: 200, Billable: true}, judge(t, err)); diff != "" {
+			t.Errorf("%q: %v (-want +got):\n%s", mediaType, err, diff)
+		}
+	}
+}
+
 // words sends everything that a server can say badly.
 func words(t *testing.T, s Suite) {
 	f := load(t, s.Whole)
@@ -232,6 +249,7 @@ func badPrompts(t *testing.T, s Suite) {
 		"no model":      func(p *wflo.Prompt) { p.Model = "" },
 		"no messages":   func(p *wflo.Prompt) { p.Messages = nil },
 		"no bound":      func(p *wflo.Prompt) { p.MaxTokens = 0 },
+		"huge bound":    func(p *wflo.Prompt) { p.MaxTokens = 1 << 31 },
 		"unknown role":  func(p *wflo.Prompt) { p.Messages = []wflo.Message{{Role: "boss", Text: "go"}} },
 		"orphan result": func(p *wflo.Prompt) { p.Messages = []wflo.Message{{Role: wflo.RoleTool, Text: "ok"}} },
 		"bad schema":    func(p *wflo.Prompt) { p.Tools = []wflo.Tool{{Name: "x", Parameters: json.RawMessage(`[]`)}} },
@@ -254,10 +272,10 @@ func badConfigs(t *testing.T, s Suite) {
 	if _, err := s.New("", "", nil); !errors.Is(err, wflo.ErrMissingKey) || !strings.Contains(wflo.HintOf(err), "_API_KEY") {
 		t.Errorf("no key: %v, want a missing key and the variable to set", err)
 	}
-	for _, url := range []string{"ftp://host", "host/v1", "http://", "http://user:secret@host", "http://host?key=secret", "http://host#secret", ":secret"} {
-		_, err := s.New(url, Key, nil)
+	for _, base := range []string{"ftp://host", "host/v1", "http://", "http://user:secret@host", "http://host?key=secret", "http://host#secret", ":secret"} {
+		_, err := s.New(base, Key, nil)
 		if !errors.Is(err, wflo.ErrInvalid) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("base URL %q: %v, want invalid without the URL", url, err)
+			t.Errorf("base URL %q: %v, want invalid without the URL", base, err)
 		}
 	}
 }

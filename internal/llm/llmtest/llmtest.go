@@ -153,9 +153,9 @@ func (s *server) seen() (int, http.Header, []byte) {
 	return s.requests, s.header, s.body
 }
 
-func (s Suite) driver(t *testing.T, url string) activities.Provider {
+func (s Suite) driver(t *testing.T, base string) activities.Provider {
 	t.Helper()
-	p, err := s.New(url, Key, nil)
+	p, err := s.New(base, Key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

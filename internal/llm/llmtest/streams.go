@@ -77,6 +77,23 @@ func cuts(t *testing.T, s Suite, f fixture) {
 	}
 }
 
+// InStream puts an error of the vendor's after the first events of the stream
+// and wants its words in a billable, retryable error.
+func InStream(t *testing.T, s Suite, event, words string) {
+	t.Helper()
+	f := load(t, s.Stream)
+	events := strings.SplitAfter(f.response, "\n\n")
+	f.response = strings.Join(events[:2], "") + event
+	srv := serve(t, f.answer)
+	_, _, err := f.call(context.Background(), s.driver(t, srv.URL))
+	if diff := cmp.Diff(verdict{Status: 200, Retryable: true, Billable: true}, judge(t, err)); diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if !strings.Contains(err.Error(), words) {
+		t.Errorf("the error %q lacks %q", err, words)
+	}
+}
+
 func limits(t *testing.T, s Suite) {
 	both(t, s, func(t *testing.T, f fixture) { endless(t, s, f) })
 	t.Run("endless refusal", func(t *testing.T) { endlessRefusal(t, s) })

@@ -47,6 +47,15 @@ type Task struct {
 	Budget Budget `json:"budget,omitzero"`
 	// AskTimeout is how long ask_human waits; zero means DefaultApprovalTimeout.
 	AskTimeout time.Duration `json:"ask_timeout,omitempty"`
+	// Resume continues from where an earlier run of the agent stopped. The
+	// agent sets it when it continues as new; callers leave it nil.
+	Resume *Progress `json:"resume,omitempty"`
+}
+
+// Progress is how far an agent has come.
+type Progress struct {
+	Messages []Message `json:"messages"`
+	Answer   Answer    `json:"answer"` // the counts so far
 }
 
 // File is a file for the sandbox's workspace.

@@ -75,6 +75,8 @@ const (
 type Hold struct {
 	Reservation
 	State HoldState `json:"state"`
+	// Repeated says that the hold existed before the call of Reserve.
+	Repeated bool `json:"repeated,omitempty"`
 	// Outcome is what the settled call returned, as stored by Settle: a retry
 	// whose predecessor settled takes it and does not call again.
 	Outcome []byte `json:"outcome,omitempty"`
@@ -129,5 +131,5 @@ type Spend struct {
 	Unknown  Money  `json:"unknown,omitempty"`
 }
 
-// RunBudgetID names the budget of a root run.
-func RunBudgetID(rootRun string) string { return "run:" + rootRun }
+// RunBudgetID names the budget of a run (Run.ID).
+func RunBudgetID(run string) string { return "run:" + run }

@@ -18,8 +18,10 @@ const (
 	QueryGates = "wflo.gates"
 	// WorkflowAgent is the tool-calling agent; its argument is a Task.
 	WorkflowAgent = "wflo.Agent"
-	// HeaderRun is the Temporal header that carries a Run.
-	HeaderRun = "wflo-run"
+	// HeaderRun is the Temporal header that carries a Run; HeaderCarry carries
+	// what a run hands to its successor when it continues as new.
+	HeaderRun   = "wflo-run"
+	HeaderCarry = "wflo-carry"
 )
 
 // Search attributes that wflo sets on runs. Keyword values unless noted.

@@ -1,6 +1,7 @@
 package wflo
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -32,8 +33,27 @@ type Run struct {
 	Agent string `json:"agent,omitempty"`
 	// Correlation joins everything that one request caused.
 	Correlation string `json:"correlation,omitempty"`
-	// Budget limits what the root run may spend; zero fields mean no limit.
+	// Budget limits what this run may spend, on top of the limits of its
+	// parents. A zero limit means no limit of its own.
 	Budget Budget `json:"budget,omitzero"`
+	// Lines are the budgets that every paid call must fit: the run's own and
+	// its parents'. The runtime fills them in.
+	Lines []BudgetLine `json:"lines,omitempty"`
+}
+
+type runKey struct{}
+
+// WithRun returns a context that carries the run. A client started with the
+// plugin sends it with every workflow that it starts: set User, Team, Agent,
+// Correlation and Budget. In an activity the runtime sets it.
+func WithRun(ctx context.Context, r Run) context.Context {
+	return context.WithValue(ctx, runKey{}, r)
+}
+
+// RunFrom gives the run that ctx carries: who the current activity acts for.
+func RunFrom(ctx context.Context) (Run, bool) {
+	r, ok := ctx.Value(runKey{}).(Run)
+	return r, ok
 }
 
 // ID is the stable name of the run: "workflow id/first run id".

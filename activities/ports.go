@@ -54,7 +54,7 @@ type Ledger interface {
 	// made with their line's limit; the limit of an existing one stays.
 	//
 	// A repeated call with the same key, attempt and amount returns the hold as
-	// it is; another amount is CodeConflict. When an earlier attempt of the same key
+	// it is, with Repeated set; another amount is CodeConflict. When an earlier attempt of the same key
 	// is settled, that hold is returned (State HoldSettled, with Outcome) and
 	// nothing new is reserved. Earlier attempts that are still open become
 	// unknown first: they are charged in full and get an entry.
@@ -95,4 +95,7 @@ type Prices interface {
 	// Find gives the rates of a model at a moment for a prompt of so many
 	// tokens, or an *wflo.Error with CodeUnknownModel. provider may be empty.
 	Find(provider, model string, at time.Time, promptTokens int64) (wflo.Price, error)
+	// FindWorst gives the dearest rates that a prompt of at most promptBound
+	// tokens can meet, over all tiers that it can reach.
+	FindWorst(provider, model string, at time.Time, promptBound int64) (wflo.Price, error)
 }

@@ -1,0 +1,63 @@
+package activities
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// busyDelay is about how long a model call takes.
+const busyDelay = 2 * time.Second
+
+// busyError is a budget that has money, though held by other calls.
+type busyError struct{ err error }
+
+func (e *busyError) Error() string { return e.err.Error() }
+func (e *busyError) Unwrap() error { return e.err }
+
+// toWire turns an activity's error into what Temporal records: wflo's errors
+// keep their code as type and their hint as first detail, and are not retried,
+// because the same input would fail again; a provider's fault is retried when
+// it can help, no sooner than the provider asked.
+func toWire(err error) error {
+	if err == nil {
+		return nil
+	}
+	var busy *busyError
+	if errors.As(err, &busy) {
+		return temporal.NewApplicationErrorWithOptions(err.Error(), string(wflo.CodeBudgetExceeded), temporal.ApplicationErrorOptions{
+			NextRetryDelay: busyDelay, Details: []any{wflo.HintOf(err)},
+		})
+	}
+	var e *wflo.Error
+	if errors.As(err, &e) {
+		return temporal.NewApplicationErrorWithOptions(err.Error(), string(e.Code), temporal.ApplicationErrorOptions{
+			NonRetryable: true, Cause: e.Err, Details: []any{e.Hint},
+		})
+	}
+	var call *CallError
+	if errors.As(err, &call) {
+		return temporal.NewApplicationErrorWithOptions(err.Error(), string(wflo.CodeProvider), temporal.ApplicationErrorOptions{
+			NonRetryable: !call.Retryable, NextRetryDelay: call.RetryAfter,
+			Details: []any{providerHint(call)},
+		})
+	}
+	return err
+}
+
+func providerHint(e *CallError) string {
+	switch {
+	case e.Status == 401 || e.Status == 403:
+		return "check the provider's API key"
+	case e.Status == 404:
+		return "check the model's name and the provider's base URL"
+	case e.Status == 429:
+		return "the provider limits the rate; the call is retried when it allows"
+	case e.Retryable:
+		return "the provider failed for the moment; the call is retried"
+	}
+	return "the provider refused the request"
+}

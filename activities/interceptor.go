@@ -1,0 +1,134 @@
+package activities
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// DefaultMaxResult is the largest result of an activity, in bytes of JSON. It
+// is above what history takes inline because larger payloads are stored as
+// blobs, and below what workflow code should ever hold.
+const DefaultMaxResult = 4 << 20
+
+// Observer hears what activities do, to count it. Its methods may be called at
+// the same time and must not block.
+type Observer interface {
+	// Activity says that one attempt of an activity ended with a status:
+	// ok, error or cancelled.
+	Activity(ctx context.Context, name, status string, d time.Duration)
+	// LLMCall says that a model answered and what it cost. The run is in ctx.
+	LLMCall(ctx context.Context, provider, model string, u wflo.Usage, cost wflo.Money)
+	// BudgetExceeded says that a call of the workflow type did not fit.
+	BudgetExceeded(workflow string)
+	// SandboxRun says how an execution ended and how long it took in all.
+	SandboxRun(ctx context.Context, outcome string, d time.Duration)
+	// ApprovalOpened says that a gate was opened.
+	ApprovalOpened()
+	// ApprovalClosed says how a gate ended and how long it was open.
+	ApprovalClosed(status wflo.GateStatus, latency time.Duration)
+}
+
+// InterceptorConfig sets up the activity half of the interceptor.
+type InterceptorConfig struct {
+	// Logger gets a line per attempt at debug level, and failures at warn.
+	// Required.
+	Logger *slog.Logger
+	// Observer counts. Required.
+	Observer Observer
+	// Converter decodes headers; nil means Temporal's default.
+	Converter converter.DataConverter
+	// MaxResult is the largest result in bytes of JSON; zero means
+	// DefaultMaxResult.
+	MaxResult int
+}
+
+// NewInterceptor returns the activity half of the interceptor. It governs every
+// activity of the worker: it reads the run from the header into the context
+// (wflo.RunFrom), logs and counts the attempt, refuses a result that is too
+// large, and turns errors into what Temporal and the workflow half understand.
+func NewInterceptor(cfg InterceptorConfig) interceptor.WorkerInterceptor {
+	if cfg.Converter == nil {
+		cfg.Converter = converter.GetDefaultDataConverter()
+	}
+	if cfg.MaxResult == 0 {
+		cfg.MaxResult = DefaultMaxResult
+	}
+	return &workerInterceptor{cfg: cfg}
+}
+
+type workerInterceptor struct {
+	interceptor.WorkerInterceptorBase
+	cfg InterceptorConfig
+}
+
+// InterceptActivity wraps one attempt.
+func (w *workerInterceptor) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
+	in := &inbound{cfg: w.cfg}
+	in.Next = next
+	return in
+}
+
+type inbound struct {
+	interceptor.ActivityInboundInterceptorBase
+	cfg InterceptorConfig
+}
+
+func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.ExecuteActivityInput) (any, error) {
+	info := activity.GetInfo(ctx)
+	ctx = wflo.WithRun(ctx, in.run(ctx, info))
+	start := time.Now()
+	out, err := in.Next.ExecuteActivity(ctx, input)
+	if err == nil {
+		if err = checkSize(info.ActivityType.Name, out, in.cfg.MaxResult); err != nil {
+			out = nil
+		}
+	}
+	in.report(ctx, info, err, time.Since(start))
+	return out, toWire(err)
+}
+
+// run reads whom the activity acts for. A workflow without the plugin sends no
+// header: its activities are governed as runs of their own.
+func (in *inbound) run(ctx context.Context, info activity.Info) wflo.Run {
+	var r wflo.Run
+	p, ok := interceptor.Header(ctx)[wflo.HeaderRun]
+	if ok {
+		if err := in.cfg.Converter.FromPayload(p, &r); err == nil {
+			return r
+		}
+		in.cfg.Logger.WarnContext(ctx, "run header cannot be read", "activity", info.ActivityType.Name)
+	}
+	r = wflo.Run{
+		Namespace: info.Namespace, WorkflowID: info.WorkflowExecution.ID, FirstRunID: info.WorkflowExecution.RunID,
+		Step: info.ActivityID, Correlation: info.WorkflowExecution.RunID,
+	}
+	if info.WorkflowType != nil {
+		r.Workflow = info.WorkflowType.Name
+	}
+	r.Lines = []wflo.BudgetLine{{ID: wflo.RunBudgetID(r.ID())}}
+	return r
+}
+
+func (in *inbound) report(ctx context.Context, info activity.Info, err error, d time.Duration) {
+	status := "ok"
+	switch {
+	case ctx.Err() != nil && err != nil:
+		status = "cancelled"
+	case err != nil:
+		status = "error"
+	}
+	in.cfg.Observer.Activity(ctx, info.ActivityType.Name, status, d)
+	attrs := []any{"activity", info.ActivityType.Name, "attempt", info.Attempt, "duration_ms", d.Milliseconds()}
+	if err != nil {
+		in.cfg.Logger.WarnContext(ctx, "activity failed", append(attrs, "error", err.Error())...)
+		return
+	}
+	in.cfg.Logger.DebugContext(ctx, "activity done", attrs...)
+}

@@ -1,0 +1,63 @@
+// Package step holds one typed name per activity of wflo. It is where the two
+// halves meet: workflow code calls a step by name with [Of.Do], and package
+// plugin proves with [Of.Check] that what it registers under that name takes
+// and returns the same types. Neither half imports the other, so Docker and
+// database drivers cannot reach workflow code.
+package step
+
+import (
+	"context"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/sandbox"
+)
+
+// Of is the registered name of an activity that takes In and returns Out.
+// Names are dispatched as strings only: a method reference would be resolved by
+// its short name, which a user's own activity may have too.
+type Of[In, Out any] string
+
+// Do runs the activity and waits for it.
+func (n Of[In, Out]) Do(ctx workflow.Context, in In) (Out, error) {
+	var out Out
+	err := workflow.ExecuteActivity(ctx, string(n), in).Get(ctx, &out)
+	return out, err
+}
+
+// Check is a compile-time proof that fn can be registered as n.
+func (Of[In, Out]) Check(func(context.Context, In) (Out, error)) {}
+
+// None is the output of activities that return nothing.
+type None struct{}
+
+// Read asks for one file of the run's workspace.
+type Read struct {
+	Name  string `json:"name"`
+	Limit int64  `json:"limit"` // bytes
+}
+
+// Opening is a gate as it was opened, and the terms that decisions must meet.
+type Opening struct {
+	Gate  wflo.Gate  `json:"gate"`
+	Terms wflo.Terms `json:"terms"`
+}
+
+// Prefixes under which the activity structs are registered.
+const (
+	PrefixLLM      = "wflo.llm."
+	PrefixSandbox  = "wflo.sandbox."
+	PrefixApproval = "wflo.approval."
+)
+
+// The activities.
+const (
+	LLMChat       Of[wflo.Prompt, wflo.Reply]      = PrefixLLM + "Chat"
+	SandboxRun    Of[sandbox.Spec, sandbox.Result] = PrefixSandbox + "Run"
+	SandboxRead   Of[Read, []byte]                 = PrefixSandbox + "Read"
+	SandboxWrite  Of[[]wflo.File, None]            = PrefixSandbox + "Write"
+	SandboxClose  Of[None, None]                   = PrefixSandbox + "Close"
+	ApprovalOpen  Of[wflo.Gate, Opening]           = PrefixApproval + "Open"
+	ApprovalClose Of[wflo.Gate, None]              = PrefixApproval + "Close"
+)

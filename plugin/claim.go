@@ -1,0 +1,68 @@
+package plugin
+
+import (
+	"fmt"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/wflo-ai/wflo-go/activities"
+)
+
+// claimKey is the field of a claim that holds the blob's key.
+const claimKey = "sha256"
+
+// external makes the SDK keep large payloads in the blob store: history holds a
+// claim instead, and workflow code sees the value as if nothing had happened.
+func (p *Plugin) external() converter.ExternalStorage {
+	return converter.ExternalStorage{
+		Drivers:              []converter.StorageDriver{&claimStore{blobs: p.parts.blobs}},
+		PayloadSizeThreshold: p.cfg.Inline,
+	}
+}
+
+// claimStore is a storage driver of the SDK over a content-addressed store. A
+// blob is named by its hash, so a run that was reset or forked refers to the
+// same blobs as its original.
+type claimStore struct{ blobs activities.Blobs }
+
+// Name is written into every claim and must never change.
+func (*claimStore) Name() string { return "wflo.blobs" }
+
+// Type says what kind of driver this is.
+func (*claimStore) Type() string { return "wflo.content-addressed" }
+
+// Store writes payloads as they would have been sent.
+func (s *claimStore) Store(ctx converter.StorageDriverStoreContext, payloads []*commonpb.Payload) ([]converter.StorageDriverClaim, error) {
+	claims := make([]converter.StorageDriverClaim, 0, len(payloads))
+	for _, p := range payloads {
+		data, err := proto.Marshal(p)
+		if err != nil {
+			return nil, fmt.Errorf("encode payload: %w", err)
+		}
+		key, err := s.blobs.Put(ctx.Context, data)
+		if err != nil {
+			return nil, fmt.Errorf("store payload: %w", err)
+		}
+		claims = append(claims, converter.StorageDriverClaim{ClaimData: map[string]string{claimKey: key}})
+	}
+	return claims, nil
+}
+
+// Retrieve reads payloads back; the blob store checks their hashes.
+func (s *claimStore) Retrieve(ctx converter.StorageDriverRetrieveContext, claims []converter.StorageDriverClaim) ([]*commonpb.Payload, error) {
+	payloads := make([]*commonpb.Payload, 0, len(claims))
+	for _, c := range claims {
+		data, err := s.blobs.Get(ctx.Context, c.ClaimData[claimKey])
+		if err != nil {
+			return nil, fmt.Errorf("fetch payload: %w", err)
+		}
+		var p commonpb.Payload
+		if err := proto.Unmarshal(data, &p); err != nil {
+			return nil, fmt.Errorf("decode payload %s: %w", c.ClaimData[claimKey], err)
+		}
+		payloads = append(payloads, &p)
+	}
+	return payloads, nil
+}

@@ -1,0 +1,103 @@
+package plugin
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/pricing"
+	"github.com/wflo-ai/wflo-go/sandbox"
+)
+
+// DefaultInline is the largest payload that stays in Temporal's history, in
+// bytes; larger ones are stored as blobs and referred to.
+const DefaultInline = 128 << 10
+
+// Config sets up a plugin. The zero value is a worker on one machine: SQLite
+// and blobs in DataDir, providers from the environment, Docker as sandbox, the
+// embedded price book, and no approver, so that gates cannot be opened.
+type Config struct {
+	// DataDir holds the database and the blobs of the embedded default. Empty
+	// means $XDG_DATA_HOME/wflo, or ~/.local/share/wflo.
+	DataDir string
+	// Database is the ledger's: empty for SQLite in DataDir, "memory" for one
+	// that is gone after Close, or a URL postgres://USER@HOST/DATABASE.
+	Database string
+	// Providers are the model vendors; nil means [ProvidersFromEnv].
+	Providers []Provider
+	// Prices is the price book; nil means the embedded one.
+	Prices activities.Prices
+	// Sandbox runs untrusted code; nil means Docker, connected at first use.
+	// Without an engine a sandboxed step fails; it never runs on the host.
+	Sandbox sandbox.Runner
+	// SandboxImage is the default image of the Docker sandbox; empty means its
+	// own default.
+	SandboxImage string
+	// Owner marks sandboxes of this installation, so that the sweep of dead
+	// runs leaves others alone. Workers of one Temporal namespace should share
+	// it. Empty means Temporal's address and namespace.
+	Owner string
+	// Approvals says which decisions count at approval gates. The zero value
+	// trusts nobody, and then opening a gate fails.
+	Approvals wflo.Terms
+	// MaxTokens bounds an answer when the prompt does not; zero means
+	// activities.DefaultMaxTokens.
+	MaxTokens int64
+	// MaxResult is the largest result of any activity, in bytes of JSON; zero
+	// means activities.DefaultMaxResult.
+	MaxResult int
+	// Inline is the largest payload that stays in history, in bytes; zero means
+	// DefaultInline.
+	Inline int
+	// NoSearchAttributes is for namespaces that do not have wflo's search
+	// attributes and will not get them. Workers of a task queue must agree.
+	NoSearchAttributes bool
+	// Logger is the worker's; nil means slog.Default.
+	Logger *slog.Logger
+	// Registry receives the Prometheus metrics; nil means a new one.
+	Registry *prometheus.Registry
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Inline == 0 {
+		c.Inline = DefaultInline
+	}
+	if c.MaxResult == 0 {
+		c.MaxResult = activities.DefaultMaxResult
+	}
+	if c.Inline < 0 || c.MaxResult < 0 || c.MaxTokens < 0 {
+		return c, wflo.Invalid("plugin.Config", "has a negative limit", "use 0 for the default")
+	}
+	if c.Prices == nil {
+		c.Prices = pricing.Default()
+	}
+	if c.Providers == nil {
+		c.Providers = ProvidersFromEnv()
+	}
+	if c.DataDir == "" {
+		dir, err := defaultDataDir()
+		if err != nil {
+			return c, err
+		}
+		c.DataDir = dir
+	}
+	return c, nil
+}
+
+func defaultDataDir() (string, error) {
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "wflo"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", wflo.Errorf(wflo.CodeInvalid, "set plugin.Config.DataDir", "find a directory for wflo's data: %w", err)
+	}
+	return filepath.Join(home, ".local", "share", "wflo"), nil
+}

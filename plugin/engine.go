@@ -1,0 +1,88 @@
+package plugin
+
+import (
+	"context"
+	"sync"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/docker"
+)
+
+// engine is the Docker runner, connected at first use: a worker whose runs never
+// use a sandbox needs no Docker, and an engine that starts after the worker is
+// found.
+type engine struct {
+	cfg   Config
+	owner func() string
+
+	mu     sync.Mutex
+	runner *docker.Runner
+}
+
+func newEngine(cfg Config, owner func() string) *engine { return &engine{cfg: cfg, owner: owner} }
+
+// connect finds the engine, or says why not.
+func (e *engine) connect(ctx context.Context) (*docker.Runner, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.runner != nil {
+		return e.runner, nil
+	}
+	r, err := docker.New(ctx, docker.Config{Image: e.cfg.SandboxImage, Owner: e.owner(), Logger: e.cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	e.runner = r
+	return r, nil
+}
+
+func (e *engine) Run(ctx context.Context, spec sandbox.Spec, watch func(sandbox.Stream, []byte)) (sandbox.Result, error) {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return sandbox.Result{}, err
+	}
+	return r.Run(ctx, spec, watch)
+}
+
+func (e *engine) ReadFile(ctx context.Context, box, name string, limit int64) ([]byte, error) {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.ReadFile(ctx, box, name, limit)
+}
+
+func (e *engine) WriteFiles(ctx context.Context, box string, files []wflo.File) error {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return r.WriteFiles(ctx, box, files)
+}
+
+func (e *engine) Close(ctx context.Context, box string) error {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Close(ctx, box)
+}
+
+func (e *engine) Boxes(ctx context.Context) ([]string, error) {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.Boxes(ctx)
+}
+
+// shut releases the connection; executions have ended with the worker.
+func (e *engine) shut() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.runner == nil {
+		return nil
+	}
+	return e.runner.Disconnect()
+}

@@ -1,0 +1,84 @@
+package plugin
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/pricing"
+)
+
+// FromEnv reads a configuration from the environment, for workers that are
+// configured by their deployment. Unset variables give the zero value's
+// defaults; providers come from [ProvidersFromEnv].
+//
+//	WFLO_DATA_DIR         Config.DataDir
+//	WFLO_DATABASE         Config.Database
+//	WFLO_SANDBOX_IMAGE    Config.SandboxImage
+//	WFLO_OWNER            Config.Owner
+//	WFLO_APPROVER_KEYS    NAME=BASE64,...: Ed25519 public keys that decisions may be signed with
+//	WFLO_ALLOW_UNSIGNED   true: decisions without a signature count; for development
+//	WFLO_PRICES           a price book file whose rows stand above the embedded ones
+//	WFLO_MAX_TOKENS       Config.MaxTokens
+func FromEnv() (Config, error) {
+	c := Config{
+		DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"),
+		SandboxImage: os.Getenv("WFLO_SANDBOX_IMAGE"), Owner: os.Getenv("WFLO_OWNER"),
+	}
+	var err error
+	if c.Approvals.Keys, err = parseKeys(os.Getenv("WFLO_APPROVER_KEYS")); err != nil {
+		return c, err
+	}
+	if v := os.Getenv("WFLO_ALLOW_UNSIGNED"); v != "" {
+		if c.Approvals.AllowUnsigned, err = strconv.ParseBool(v); err != nil {
+			return c, wflo.Invalid("WFLO_ALLOW_UNSIGNED", fmt.Sprintf("is %q", v), "use true or false")
+		}
+	}
+	if v := os.Getenv("WFLO_MAX_TOKENS"); v != "" {
+		if c.MaxTokens, err = strconv.ParseInt(v, 10, 64); err != nil || c.MaxTokens < 1 {
+			return c, wflo.Invalid("WFLO_MAX_TOKENS", fmt.Sprintf("is %q", v), "use a positive number of tokens")
+		}
+	}
+	if path := os.Getenv("WFLO_PRICES"); path != "" {
+		if c.Prices, err = pricesWith(path); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// parseKeys reads NAME=BASE64 pairs. A key that cannot be used must stop the
+// worker: silently trusting fewer people than configured is confusing, and
+// trusting the wrong ones is worse.
+func parseKeys(text string) (map[string]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	keys := map[string]string{}
+	for _, pair := range strings.Split(text, ",") {
+		name, key, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		raw, err := base64.StdEncoding.DecodeString(key)
+		if name == "" || err != nil || len(raw) != ed25519.PublicKeySize {
+			return nil, wflo.Invalid("WFLO_APPROVER_KEYS", fmt.Sprintf("entry %q is not NAME=BASE64 of an Ed25519 public key", name), "print the public key where the private one was made")
+		}
+		keys[name] = key
+	}
+	return keys, nil
+}
+
+func pricesWith(path string) (*pricing.Book, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, wflo.Errorf(wflo.CodeInvalid, "set WFLO_PRICES to a readable file", "read price book: %w", err)
+	}
+	defer f.Close()
+	own, err := pricing.Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("price book %s: %w", path, err)
+	}
+	return pricing.Default().With(own), nil
+}

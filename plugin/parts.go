@@ -1,0 +1,118 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
+	"github.com/wflo-ai/wflo-go/internal/postgres"
+	"github.com/wflo-ai/wflo-go/internal/sqlite"
+	"github.com/wflo-ai/wflo-go/internal/step"
+	"github.com/wflo-ai/wflo-go/workflows"
+)
+
+// Registry is the part of worker.Registry that Register needs.
+type Registry interface {
+	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
+	RegisterActivityWithOptions(a any, options activity.RegisterOptions)
+}
+
+// Register puts wflo's workflows and activities into a registry that plugins do
+// not reach, such as a test environment's. Workers whose client has the plugin
+// are registered already.
+func Register(r Registry, p *Plugin) {
+	r.RegisterWorkflowWithOptions(wfloAgentWorkflow, workflow.RegisterOptions{Name: wflo.WorkflowAgent})
+	r.RegisterActivityWithOptions(p.parts.llm, activity.RegisterOptions{Name: step.PrefixLLM})
+	r.RegisterActivityWithOptions(p.parts.sandbox, activity.RegisterOptions{Name: step.PrefixSandbox})
+	r.RegisterActivityWithOptions(p.parts.approval, activity.RegisterOptions{Name: step.PrefixApproval})
+}
+
+// wfloAgentWorkflow has a name that no user's function has: the SDK also
+// resolves a registered function by its short name, so with RunAgent, or with a
+// closure (whose short name is func1), a user's own function of that name would
+// silently run ours.
+func wfloAgentWorkflow(ctx workflow.Context, t wflo.Task) (wflo.Answer, error) {
+	return workflows.RunAgent(ctx, t)
+}
+
+// prove fails to compile when an activity does not have the types under which
+// workflow code calls it.
+func (p *parts) prove() {
+	step.LLMChat.Check(p.llm.Chat)
+	step.SandboxRun.Check(p.sandbox.Run)
+	step.SandboxRead.Check(p.sandbox.Read)
+	step.SandboxWrite.Check(p.sandbox.Write)
+	step.SandboxClose.Check(p.sandbox.Close)
+	step.ApprovalOpen.Check(p.approval.Open)
+	step.ApprovalClose.Check(p.approval.Close)
+}
+
+// stores opens the ledger and the blobs.
+func (p *Plugin) stores(ctx context.Context) error {
+	ledger, err := openLedger(ctx, p.cfg)
+	if err != nil {
+		return fmt.Errorf("open ledger: %w", err)
+	}
+	p.parts.ledger = ledger
+	p.closers = append(p.closers, ledger.Close)
+	blobs, err := file.Open(file.Config{Dir: filepath.Join(p.cfg.DataDir, "blobs")})
+	if err != nil {
+		return fmt.Errorf("open blobs: %w", err)
+	}
+	p.parts.blobs = blobs
+	return nil
+}
+
+func openLedger(ctx context.Context, cfg Config) (activities.Ledger, error) {
+	switch {
+	case cfg.Database == "":
+		return sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(cfg.DataDir, "wflo.db"), Logger: cfg.Logger})
+	case cfg.Database == "memory":
+		return sqlite.Open(ctx, sqlite.Config{Logger: cfg.Logger})
+	case strings.HasPrefix(cfg.Database, "postgres://"), strings.HasPrefix(cfg.Database, "postgresql://"):
+		return postgres.Open(ctx, postgres.Config{URL: cfg.Database, Logger: cfg.Logger})
+	}
+	// The value may hold a password: it is not repeated.
+	return nil, wflo.Invalid("plugin.Config.Database", "is neither empty, nor \"memory\", nor a postgres URL", "use postgres://USER@HOST/DATABASE")
+}
+
+// activities makes the activity structs.
+func (p *Plugin) activities() error {
+	providers, err := buildProviders(p.cfg.Providers)
+	if err != nil {
+		return err
+	}
+	runner := p.cfg.Sandbox
+	if runner == nil {
+		engine := newEngine(p.cfg, p.owner)
+		p.closers = append(p.closers, engine.shut)
+		runner = engine
+	}
+	p.parts.llm = &activities.LLM{
+		Providers: providers, Prices: p.cfg.Prices, Ledger: p.parts.ledger, Observer: p.metrics, MaxTokens: p.cfg.MaxTokens,
+	}
+	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics}
+	p.parts.approval = &activities.Approval{Terms: p.cfg.Approvals, Logger: p.cfg.Logger, Observer: p.metrics}
+	p.parts.prove()
+	return nil
+}
+
+// owner names the installation in the labels of its sandboxes.
+func (p *Plugin) owner() string {
+	if p.cfg.Owner != "" {
+		return p.cfg.Owner
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.options == nil {
+		return "wflo"
+	}
+	return p.options.HostPort + "/" + namespaceOf(p.options)
+}

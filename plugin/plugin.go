@@ -1,0 +1,219 @@
+// Package plugin is the door: the one package that a worker adds to be governed
+// by wflo. [New] opens the stores, sets up the providers and the sandbox, and
+// returns a plugin for Temporal's client:
+//
+//	guard, err := plugin.New(plugin.Config{})
+//	...
+//	defer guard.Close()
+//	c, err := client.Dial(client.Options{Plugins: []client.Plugin{guard}})
+//	w := worker.New(c, "agents", worker.Options{})
+//
+// Every worker made from such a client has wflo's workflows and activities, and
+// each of its activities is governed: identity, budgets, metering, halts, size
+// limits, logs, metrics and traces. Nothing is opt-in per activity.
+//
+// The plugin belongs to the client, because headers, the payload store and
+// metrics are the client's: a worker that gets it without its client refuses to
+// start.
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/telemetry"
+	"github.com/wflo-ai/wflo-go/workflows"
+)
+
+// Name is the plugin's name in Temporal.
+const Name = "wflo"
+
+// Plugin is a client plugin and a worker plugin of Temporal's SDK. It may serve
+// several clients and workers; Close it after the last worker has stopped.
+type Plugin struct {
+	*temporal.SimplePlugin
+	cfg     Config
+	metrics *telemetry.Metrics
+	parts   parts
+	closers []func() error
+
+	mu      sync.Mutex
+	options *client.Options // of the client, once there is one
+	sweeps  map[string]context.CancelFunc
+	running sync.WaitGroup
+}
+
+// parts are what the activities work with.
+type parts struct {
+	llm      *activities.LLM
+	sandbox  *activities.Sandbox
+	approval *activities.Approval
+	blobs    activities.Blobs
+	ledger   activities.Ledger
+}
+
+// New opens what the configuration names. Errors are *wflo.Error where the
+// operator can do something about them.
+func New(cfg Config) (*Plugin, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{cfg: cfg, sweeps: map[string]context.CancelFunc{}}
+	if err := p.open(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Plugin) open() error {
+	ctx := context.Background()
+	p.metrics = telemetry.NewMetrics(telemetry.Config{
+		Registry: p.cfg.Registry, RunFromContext: wflo.RunFrom, Logger: p.cfg.Logger,
+	})
+	tracer, stopTracing, err := p.tracing(ctx)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() error { return stopTracing(context.Background()) })
+	if err := p.stores(ctx); err != nil {
+		return err
+	}
+	if err := p.activities(); err != nil {
+		return err
+	}
+	spans, err := telemetry.TemporalInterceptor(tracer)
+	if err != nil {
+		return err
+	}
+	p.SimplePlugin, err = temporal.NewSimplePlugin(temporal.SimplePluginOptions{
+		Name:               Name,
+		ClientInterceptors: []interceptor.ClientInterceptor{spans, newClientInterceptor(!p.cfg.NoSearchAttributes)},
+		WorkerInterceptors: p.Interceptors(),
+		ConfigureClient:    p.configureClient,
+		RunContextBefore:   p.start,
+		RunContextAfter:    p.stop,
+		ConfigureWorkflowReplayer: func(_ context.Context, o worker.PluginConfigureWorkflowReplayerOptions) error {
+			o.WorkflowReplayerOptions.ExternalStorage = p.external()
+			return nil
+		},
+	})
+	return err
+}
+
+func (p *Plugin) tracing(ctx context.Context) (trace.TracerProvider, func(context.Context) error, error) {
+	return telemetry.NewTracing(ctx, telemetry.Config{ServiceName: "wflo", Logger: p.cfg.Logger})
+}
+
+// Interceptors are both halves of what governs a worker, for environments that
+// plugins do not reach; see [Register].
+func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
+	return []interceptor.WorkerInterceptor{
+		workflows.NewInterceptor(workflows.InterceptorConfig{
+			Observer: p.metrics, SearchAttributes: !p.cfg.NoSearchAttributes,
+		}),
+		activities.NewInterceptor(activities.InterceptorConfig{
+			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
+		}),
+	}
+}
+
+// configureClient sets what the user did not set.
+func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClientOptions) error {
+	opts := o.ClientOptions
+	if opts.Logger == nil {
+		opts.Logger = log.NewStructuredLogger(p.cfg.Logger)
+	}
+	if opts.MetricsHandler == nil {
+		opts.MetricsHandler = p.metrics.TemporalHandler()
+	}
+	if len(opts.ExternalStorage.Drivers) == 0 {
+		opts.ExternalStorage = p.external()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	own := *opts
+	own.Plugins, own.Interceptors = nil, nil
+	p.options = &own
+	return nil
+}
+
+// Metrics serves the worker's metrics to Prometheus.
+func (p *Plugin) Metrics() http.Handler { return p.metrics.Handler() }
+
+// Ledger is where the money is accounted for.
+func (p *Plugin) Ledger() activities.Ledger { return p.parts.ledger }
+
+// Close releases databases and connections. It waits for the plugin's own
+// goroutines, so workers must have stopped.
+func (p *Plugin) Close() {
+	p.mu.Lock()
+	for _, cancel := range p.sweeps {
+		cancel()
+	}
+	p.mu.Unlock()
+	p.running.Wait()
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		if err := p.closers[i](); err != nil {
+			p.cfg.Logger.Warn("close", "error", err.Error())
+		}
+	}
+	p.closers = nil
+}
+
+// start registers wflo's half of the worker before it polls.
+func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBeforeOptions) error {
+	Register(o.Registry, p)
+	if o.WorkflowReplayer {
+		return nil
+	}
+	p.mu.Lock()
+	opts := p.options
+	p.mu.Unlock()
+	if opts == nil {
+		return wflo.Errorf(wflo.CodeInvalid, "pass the plugin to client.Options.Plugins; its workers get it from there",
+			"the worker has wflo's plugin, its client has not")
+	}
+	c, err := client.DialContext(ctx, *opts)
+	if err != nil {
+		return fmt.Errorf("dial Temporal: %w", err)
+	}
+	if !p.cfg.NoSearchAttributes {
+		if err := ensureAttributes(ctx, c, namespaceOf(opts)); err != nil {
+			c.Close()
+			return err
+		}
+	}
+	p.sweep(o.InstanceKey, c)
+	return nil
+}
+
+// stop ends what start began for one worker.
+func (p *Plugin) stop(_ context.Context, o temporal.SimplePluginRunContextAfterOptions) {
+	p.mu.Lock()
+	cancel := p.sweeps[o.InstanceKey]
+	delete(p.sweeps, o.InstanceKey)
+	p.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+func namespaceOf(o *client.Options) string {
+	if o.Namespace == "" {
+		return client.DefaultNamespace
+	}
+	return o.Namespace
+}

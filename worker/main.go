@@ -1,0 +1,95 @@
+// Command worker is the production worker: wflo's own workflows and activities
+// on one task queue. Copy it and register your own beside them.
+//
+// It is configured by the environment: Temporal's own variables and profiles
+// for the connection (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, ...), the variables
+// of plugin.FromEnv, and
+//
+//	WFLO_TASK_QUEUE   the task queue, "wflo" when unset
+//	WFLO_LISTEN       address for /healthz, /metrics and the API; off when unset
+//	WFLO_LOG_LEVEL    debug, info (default), warn or error
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/console"
+	"github.com/wflo-ai/wflo-go/internal/telemetry"
+	"github.com/wflo-ai/wflo-go/plugin"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	logger, err := newLogger()
+	if err != nil {
+		return err
+	}
+	cfg, err := plugin.FromEnv()
+	if err != nil {
+		return err
+	}
+	cfg.Logger = logger
+	guard, err := plugin.New(cfg)
+	if err != nil {
+		return fmt.Errorf("set up wflo: %w", err)
+	}
+	defer guard.Close()
+	opts, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return fmt.Errorf("read Temporal's configuration: %w", err)
+	}
+	opts.Plugins = append(opts.Plugins, guard)
+	c, err := client.DialContext(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("dial Temporal at %s: %w", opts.HostPort, err)
+	}
+	defer c.Close()
+	api, err := console.Start(console.Config{Addr: os.Getenv("WFLO_LISTEN"), Client: c, Metrics: guard.Metrics(), Ledger: guard.Ledger(), Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer api.Stop()
+	w := worker.New(c, taskQueue(), worker.Options{})
+	if err := w.Start(); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	defer w.Stop()
+	logger.InfoContext(ctx, "worker started", "task_queue", taskQueue(), "api", api.URL())
+	<-ctx.Done()
+	return nil
+}
+
+func taskQueue() string {
+	if q := os.Getenv("WFLO_TASK_QUEUE"); q != "" {
+		return q
+	}
+	return "wflo"
+}
+
+func newLogger() (*slog.Logger, error) {
+	level := slog.LevelInfo
+	if v := os.Getenv("WFLO_LOG_LEVEL"); v != "" {
+		if err := level.UnmarshalText([]byte(v)); err != nil {
+			return nil, wflo.Invalid("WFLO_LOG_LEVEL", fmt.Sprintf("is %q", v), "use debug, info, warn or error")
+		}
+	}
+	return telemetry.NewLogger(os.Stderr, telemetry.Config{Level: level, RunFromContext: wflo.RunFrom}), nil
+}

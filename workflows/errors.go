@@ -1,0 +1,51 @@
+package workflows
+
+import (
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// fromWire turns an activity's failure into a *wflo.Error when its type is one
+// of ours, so that a workflow can use errors.Is with wflo's sentinels. Other
+// errors stay as they are.
+func fromWire(err error) error {
+	if err == nil || wflo.CodeOf(err) != "" {
+		return err
+	}
+	var app *temporal.ApplicationError
+	if !errors.As(err, &app) || wflo.Code(app.Type()).Sentinel() == nil {
+		return err
+	}
+	e := &wflo.Error{Code: wflo.Code(app.Type()), Message: app.Message(), Err: err}
+	var hint string
+	if app.HasDetails() && app.Details(&hint) == nil {
+		e.Hint = hint
+	}
+	return e
+}
+
+// toWire turns a workflow's failure into what Temporal records: the type is the
+// code, the first detail the hint. It is not retryable, because a rule, a
+// budget or a person decided, and a new run would only ask again.
+func toWire(err error) error {
+	var e *wflo.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return temporal.NewApplicationErrorWithOptions(err.Error(), string(e.Code), temporal.ApplicationErrorOptions{
+		NonRetryable: true, Cause: e.Err, Details: []any{e.Hint},
+	})
+}
+
+// final says that an agent must not go on after err, whatever its tools do:
+// retrying with another prompt cannot help and might spend or repeat.
+func final(err error) bool {
+	switch wflo.CodeOf(err) {
+	case wflo.CodeBudgetExceeded, wflo.CodeHalted, wflo.CodeSandboxUnavailable, wflo.CodeUnknownModel, wflo.CodeMissingKey:
+		return true
+	}
+	return temporal.IsCanceledError(err)
+}

@@ -1,0 +1,249 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// Observer hears how runs end, to count them. It is called from workflow code,
+// though never during replay, so it must not block and must not fail.
+type Observer interface {
+	// WorkflowClosed says that a run of the workflow type ended in a state:
+	// completed, failed or halted.
+	WorkflowClosed(workflow, state string, d time.Duration)
+}
+
+// InterceptorConfig sets up the workflow half of the interceptor.
+type InterceptorConfig struct {
+	// Converter encodes headers; nil means Temporal's default. Workers and
+	// clients of one namespace must agree.
+	Converter converter.DataConverter
+	// Observer may be nil.
+	Observer Observer
+	// SearchAttributes says that the namespace knows wflo's search attributes,
+	// so runs may set them. It decides over commands: workers of one task queue
+	// must agree.
+	SearchAttributes bool
+}
+
+// NewInterceptor returns the workflow half of the interceptor, which gives each
+// run its identity, budget lines, gates, memo and undo stack, answers wflo's
+// queries, signals and updates, and puts a stable key on every activity.
+func NewInterceptor(cfg InterceptorConfig) interceptor.WorkerInterceptor {
+	if cfg.Converter == nil {
+		cfg.Converter = converter.GetDefaultDataConverter()
+	}
+	return &workerInterceptor{cfg: cfg}
+}
+
+type workerInterceptor struct {
+	interceptor.WorkerInterceptorBase
+	cfg InterceptorConfig
+}
+
+// InterceptWorkflow makes one inbound per run; its state is the run's.
+func (w *workerInterceptor) InterceptWorkflow(_ workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
+	in := &inbound{cfg: w.cfg, state: newState(w.cfg.Converter)}
+	in.Next = next
+	return in
+}
+
+type inbound struct {
+	interceptor.WorkflowInboundInterceptorBase
+	cfg   InterceptorConfig
+	state *state
+}
+
+func (in *inbound) Init(next interceptor.WorkflowOutboundInterceptor) error {
+	out := &outbound{state: in.state}
+	out.Next = next
+	return in.Next.Init(out)
+}
+
+func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.ExecuteWorkflowInput) (any, error) {
+	st := in.state
+	st.attributes = in.cfg.SearchAttributes
+	if err := st.begin(ctx); err != nil {
+		return nil, toWire(err)
+	}
+	ctx = workflow.WithValue(ctx, stateKey{}, st)
+	ctx, st.stop = workflow.WithCancel(ctx)
+	if st.halted != nil {
+		st.stop()
+	}
+	if err := st.handlers(ctx); err != nil {
+		return nil, err
+	}
+	out, err := in.Next.ExecuteWorkflow(ctx, input)
+	if workflow.IsContinueAsNewError(err) {
+		return out, err
+	}
+	err = st.end(ctx, err)
+	if o := in.cfg.Observer; o != nil && !workflow.IsReplaying(ctx) {
+		o.WorkflowClosed(st.run.Workflow, string(st.phase), workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime))
+	}
+	return out, toWire(err)
+}
+
+// HandleSignal takes wflo's own signals; a payload that cannot be read is
+// logged and dropped, so that a malformed signal can wedge nothing.
+func (in *inbound) HandleSignal(ctx workflow.Context, s *interceptor.HandleSignalInput) error {
+	st := in.state
+	switch s.SignalName {
+	case wflo.SignalDecide:
+		var d wflo.Decision
+		if err := st.conv.FromPayloads(s.Arg, &d); err != nil {
+			workflow.GetLogger(ctx).Warn("decision signal cannot be read", "error", err.Error())
+			return nil
+		}
+		if err := st.decide(d); err != nil {
+			workflow.GetLogger(ctx).Warn("decision refused", "gate", d.Gate, "by", d.By, "error", err.Error())
+		}
+		return nil
+	case wflo.SignalHalt:
+		var h wflo.Halt
+		if err := st.conv.FromPayloads(s.Arg, &h); err != nil || h.Reason == "" {
+			// An emergency stop that was asked for badly is still one.
+			h.Reason = "halt signal without a readable reason"
+		}
+		st.halt(h)
+		return nil
+	}
+	return in.Next.HandleSignal(ctx, s)
+}
+
+// handlers registers what operators and approval tools call.
+func (st *state) handlers(ctx workflow.Context) error {
+	if err := workflow.SetQueryHandler(ctx, wflo.QueryStatus, func() (wflo.Status, error) {
+		return st.status(), nil
+	}); err != nil {
+		return fmt.Errorf("set query %s: %w", wflo.QueryStatus, err)
+	}
+	if err := workflow.SetQueryHandler(ctx, wflo.QueryGates, func() ([]wflo.Gate, error) {
+		return st.publicGates(), nil
+	}); err != nil {
+		return fmt.Errorf("set query %s: %w", wflo.QueryGates, err)
+	}
+	err := workflow.SetUpdateHandlerWithOptions(ctx, wflo.UpdateDecide,
+		func(_ workflow.Context, d wflo.Decision) (wflo.Gate, error) {
+			if err := st.decide(d); err != nil {
+				return wflo.Gate{}, toWire(err)
+			}
+			return st.gate(d.Gate).Gate, nil
+		},
+		workflow.UpdateHandlerOptions{
+			Description: "Decide on an open approval gate",
+			// Refusing in the validator leaves no trace in history and tells
+			// the caller why.
+			Validator: func(d wflo.Decision) error { return st.admit(d) },
+		})
+	if err != nil {
+		return fmt.Errorf("set update %s: %w", wflo.UpdateDecide, err)
+	}
+	return nil
+}
+
+type outbound struct {
+	interceptor.WorkflowOutboundInterceptorBase
+	state *state
+}
+
+// ExecuteActivity gives the call its effect key and identity, or refuses it.
+func (o *outbound) ExecuteActivity(ctx workflow.Context, activity string, args ...any) workflow.Future {
+	key, err := o.admit(ctx, activity)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	if opts := workflow.GetActivityOptions(ctx); opts.Summary == "" {
+		opts.Summary = key
+		ctx = workflow.WithActivityOptions(ctx, opts)
+	}
+	return o.Next.ExecuteActivity(ctx, activity, args...)
+}
+
+func (o *outbound) ExecuteLocalActivity(ctx workflow.Context, activity string, args ...any) workflow.Future {
+	if _, err := o.admit(ctx, activity); err != nil {
+		return failed(ctx, err)
+	}
+	return o.Next.ExecuteLocalActivity(ctx, activity, args...)
+}
+
+// admit puts the run into the header of one activity call.
+func (o *outbound) admit(ctx workflow.Context, activity string) (string, error) {
+	st := o.state
+	if err := st.refusal(ctx); err != nil {
+		return "", toWire(err)
+	}
+	run := st.run
+	run.Step = st.key(ctx, activity)
+	return run.Step, st.header(ctx, wflo.HeaderRun, run)
+}
+
+// ExecuteChildWorkflow hands identity and budgets to the child: what it spends
+// counts against every line of its parents.
+func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args ...any) workflow.ChildWorkflowFuture {
+	st := o.state
+	run := wflo.Run{
+		Root: st.run.RootID(), User: st.run.User, Team: st.run.Team,
+		Correlation: st.run.Correlation, Lines: st.run.Lines,
+	}
+	err := st.refusal(ctx)
+	if err == nil {
+		err = st.header(ctx, wflo.HeaderRun, run)
+	}
+	if err != nil {
+		// A child future cannot be made here; a cancelled context makes the
+		// call fail without starting anything.
+		var cancel workflow.CancelFunc
+		ctx, cancel = workflow.WithCancel(ctx)
+		cancel()
+	}
+	return o.Next.ExecuteChildWorkflow(ctx, child, args...)
+}
+
+// NewContinueAsNewError hands the run's identity, undo stack and memo on.
+func (o *outbound) NewContinueAsNewError(ctx workflow.Context, wfn any, args ...any) error {
+	st := o.state
+	run := st.run
+	run.Generation++
+	c := carry{Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.stack, Halted: st.halted}
+	if err := st.header(ctx, wflo.HeaderRun, run); err != nil {
+		return err
+	}
+	if err := st.header(ctx, wflo.HeaderCarry, c); err != nil {
+		return err
+	}
+	return o.Next.NewContinueAsNewError(ctx, wfn, args...)
+}
+
+// GetLogger adds what joins log lines of one request.
+func (o *outbound) GetLogger(ctx workflow.Context) log.Logger {
+	l := o.Next.GetLogger(ctx)
+	if !o.state.started {
+		return l
+	}
+	r := o.state.run
+	return log.With(l, "execution_id", r.FirstRunID, "user_id", r.User, "correlation_id", r.Correlation)
+}
+
+func (st *state) header(ctx workflow.Context, name string, v any) error {
+	p, err := st.encode(v)
+	if err != nil {
+		return fmt.Errorf("write header %s: %w", name, err)
+	}
+	interceptor.WorkflowHeader(ctx)[name] = p
+	return nil
+}
+
+func failed(ctx workflow.Context, err error) workflow.Future {
+	f, set := workflow.NewFuture(ctx)
+	set.SetError(err)
+	return f
+}

@@ -1,0 +1,190 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+type (
+	stateKey        struct{}
+	stepKey         struct{}
+	compensatingKey struct{}
+)
+
+// errNoPlugin is what verbs answer in a worker that lacks the interceptor:
+// without it there is no budget, no identity and no undo, so nothing may run.
+var errNoPlugin = wflo.Invalid("worker", "runs workflows without wflo's plugin",
+	"pass plugin.New(...) to client.Options.Plugins or worker.Options.Plugins")
+
+// state is what one run knows about itself. It lives in workflow code: every
+// change to it follows from history, never from a clock or another goroutine.
+type state struct {
+	conv  converter.DataConverter
+	run   wflo.Run
+	phase wflo.RunState
+	doing string
+
+	occurrences map[string]int
+	steps       []wflo.StepRecord
+	memo        map[string]*commonpb.Payload
+	gates       []*openGate
+	stack       []*compensation
+
+	spent   wflo.Money
+	calls   int
+	boxed   bool // the run has a sandbox to close
+	halted  *wflo.Halt
+	stop    workflow.CancelFunc
+	started bool
+	// attributes says that search attributes may be set.
+	attributes bool
+}
+
+// carry is what a run hands to its successor when it continues as new.
+type carry struct {
+	Spent  wflo.Money                   `json:"spent,omitempty"`
+	Calls  int                          `json:"calls,omitempty"`
+	Boxed  bool                         `json:"boxed,omitempty"`
+	Memo   map[string]*commonpb.Payload `json:"memo,omitempty"`
+	Stack  []*compensation              `json:"stack,omitempty"`
+	Gates  int                          `json:"gates,omitempty"`
+	Halted *wflo.Halt                   `json:"halted,omitempty"`
+}
+
+func newState(conv converter.DataConverter) *state {
+	return &state{
+		conv: conv, phase: wflo.StateRunning,
+		occurrences: map[string]int{}, memo: map[string]*commonpb.Payload{},
+	}
+}
+
+// stateOf finds the state of the run that ctx belongs to.
+func stateOf(ctx workflow.Context) (*state, error) {
+	if st, ok := ctx.Value(stateKey{}).(*state); ok {
+		return st, nil
+	}
+	return nil, errNoPlugin
+}
+
+// begin fills the state from the headers that the run was started with.
+func (st *state) begin(ctx workflow.Context) error {
+	header := interceptor.WorkflowHeader(ctx)
+	if err := st.decode(header[wflo.HeaderRun], &st.run); err != nil {
+		return fmt.Errorf("read header %s: %w", wflo.HeaderRun, err)
+	}
+	var c carry
+	if err := st.decode(header[wflo.HeaderCarry], &c); err != nil {
+		return fmt.Errorf("read header %s: %w", wflo.HeaderCarry, err)
+	}
+	st.spent, st.calls, st.boxed, st.stack = c.Spent, c.Calls, c.Boxed, c.Stack
+	if c.Memo != nil {
+		st.memo = c.Memo
+	}
+	if st.halted == nil {
+		st.halted = c.Halted
+	}
+	info := workflow.GetInfo(ctx)
+	st.run.Namespace, st.run.Workflow = info.Namespace, info.WorkflowType.Name
+	st.run.WorkflowID, st.run.FirstRunID = info.WorkflowExecution.ID, info.FirstRunID
+	if st.run.Correlation == "" {
+		st.run.Correlation = st.run.FirstRunID
+	}
+	st.started = true
+	return st.limit(st.run.Budget)
+}
+
+// limit adds the run's own line to the budgets that its calls must fit, or
+// lowers it from unlimited. A line without a limit only counts.
+func (st *state) limit(b wflo.Budget) error {
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	id := wflo.RunBudgetID(st.run.ID())
+	i := slices.IndexFunc(st.run.Lines, func(l wflo.BudgetLine) bool { return l.ID == id })
+	switch {
+	case i < 0:
+		st.run.Lines = append(st.run.Lines, wflo.BudgetLine{ID: id, Limit: b.Limit})
+	case st.run.Lines[i].Limit == 0:
+		st.run.Lines[i].Limit = b.Limit
+	}
+	st.run.Budget = b
+	return nil
+}
+
+// next numbers the occurrences of a name, so that the nth call of an activity
+// has the same key whenever the code takes the same path. The generation keeps
+// the keys of runs apart that continue as new with the same first run id.
+func (st *state) next(name string) string {
+	st.occurrences[name]++
+	return fmt.Sprintf("g%d/%s#%d", st.run.Generation, name, st.occurrences[name])
+}
+
+// key is the step key of the next call of an activity.
+func (st *state) key(ctx workflow.Context, activity string) string {
+	if outer, ok := ctx.Value(stepKey{}).(string); ok {
+		n := st.next(outer + "/" + activity)
+		return n[len(fmt.Sprintf("g%d/", st.run.Generation)):]
+	}
+	return st.next(activity)
+}
+
+// refusal is why the run may not start anything new, or nil.
+func (st *state) refusal(ctx workflow.Context) error {
+	if st.halted == nil {
+		return nil
+	}
+	if undoing, _ := ctx.Value(compensatingKey{}).(bool); undoing {
+		return nil
+	}
+	return &wflo.Error{
+		Code:    wflo.CodeHalted,
+		Message: fmt.Sprintf("run %s was halted by %s: %s", st.run.WorkflowID, st.halted.By, st.halted.Reason),
+		Hint:    "start it again when the reason is gone",
+	}
+}
+
+func (st *state) halt(h wflo.Halt) {
+	if st.halted != nil {
+		return
+	}
+	st.halted, st.phase = &h, wflo.StateHalted
+	if st.stop != nil {
+		st.stop()
+	}
+}
+
+func (st *state) status() wflo.Status {
+	s := wflo.Status{
+		Run: st.run, State: st.phase, Doing: st.doing, Spent: st.spent, Calls: st.calls,
+		Gates: st.publicGates(), Steps: slices.Clone(st.steps), Halted: st.halted,
+	}
+	for _, c := range st.stack {
+		s.Compensations = append(s.Compensations, c.record())
+	}
+	return s
+}
+
+func (st *state) decode(p *commonpb.Payload, out any) error {
+	if p == nil {
+		return nil
+	}
+	return st.conv.FromPayload(p, out)
+}
+
+// encode writes values that are structs of ours; that cannot fail but for a
+// programming error, which must surface and not lose a header.
+func (st *state) encode(v any) (*commonpb.Payload, error) {
+	p, err := st.conv.ToPayload(v)
+	if err == nil && p == nil {
+		err = errors.New("no payload")
+	}
+	return p, err
+}

@@ -1,0 +1,93 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// StepOptions say how a step behaves. The zero value runs it as it is.
+type StepOptions struct {
+	// Key identifies the step within the run; a second step with the same key
+	// returns the first one's result and does nothing. Empty means the name
+	// and the number of its occurrence.
+	Key string
+	// Effect declares what the step does to the world.
+	Effect wflo.EffectClass
+	// Approval, when set, must be granted before the step runs.
+	Approval *wflo.Approval
+	// Compensation, when set, is registered before the step runs.
+	Compensation *Compensation
+	// Rollback runs the compensations that were registered during the step,
+	// its own included, as soon as the step fails. Without it they run when
+	// the workflow fails.
+	Rollback bool
+}
+
+// Step runs fn as a named piece of work and memoises its result: a step whose
+// key has finished before, in this run or in the run that it continues, returns
+// the recorded result without running fn. Activities that fn calls take their
+// effect keys from the step. Errors of fn are returned as they are and are not
+// memoised.
+func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
+	var zero T
+	st, err := stateOf(ctx)
+	if err != nil {
+		return zero, err
+	}
+	if err := opts.Effect.Validate(); err != nil {
+		return zero, fmt.Errorf("step %s: %w", name, err)
+	}
+	key := opts.Key
+	if key == "" {
+		key = st.next(name)
+	}
+	if p, ok := st.memo[key]; ok {
+		var out T
+		if err := st.decode(p, &out); err != nil {
+			return zero, wflo.Errorf(wflo.CodeConflict, "give the step another key; its type or meaning changed", "step %s: recorded result of key %s: %w", name, key, err)
+		}
+		return out, nil
+	}
+	mark := len(st.stack)
+	out, err := runStep(ctx, st, key, opts, fn)
+	record := wflo.StepRecord{Key: key, Effect: opts.Effect}
+	if err != nil {
+		record.Error = err.Error()
+		if opts.Rollback {
+			err = st.unwind(ctx, mark, err)
+		}
+	} else if err = st.remember(key, out); err != nil {
+		return zero, fmt.Errorf("step %s: %w", name, err)
+	}
+	st.steps = append(st.steps, record)
+	return out, err
+}
+
+func runStep[T any](ctx workflow.Context, st *state, key string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
+	var zero T
+	if opts.Approval != nil {
+		if _, err := RequireApproval(ctx, *opts.Approval); err != nil {
+			return zero, err
+		}
+	}
+	if opts.Compensation != nil {
+		if err := Compensate(ctx, *opts.Compensation); err != nil {
+			return zero, err
+		}
+	}
+	st.doing = key
+	defer func() { st.doing = "" }()
+	return fn(workflow.WithValue(ctx, stepKey{}, key))
+}
+
+func (st *state) remember(key string, v any) error {
+	p, err := st.encode(v)
+	if err != nil {
+		return fmt.Errorf("memoise %s: %w", key, err)
+	}
+	st.memo[key] = p
+	return nil
+}

@@ -1,0 +1,192 @@
+package workflows
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/sandbox"
+)
+
+// maxRead bounds a file that the agent reads, in bytes. More would not fit into
+// a tool result anyway.
+const maxRead = 1 << 20
+
+// tool is something that the model may call.
+type tool struct {
+	wflo.Tool
+	call func(ctx workflow.Context, a *agent, c wflo.ToolCall) (string, error)
+}
+
+func toolsOf(task wflo.Task) map[string]tool {
+	tools := map[string]tool{}
+	for _, name := range task.Tools {
+		tools[name] = builtin[name]
+	}
+	for _, at := range task.Activities {
+		tools[at.Name] = activityTool(at)
+	}
+	return tools
+}
+
+// builtin are the tools that every agent can be given.
+var builtin = map[string]tool{
+	wflo.ToolPython: {
+		Tool: describeTool(wflo.ToolPython, "Run a Python 3 program in the sandbox. Its working directory is /workspace, which keeps its files between calls. There is no network. Print what you want to see.", "code", "the program"),
+		call: withArg("code", func(ctx workflow.Context, a *agent, code string) (string, error) {
+			return a.execute(ctx, sandbox.Spec{Language: sandbox.Python, Source: code})
+		}),
+	},
+	wflo.ToolShell: {
+		Tool: describeTool(wflo.ToolShell, "Run a bash script in the sandbox. Its working directory is /workspace, which keeps its files between calls. There is no network.", "command", "the script"),
+		call: withArg("command", func(ctx workflow.Context, a *agent, script string) (string, error) {
+			return a.execute(ctx, sandbox.Spec{Language: sandbox.Bash, Source: script})
+		}),
+	},
+	wflo.ToolRead: {
+		Tool: describeTool(wflo.ToolRead, "Read a text file of /workspace.", "path", "the file, relative to /workspace"),
+		call: withArg("path", readTool),
+	},
+	wflo.ToolWrite: {
+		Tool: describeTool(wflo.ToolWrite, "Write a text file in /workspace, replacing what is there.", "path", "the file, relative to /workspace", "content", "the text"),
+		call: writeTool,
+	},
+	wflo.ToolAskHuman: {
+		Tool: describeTool(wflo.ToolAskHuman, "Ask a person a question and wait for the answer. Use it when only a person can know.", "question", "the question"),
+		call: withArg("question", askTool),
+	},
+}
+
+// describeTool builds the schema of a tool whose parameters are required
+// strings, given as name and description in turn.
+func describeTool(name, description string, params ...string) wflo.Tool {
+	var props, required []string
+	for i := 0; i+1 < len(params); i += 2 {
+		props = append(props, fmt.Sprintf("%q:{\"type\":\"string\",\"description\":%q}", params[i], params[i+1]))
+		required = append(required, fmt.Sprintf("%q", params[i]))
+	}
+	schema := fmt.Sprintf(`{"type":"object","properties":{%s},"required":[%s],"additionalProperties":false}`,
+		strings.Join(props, ","), strings.Join(required, ","))
+	return wflo.Tool{Name: name, Description: description, Parameters: json.RawMessage(schema)}
+}
+
+// withArg adapts a tool of one required string argument.
+func withArg(name string, fn func(workflow.Context, *agent, string) (string, error)) func(workflow.Context, *agent, wflo.ToolCall) (string, error) {
+	return func(ctx workflow.Context, a *agent, c wflo.ToolCall) (string, error) {
+		args, err := parseArgs(c, name)
+		if err != nil {
+			return "", err
+		}
+		return fn(ctx, a, args[name])
+	}
+}
+
+// parseArgs reads the model's arguments. They are the model's text: anything.
+func parseArgs(c wflo.ToolCall, names ...string) (map[string]string, error) {
+	if !utf8.ValidString(c.Arguments) {
+		return nil, wflo.Invalid("arguments of "+c.Name, "are not valid UTF-8", "send text")
+	}
+	var raw map[string]any
+	if err := json.Unmarshal([]byte(c.Arguments), &raw); err != nil {
+		return nil, wflo.Invalid("arguments of "+c.Name, "are not a JSON object: "+err.Error(), "send an object that matches the tool's schema")
+	}
+	args := make(map[string]string, len(names))
+	for _, n := range names {
+		s, ok := raw[n].(string)
+		if !ok {
+			return nil, wflo.Invalid("arguments of "+c.Name, fmt.Sprintf("lack the string %q", n), "send an object that matches the tool's schema")
+		}
+		args[n] = s
+	}
+	return args, nil
+}
+
+// execute runs code with the task's limits and says how it ended in words that
+// a model understands.
+func (a *agent) execute(ctx workflow.Context, spec sandbox.Spec) (string, error) {
+	box := a.task.Sandbox
+	spec.Image = box.Image
+	spec.Limits.Memory, spec.Limits.CPUs, spec.Limits.Timeout = box.Memory, box.CPUs, box.Timeout
+	// The history keeps the result, and the model sees toolText of it.
+	spec.Limits.Output = 64 << 10
+	res, err := RunSandboxed(ctx, spec)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "outcome: %s (exit code %d)\n", res.Outcome, res.ExitCode)
+	section(&b, "stdout", res.Stdout, res.StdoutTruncated)
+	section(&b, "stderr", res.Stderr, res.StderrTruncated)
+	if !res.OK() {
+		return "", fmt.Errorf("%s", b.String())
+	}
+	return b.String(), nil
+}
+
+func section(b *strings.Builder, name, text string, dropped int64) {
+	if text == "" && dropped == 0 {
+		return
+	}
+	fmt.Fprintf(b, "%s:\n%s\n", name, middle(text, toolText*3/4))
+	if dropped > 0 {
+		fmt.Fprintf(b, "[%d more bytes of %s were dropped; write large output to a file]\n", dropped, name)
+	}
+}
+
+func readTool(ctx workflow.Context, _ *agent, path string) (string, error) {
+	data, err := ReadFile(ctx, path, maxRead)
+	if err != nil {
+		return "", err
+	}
+	return strings.ToValidUTF8(string(data), "\uFFFD"), nil
+}
+
+func writeTool(ctx workflow.Context, _ *agent, c wflo.ToolCall) (string, error) {
+	args, err := parseArgs(c, "path", "content")
+	if err != nil {
+		return "", err
+	}
+	if err := WriteFiles(ctx, wflo.File{Name: args["path"], Data: []byte(args["content"])}); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("wrote %d bytes to %s", len(args["content"]), args["path"]), nil
+}
+
+func askTool(ctx workflow.Context, a *agent, question string) (string, error) {
+	d, err := RequireApproval(ctx, wflo.Approval{
+		Gate: "question", Action: oneLine(question, 200), Details: question,
+		Timeout: a.task.AskTimeout, Answers: []wflo.Verdict{wflo.VerdictRespond, wflo.VerdictReject},
+	})
+	if err != nil {
+		return "", err
+	}
+	return d.Text, nil
+}
+
+// activityTool lets the model call an activity of the worker.
+func activityTool(at wflo.ActivityTool) tool {
+	return tool{Tool: at.Tool, call: func(ctx workflow.Context, _ *agent, c wflo.ToolCall) (string, error) {
+		if !json.Valid([]byte(c.Arguments)) {
+			return "", wflo.Invalid("arguments of "+c.Name, "are not JSON", "send an object that matches the tool's schema")
+		}
+		args := json.RawMessage(c.Arguments)
+		if at.Approval != nil {
+			ask := *at.Approval
+			ask.Payload = args
+			if _, err := RequireApproval(ctx, ask); err != nil {
+				return "", err
+			}
+		}
+		var out json.RawMessage
+		// No heartbeat timeout: a user's activity need not know of heartbeats.
+		ctx = withDefaults(ctx, workflow.ActivityOptions{StartToCloseTimeout: toolTimeout, Summary: "tool: " + c.Name})
+		if err := workflow.ExecuteActivity(ctx, at.Activity, args).Get(ctx, &out); err != nil {
+			return "", fromWire(err)
+		}
+		return string(out), nil
+	}}
+}

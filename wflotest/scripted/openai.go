@@ -3,7 +3,6 @@ package scripted
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
@@ -56,7 +55,7 @@ func (openAI) parse(_ *http.Request, body []byte) (request, *refusal) {
 	if n := o.positive("n"); n > 1 {
 		rd.refuse("n", "n: this stand-in gives one choice")
 	}
-	q.turn.MaxTokens = openAILimit(rd, o, q.turn.Model)
+	q.turn.MaxTokens = openAILimit(rd, o)
 	q.turn.Tools = functionTools(rd, o)
 	o.need("messages")
 	for _, e := range o.list("messages") {
@@ -69,22 +68,15 @@ func (openAI) parse(_ *http.Request, body []byte) (request, *refusal) {
 	return q, rd.bad
 }
 
-// openAILimit reads the token limit. The reasoning models take only the newer
-// of its two names.
-func openAILimit(rd *reader, o object, model string) int64 {
+// openAILimit reads the token limit under either of its names. The vendor
+// itself refuses the older one for its reasoning models; this stand-in does
+// not, because it also stands in for compatible servers, which know only that.
+func openAILimit(rd *reader, o object) int64 {
 	old, limit := o.positive("max_tokens"), o.positive("max_completion_tokens")
-	if old == 0 {
-		return limit
-	}
-	if limit != 0 {
+	if old != 0 && limit != 0 {
 		rd.refuse("max_tokens", "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.")
 	}
-	for _, family := range []string{"gpt-5", "o1", "o3", "o4"} {
-		if strings.HasPrefix(model, family) {
-			rd.refuse("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.")
-		}
-	}
-	return old
+	return max(old, limit)
 }
 
 // functionTools reads tools as OpenAI and Cohere write them.

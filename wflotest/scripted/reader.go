@@ -247,7 +247,7 @@ func (o object) compact(key string) json.RawMessage {
 func (o object) toolName(key string, longest int, also string) string {
 	name := o.needText(key)
 	bad := strings.IndexFunc(name, func(r rune) bool {
-		return !(r < 0x80 && (isWord(r) || r == '-' || strings.ContainsRune(also, r)))
+		return r >= 0x80 || (!isWord(r) && r != '-' && !strings.ContainsRune(also, r))
 	})
 	if bad >= 0 || len(name) > longest {
 		o.r.refuse(o.path(key), "%s: %q is not a valid name: use up to %d letters, digits, _ and -", o.path(key), name, longest)

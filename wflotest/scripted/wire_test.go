@@ -58,7 +58,6 @@ func TestRefusalsInTheVendorsWords(t *testing.T) {
 		{"openai no messages", "/v1/chat/completions", `{"model":"m"}`, nil, 400, "messages: field required"},
 		{"openai unknown field", "/chat/completions", `{"model":"m","maxtokens":1,` + hello + `}`, nil, 400, "Unrecognized request argument supplied: maxtokens"},
 		{"openai field in capitals", "/chat/completions", `{"MODEL":"m",` + hello + `}`, nil, 400, "Unrecognized request argument supplied: MODEL"},
-		{"openai old limit", "/v1/chat/completions", `{"model":"gpt-5.4","max_tokens":1,` + hello + `}`, nil, 400, "Use 'max_completion_tokens' instead."},
 		{"openai both limits", "/v1/chat/completions", `{"model":"gpt-4o","max_tokens":1,"max_completion_tokens":1,` + hello + `}`, nil, 400, "at the same time"},
 		{"openai zero limit", "/v1/chat/completions", `{"model":"m","max_completion_tokens":0,` + hello + `}`, nil, 400, "must be at least 1"},
 		{"openai text limit", "/v1/chat/completions", `{"model":"m","max_completion_tokens":"9",` + hello + `}`, nil, 400, "expected an integer"},

@@ -132,7 +132,7 @@ check: lint workflowcheck house standalone vuln ## linters, determinism, house r
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over every module; see .golangci.yml
-	$(call step,lint,1 to 3 minutes when cold; seconds later)
+	$(call step,lint,2 to 5 minutes when cold; seconds later)
 	@bin/golangci-lint run ./...
 	@cd $(COMMAND) && ../../bin/golangci-lint run --config ../../.golangci.yml ./...
 

@@ -41,8 +41,6 @@ var knownLibraries = []library{
 	{prefix: "go.temporal.io/api", reason: "the wire types behind the SDK: history events, failures, search attributes"},
 
 	{prefix: "github.com/docker/docker", folders: []string{"sandbox/docker"}, integration: true, reason: "containers"},
-	{prefix: "github.com/docker/go-connections", folders: []string{"sandbox/docker"}, integration: true, reason: "port types of the Docker client"},
-	{prefix: "github.com/docker/go-units", folders: []string{"sandbox/docker"}, integration: true, reason: "ulimit types of the Docker client"},
 	{prefix: "github.com/opencontainers/image-spec", folders: []string{"sandbox/docker"}, integration: true, reason: "platform types of the Docker client"},
 	{prefix: "github.com/distribution/reference", folders: []string{"sandbox/docker"}, integration: true, reason: "image names, parsed as Docker does"},
 	{prefix: "github.com/containerd/errdefs", folders: []string{"sandbox/docker"}, integration: true, reason: "error kinds of the Docker client"},
@@ -55,18 +53,14 @@ var knownLibraries = []library{
 	{prefix: "google.golang.org/genai", folders: []string{"internal/llm/google"}, integration: true, reason: "Google"},
 	{prefix: "github.com/cohere-ai/cohere-go/v2", folders: []string{"internal/llm/cohere"}, integration: true, reason: "Cohere"},
 
-	{prefix: "github.com/expr-lang/expr", folders: []string{"policy"}, reason: "a condition language with types, limits and no side effects"},
-	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config", "policy", "pricing", "plugin"}, reason: "configuration files with errors that point at the line"},
 	{prefix: "github.com/prometheus/client_golang", folders: []string{"internal/telemetry", "plugin"}, reason: "metrics with exactly the documented names"},
 	{prefix: "go.opentelemetry.io/", reason: "traces; a family of modules that are released together"},
 	{prefix: "google.golang.org/protobuf", reason: "Temporal's payloads are protocol buffers, and their size is measured as such"},
-	{prefix: "golang.org/x/sync", reason: "errgroup: goroutines that have an owner"},
 
 	{prefix: "github.com/google/go-cmp", tests: true, reason: "readable differences, without an assertion language"},
 	{prefix: "go.uber.org/goleak", tests: true, reason: "whoever starts a goroutine also waits for it"},
 	{prefix: "pgregory.net/rapid", tests: true, reason: "state machines are tested against a model"},
 	{prefix: "google.golang.org/grpc", tests: true, reason: "a Temporal frontend that fails on demand"},
-	{prefix: "github.com/rogpeppe/go-internal", tests: true, reason: "testscript: the command line is tested as scripts"},
 }
 
 // serverOnly are libraries of the command's module. They must not show up in the

@@ -34,7 +34,7 @@ var plants = map[string]struct{ bad, good plant }{
 	},
 	"workflow context": {
 		bad:  plant{"activities/x.go", "package activities\nimport wf \"go.temporal.io/sdk/workflow\"\nvar f = func(ctx wf.Context) { g(); g() }\n"},
-		good: plant{"plugin/x.go", "package plugin\nimport \"go.temporal.io/sdk/workflow\"\nvar f = func(ctx workflow.Context) { g(ctx) }\n"},
+		good: plant{"plugin/x.go", "package plugin\nimport \"go.temporal.io/sdk/workflow\"\nfunc f(ctx workflow.Context) error { return g(ctx) }\n"},
 	},
 	"no skips": {
 		bad:  plant{"policy/x_test.go", "package policy\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Skip(\"no docker\") }\n"},
@@ -135,21 +135,21 @@ func TestPercentile(t *testing.T) {
 // the real rules.
 func TestPlantedWalls(t *testing.T) {
 	imports := map[string]string{
-		".":             "github.com/google/uuid",
+		".":             "go.temporal.io/sdk/client",
 		"pricing":       modulePath + "/sandbox",
 		"sandbox":       "github.com/docker/docker/client",
-		"internal/step": "github.com/expr-lang/expr",
+		"internal/step": "modernc.org/sqlite",
 		"activities":    "github.com/jackc/pgx/v5",
 		"workflows":     modulePath + "/pricing",
 	}
 	want := map[string][]string{
-		".":             {"github.com/google/uuid"},
+		".":             {"go.temporal.io/sdk/client"},
 		"pricing":       {modulePath + "/sandbox"},
 		"sandbox":       {"github.com/docker/docker/client"},
-		"internal/step": {"github.com/expr-lang/expr"},
+		"internal/step": {"modernc.org/sqlite"},
 		"activities":    {"github.com/jackc/pgx/v5"},
 		// Directly, and through what it may import.
-		"workflows": {modulePath + "/pricing", "github.com/expr-lang/expr", "github.com/docker/docker/client"},
+		"workflows": {modulePath + "/pricing", "modernc.org/sqlite", "github.com/docker/docker/client"},
 	}
 	got := map[string]string{}
 	for _, f := range brokenWalls(listPackages(t, overlay(t, imports))) {

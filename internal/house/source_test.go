@@ -214,8 +214,8 @@ func workflowContext(s source) []finding {
 	}
 	var found []finding
 	ast.Inspect(s.file, func(node ast.Node) bool {
-		// Registration needs a closure of one line, which decides nothing.
-		if lit, ok := node.(*ast.FuncLit); ok && len(lit.Body.List) == 1 {
+		// Registration needs a forward of one line, which decides nothing.
+		if body := bodyOf(node); body != nil && len(body.List) == 1 {
 			return false
 		}
 		fn, ok := node.(*ast.FuncType)
@@ -230,6 +230,16 @@ func workflowContext(s source) []finding {
 		return true
 	})
 	return found
+}
+
+func bodyOf(node ast.Node) *ast.BlockStmt {
+	switch fn := node.(type) {
+	case *ast.FuncDecl:
+		return fn.Body
+	case *ast.FuncLit:
+		return fn.Body
+	}
+	return nil
 }
 
 func within(dir, folder string) bool { return dir == folder || strings.HasPrefix(dir, folder+"/") }

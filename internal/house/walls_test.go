@@ -40,10 +40,6 @@ var walls = []wall{
 		reason: "prices are an engine that works without Temporal: tokens in, money out",
 	},
 	{
-		folder: "policy", own: []string{"."}, foreign: []string{"github.com/expr-lang/expr"},
-		reason: "rules are an engine that works without Temporal: facts in, verdict out",
-	},
-	{
 		folder: "sandbox", own: []string{"."},
 		reason: "Spec and Result cross the workflow boundary, so they must not bring a container client along",
 	},
@@ -70,7 +66,7 @@ var walls = []wall{
 		reason: "workflow code is replayed: rules, prices and drivers change with a deploy and would answer differently the second time, so their verdicts are recorded by activities",
 	},
 	{
-		folder: "activities", own: []string{".", "policy", "pricing", "sandbox", "internal/step"},
+		folder: "activities", own: []string{".", "pricing", "sandbox", "internal/step"},
 		foreign: []string{
 			"go.temporal.io/sdk/activity", "go.temporal.io/sdk/temporal", "go.temporal.io/sdk/interceptor", "go.temporal.io/sdk/converter",
 			"go.opentelemetry.io/otel",
@@ -78,7 +74,7 @@ var walls = []wall{
 		reason: "side effects are written against interfaces that this package owns; a driver here could not be replaced or tested away",
 	},
 	{
-		folder: "activities/storetest", own: []string{".", "activities", "policy", "pricing", "sandbox", "internal/step"},
+		folder: "activities/storetest", own: []string{".", "activities", "pricing", "sandbox", "internal/step"},
 		foreign: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "go.temporal.io/sdk/"},
 		reason:  "the suite judges every store, so it must not know any of them",
 	},

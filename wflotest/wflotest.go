@@ -79,7 +79,10 @@ func New(t testing.TB, cfg Config) *Env {
 		t.Fatalf("start the scripted model: %v", err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	e := &Env{t: t, cfg: cfg, server: server, box: sandboxtest.NewFake(cfg.Sandbox)}
+	e := &Env{t: t, cfg: cfg, server: server, box: &sandboxtest.Fake{}}
+	if cfg.Sandbox != nil {
+		e.box.Do = func(_ context.Context, spec sandbox.Spec) (sandbox.Result, error) { return cfg.Sandbox(spec), nil }
+	}
 	pc := plugin.Config{
 		DataDir: t.TempDir(), Database: "memory", Sandbox: e.box,
 		Providers: Providers(server), Approvals: wflo.Terms{AllowUnsigned: true}, Logger: e.logger(),

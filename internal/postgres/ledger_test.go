@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/activities/storetest"
+	"github.com/wflo-ai/wflo-go/internal/postgres/pgtest"
+	"go.uber.org/goleak"
+)
+
+var server *pgtest.Server
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	var err error
+	if server, err = pgtest.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func mustOpen(t testing.TB, c Config) *Ledger {
+	t.Helper()
+	if c.URL == "" {
+		c.URL = server.Database(t)
+	}
+	l, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func TestLedger(t *testing.T) {
+	storetest.TestLedger(t, func(t *testing.T) activities.Ledger {
+		url := server.Database(t)
+		// Before mustOpen, so that it runs after the ledger is closed.
+		t.Cleanup(func() { noDeadlocks(t, url) })
+		return mustOpen(t, Config{URL: url, MaxConns: 16})
+	})
+}
+
+// noDeadlocks asks the server, because a caller does not see a deadlock: the
+// call is repeated.
+func noDeadlocks(t *testing.T, url string) {
+	ctx := context.Background() // the test's own is done
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	// A session reports its statistics when it ends.
+	for others := 1; others > 0; {
+		err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`).Scan(&others)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var deadlocks int
+	err = conn.QueryRow(ctx, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&deadlocks)
+	if err != nil || deadlocks != 0 {
+		t.Errorf("%d deadlocks, %v", deadlocks, err)
+	}
+}
+
+func BenchmarkReserveSettle(b *testing.B) {
+	for _, callers := range []int{1, 16} {
+		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
+			storetest.BenchmarkReserveSettle(b, mustOpen(b, Config{MaxConns: int32(callers)}), callers)
+		})
+	}
+}

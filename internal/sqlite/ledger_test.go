@@ -1,0 +1,46 @@
+package sqlite
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/activities/storetest"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func mustOpen(t testing.TB, c Config) *Ledger {
+	t.Helper()
+	l, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func TestLedgerInFile(t *testing.T) {
+	storetest.TestLedger(t, func(t *testing.T) activities.Ledger {
+		return mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "ledger.db")})
+	})
+}
+
+func TestLedgerInMemory(t *testing.T) {
+	storetest.TestLedger(t, func(t *testing.T) activities.Ledger { return mustOpen(t, Config{}) })
+}
+
+func BenchmarkReserveSettle(b *testing.B) {
+	for _, callers := range []int{1, 16} {
+		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
+			l := mustOpen(b, Config{Path: filepath.Join(b.TempDir(), "ledger.db")})
+			storetest.BenchmarkReserveSettle(b, l, callers)
+		})
+	}
+}

@@ -320,6 +320,11 @@ func (s *Server) Stop() {
 				s.cfg.Logger.Warn("stop the Temporal server", "error", err)
 			}
 		}
+		if s.temporal != nil && s.file != "" {
+			if err := fold(s.file); err != nil {
+				s.cfg.Logger.Warn("fold the database's log", "error", err)
+			}
+		}
 		if s.lock != nil {
 			if err := s.lock.Close(); err != nil {
 				s.cfg.Logger.Warn("release the data directory", "error", err)

@@ -23,6 +23,9 @@ import (
 // applicationID marks our files in SQLite's header: "WFLO".
 const applicationID = 0x57464C4F
 
+// sqliteBusy is SQLite's result code for a lock that another holds.
+const sqliteBusy = 5
+
 const moveHint = "move the file away and start again, or use another directory with --data-dir"
 
 // fileName holds the server's minor version, because a new minor version may
@@ -153,8 +156,25 @@ func lockDir(ctx context.Context, dir string) (io.Closer, error) {
 	db.SetMaxOpenConns(1)
 	if _, err := db.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
 		_ = db.Close()
-		return nil, wflo.Errorf(wflo.CodeConflict, "stop the other `wflo dev`, or use another directory with --data-dir",
-			"%s is in use by another process: %w", dir, err)
+		var busy interface{ Code() int }
+		if errors.As(err, &busy) && busy.Code()&0xff == sqliteBusy {
+			return nil, wflo.Errorf(wflo.CodeConflict, "stop the other `wflo dev`, or use another directory with --data-dir",
+				"%s is in use by another process", dir)
+		}
+		return nil, wflo.Errorf(wflo.CodeConflict, "choose a directory that you may write to with --data-dir", "lock %s: %w", dir, err)
 	}
 	return db, nil
+}
+
+// fold writes the log beside the database into it, so that the one file is the
+// whole state. The server leaves that undone when it stops; the next start
+// would do it as well.
+func fold(file string) error {
+	db, err := sql.Open("sqlite", "file:"+file+"?mode=rw")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
 }

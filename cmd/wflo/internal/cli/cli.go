@@ -1,0 +1,173 @@
+// Package cli is the command line of wflo: it starts runs and follows them,
+// lists them, shows what waits for a decision, decides, and halts. A program
+// calls [Main] with its [Deps]; commands that need more than a Temporal client,
+// such as `wflo dev`, are injected, so this package links no server.
+//
+// Data goes to standard output and nothing else does; progress, questions and
+// errors go to standard error. Whatever a run, a model or a stranger wrote is
+// shown with its control and bidirectional characters escaped, because a
+// person decides by what the terminal shows.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+)
+
+// DefaultTaskQueue is where `wflo dev` and the shipped worker take work from.
+const DefaultTaskQueue = "wflo"
+
+// Alias is a short name for a workflow.
+type Alias struct {
+	// Name is what people type after `wflo run`.
+	Name string
+	// Workflow is the workflow type.
+	Workflow string
+	// Input is the JSON argument when --input is not given; empty means none.
+	Input string
+	// About says what it does, in one line.
+	About string
+}
+
+// Deps is what the commands need from the program. The zero value works.
+type Deps struct {
+	// Stdin, Stdout and Stderr are those of the process when nil.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Dial connects to Temporal; nil means client.DialContext.
+	Dial func(context.Context, client.Options) (client.Client, error)
+	// Configure is called with the options of each client before it connects:
+	// the place for the client interceptor and the payload codec. May be nil.
+	Configure func(*client.Options)
+	// Aliases are the short names for `wflo run`.
+	Aliases []Alias
+	// TaskQueue is the default of --task-queue; empty means DefaultTaskQueue.
+	TaskQueue string
+	// Commands are added to the root command.
+	Commands []*cobra.Command
+	// Version is the program's version; empty means that of the build info.
+	Version string
+	// Parts are versions of what is built in, by name, for `wflo version`.
+	Parts map[string]string
+}
+
+func (d Deps) withDefaults() Deps {
+	if d.Stdin == nil {
+		d.Stdin = os.Stdin
+	}
+	if d.Stdout == nil {
+		d.Stdout = os.Stdout
+	}
+	if d.Stderr == nil {
+		d.Stderr = os.Stderr
+	}
+	if d.Dial == nil {
+		d.Dial = client.DialContext
+	}
+	if d.TaskQueue == "" {
+		d.TaskQueue = DefaultTaskQueue
+	}
+	return d
+}
+
+// app is one invocation of the program.
+type app struct {
+	deps Deps
+	conn connFlags
+	// parsed says that the command line was understood, so that whatever fails
+	// from there on is not a usage error.
+	parsed  bool
+	format  string
+	noColor bool
+}
+
+// Main runs the command line and returns the exit code. An interrupt cancels
+// the command's context; a second one ends the process.
+func Main(ctx context.Context, deps Deps, args []string) int {
+	ctx, release := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer release()
+	defer context.AfterFunc(ctx, release)()
+
+	a := &app{deps: deps.withDefaults()}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.parsed {
+		err = asUsage(err)
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = &exitError{code: ExitInterrupted, err: err}
+	}
+	a.printError(err)
+	return exitCode(err)
+}
+
+// NewRoot is the root command, for documentation generators; programs call Main.
+func NewRoot(deps Deps) *cobra.Command {
+	a := &app{deps: deps.withDefaults()}
+	return a.root()
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "wflo",
+		Short: "Run, watch and govern AI agents on Temporal",
+		Long: `wflo runs AI agents as Temporal workflows, with budgets, approval gates,
+sandboxed tools and undo.
+
+First steps:
+
+  wflo dev                 start Temporal and its Web UI on this machine
+  wflo run NAME            start a workflow and follow it
+  wflo approvals           see what waits for a person`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("--output", a.format, formatText, formatJSON, formatJSONL); err != nil {
+				return err
+			}
+			a.parsed = true
+			return nil
+		},
+	}
+	root.SetIn(a.deps.Stdin)
+	root.SetOut(a.deps.Stdout)
+	root.SetErr(a.deps.Stderr)
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.format, "output", "o", formatText, "how to print data: text, json or jsonl")
+	flags.BoolVar(&a.noColor, "no-color", false, "no colour and no animation (also NO_COLOR)")
+	a.conn.add(flags)
+	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
+		[]string{formatText, formatJSON, formatJSONL}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag was added above
+	}
+	root.AddCommand(
+		a.runCmd(), a.listCmd(), a.statusCmd(), a.approvalsCmd(),
+		a.approveCmd(), a.rejectCmd(), a.respondCmd(),
+		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.versionCmd(),
+		exitCodesTopic(), environmentTopic(),
+	)
+	root.AddCommand(a.deps.Commands...)
+	return root
+}
+
+// args checks the number of positional arguments and names them in the error.
+func args(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		switch {
+		case len(given) < len(names):
+			return Usage("see: "+cmd.CommandPath()+" --help", "%s: %s is missing", cmd.CommandPath(), names[len(given)])
+		case len(given) > len(names):
+			return Usage("quote text that has spaces; see: "+cmd.CommandPath()+" --help",
+				"%s: too many arguments: %q", cmd.CommandPath(), given[len(names)])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/temporal"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// DefaultAddress is where `wflo dev` listens.
+const DefaultAddress = "127.0.0.1:7233"
+
+const dialTimeout = 5 * time.Second
+
+// connFlags say where Temporal is. Empty fields leave it to the environment and
+// the profile, which envconfig reads as the temporal CLI does.
+type connFlags struct {
+	address, namespace, profile string
+}
+
+func (c *connFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&c.address, "address", "", "Temporal's host:port (also TEMPORAL_ADDRESS; default "+DefaultAddress+")")
+	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (also TEMPORAL_NAMESPACE; default \"default\")")
+	flags.StringVar(&c.profile, "profile", "", "connection profile (also TEMPORAL_PROFILE)")
+}
+
+// connection is a client together with what it was dialled with.
+type connection struct {
+	client.Client
+	address, namespace string
+}
+
+func (a *app) dial(ctx context.Context) (*connection, error) {
+	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: a.conn.profile})
+	if err != nil {
+		return nil, Usage("check the TEMPORAL_ variables and the profile", "connection settings: %w", err)
+	}
+	if a.conn.address != "" {
+		opts.HostPort = a.conn.address
+	}
+	if opts.HostPort == "" {
+		opts.HostPort = DefaultAddress
+	}
+	if a.conn.namespace != "" {
+		opts.Namespace = a.conn.namespace
+	}
+	if opts.Namespace == "" {
+		opts.Namespace = client.DefaultNamespace
+	}
+	opts.Logger = slog.New(slog.DiscardHandler)
+	opts.Identity = "wflo:" + userName()
+	if a.deps.Configure != nil {
+		a.deps.Configure(&opts)
+	}
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := a.deps.Dial(dialCtx, opts)
+	switch {
+	case err == nil:
+		return &connection{c, opts.HostPort, opts.Namespace}, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case unreachable(err):
+		return nil, &exitError{ExitError, wflo.Errorf("", "start one with `wflo dev`, or name yours with --address or TEMPORAL_ADDRESS",
+			"no Temporal server answers at %s", opts.HostPort)}
+	}
+	return nil, fmt.Errorf("connect to Temporal at %s: %w", opts.HostPort, err)
+}
+
+func unreachable(err error) bool {
+	var unavailable *serviceerror.Unavailable
+	var deadline *serviceerror.DeadlineExceeded
+	return errors.As(err, &unavailable) || errors.As(err, &deadline) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func isUnauthenticated(err error) bool { return status.Code(err) == codes.Unauthenticated }
+
+// explain turns what Temporal says about a run into words with a hint. Codes of
+// wflo's own errors survive, so that the exit code fits.
+func (c *connection) explain(err error, run string) error {
+	var app *temporal.ApplicationError
+	var missing *serviceerror.NotFound
+	var namespace *serviceerror.NamespaceNotFound
+	var argument *serviceerror.InvalidArgument
+	switch {
+	case err == nil, wflo.CodeOf(err) != "":
+		return err
+	case errors.As(err, &app):
+		return fromWire(app)
+	case errors.As(err, &namespace):
+		return wflo.Errorf("", "name another with --namespace, or TEMPORAL_NAMESPACE", "namespace %q does not exist at %s", c.namespace, c.address)
+	case errors.As(err, &missing) && run != "" && strings.Contains(missing.Message, "already completed"):
+		return wflo.Errorf("", "see: wflo status "+run, "run %s has ended", run)
+	case errors.As(err, &missing) && run != "":
+		return wflo.Errorf("", "see: wflo list", "no run %s in namespace %s", run, c.namespace)
+	case errors.As(err, &argument) && strings.Contains(argument.Message, "Wflo"):
+		return wflo.Errorf("", "`wflo dev` registers them; elsewhere: temporal operator search-attribute create",
+			"namespace %s lacks wflo's search attributes: %w", c.namespace, err)
+	case isUnauthenticated(err):
+		return wflo.Errorf(wflo.CodeMissingKey, "set TEMPORAL_API_KEY or a TLS certificate", "Temporal wants to know who you are: %w", err)
+	case unreachable(err):
+		return &exitError{ExitTimeout, wflo.Errorf("", "is a worker running? see: wflo status "+run, "no answer in time: %w", err)}
+	}
+	return err
+}
+
+// fromWire rebuilds wflo's error from Temporal's: the type is the code, the
+// first detail the hint.
+func fromWire(app *temporal.ApplicationError) error {
+	e := &wflo.Error{Message: app.Message()}
+	if wflo.Code(app.Type()).Sentinel() != nil {
+		e.Code = wflo.Code(app.Type())
+	}
+	var hint string
+	if app.HasDetails() && app.Details(&hint) == nil {
+		e.Hint = hint
+		e.Message = strings.Replace(e.Message, " ("+hint+")", "", 1)
+	}
+	return e
+}
+
+// userName is who gives the command.
+func userName() string {
+	if name := os.Getenv("WFLO_USER"); name != "" {
+		return name
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// Exit codes. Scripts depend on them.
+const (
+	ExitOK          = 0
+	ExitError       = 1
+	ExitUsage       = 2
+	ExitDenied      = 3
+	ExitAuth        = 4
+	ExitBudget      = 5
+	ExitTimeout     = 6
+	ExitInterrupted = 130
+)
+
+// exitError fixes the exit code of an error.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// Usage is an error of the command line: exit code 2.
+func Usage(hint, format string, args ...any) error {
+	return &exitError{code: ExitUsage, err: wflo.Errorf(wflo.CodeInvalid, hint, format, args...)}
+}
+
+// asUsage turns what the command-line parser says into a usage error.
+func asUsage(err error) error {
+	var e *exitError
+	if errors.As(err, &e) {
+		return err
+	}
+	// The parser adds suggestions on lines of their own.
+	msg, more, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	hint := "see: wflo --help"
+	if names := strings.Fields(strings.TrimPrefix(strings.TrimSpace(more), "Did you mean this?")); len(names) > 0 {
+		hint = "did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return Usage(hint, "%s", msg)
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	for _, v := range allowed {
+		if v == value {
+			return nil
+		}
+	}
+	return Usage("use "+strings.Join(allowed, ", "), "%s is %q", flag, value)
+}
+
+// exitCode says how the process ends.
+func exitCode(err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	var fixed *exitError
+	if errors.As(err, &fixed) {
+		return fixed.code
+	}
+	switch wflo.CodeOf(err) {
+	case wflo.CodeApprovalRejected, wflo.CodePolicyDenied, wflo.CodeHalted:
+		return ExitDenied
+	case wflo.CodeMissingKey:
+		return ExitAuth
+	case wflo.CodeBudgetExceeded:
+		return ExitBudget
+	case wflo.CodeApprovalTimeout:
+		return ExitTimeout
+	}
+	var denied *serviceerror.PermissionDenied
+	var deadline *serviceerror.DeadlineExceeded
+	switch {
+	case errors.As(err, &denied), isUnauthenticated(err):
+		return ExitAuth
+	case errors.As(err, &deadline), errors.Is(err, context.DeadlineExceeded), temporal.IsTimeoutError(err):
+		return ExitTimeout
+	}
+	return ExitError
+}
+
+// printError writes "wflo: message" and the hint on a line of its own.
+func (a *app) printError(err error) {
+	if err == nil || exitCode(err) == ExitInterrupted {
+		return // whoever pressed Ctrl-C knows
+	}
+	writeError(a.deps.Stderr, err)
+}
+
+func writeError(w io.Writer, err error) {
+	msg, hint := err.Error(), wflo.HintOf(err)
+	if hint != "" {
+		// The hint gets a line of its own, so take it out of the message.
+		msg = strings.Replace(msg, " ("+hint+")", "", 1)
+	}
+	fmt.Fprintf(w, "wflo: %s\n", Escape(msg))
+	if hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", Escape(hint))
+	}
+}
+
+func exitCodesTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long: `Exit codes of wflo:
+
+    0  success
+    1  an error that no other code names
+    2  usage: unknown command, flag, argument or workflow type
+    3  denied: a person rejected it, a policy forbids it, or the run was halted
+    4  authentication: no key, a key that is not trusted, or no permission
+    5  budget: the worst case did not fit what may be spent
+    6  timeout: nobody decided in time, or a run or a server took too long
+  130  interrupted (a run that was being followed goes on)`,
+	}
+}
+
+func environmentTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "environment",
+		Short: "Environment variables that wflo reads",
+		Long: `Environment variables that wflo reads:
+
+  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_...
+                     where Temporal is; --address and --namespace win
+  TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE
+                     the TOML file with connection profiles, and the profile
+  WFLO_USER          who you are, for --user and --as; default: the login name
+  WFLO_APPROVER_KEY  file with the Ed25519 key that signs your decisions
+  XDG_DATA_HOME      wflo dev keeps its data in $XDG_DATA_HOME/wflo
+                     (default ~/.local/share/wflo)
+  NO_COLOR, TERM=dumb
+                     no colour and no animation`,
+	}
+}

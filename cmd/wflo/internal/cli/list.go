@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// runSummary is one run as the visibility store has it: the data of `wflo list`.
+type runSummary struct {
+	ID       string        `json:"id"`
+	RunID    string        `json:"run_id"`
+	Workflow string        `json:"workflow"`
+	State    wflo.RunState `json:"state"`
+	// Status is Temporal's own word.
+	Status string   `json:"status"`
+	User   string   `json:"user,omitempty"`
+	Team   string   `json:"team,omitempty"`
+	Gates  []string `json:"gates,omitempty"` // the open ones
+	// Spent is rounded to a hundredth of a cent; nil means unknown.
+	Spent   *wflo.Money `json:"spent,omitempty"`
+	Started time.Time   `json:"started"`
+	Closed  *time.Time  `json:"closed,omitempty"`
+}
+
+func (a *app) listCmd() *cobra.Command {
+	var state string
+	var limit int
+	states := []string{"running", "waiting_approval", "compensating", "halted", "completed", "failed"}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List runs, the newest first",
+		Example: "  wflo list --state waiting_approval\n  wflo list --limit 100 -o jsonl",
+		Args:    args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if state != "" {
+				if err := oneOf("--state", state, states...); err != nil {
+					return err
+				}
+			}
+			if limit < 1 {
+				return Usage("give a positive number", "--limit is %d", limit)
+			}
+			return a.list(cmd.Context(), wflo.RunState(state), limit)
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", "", "only runs in this state: "+strings.Join(states, ", "))
+	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
+	if err := cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag was added above
+	}
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, state wflo.RunState, limit int) error {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	runs, err := c.list(ctx, stateQuery(state), limit)
+	if err != nil {
+		return err
+	}
+	if len(runs) == 0 && a.format == formatText {
+		a.note("no runs; start one with: wflo run NAME")
+	}
+	return printAll(a, runs, []string{"ID", "WORKFLOW", "STATE", "USER", "SPENT", "STARTED", "TOOK"}, func(r runSummary) []string {
+		spent, took := "", ""
+		if r.Spent != nil {
+			spent = r.Spent.String()
+		}
+		if r.Closed != nil {
+			took = short(r.Closed.Sub(r.Started))
+		}
+		return []string{r.ID, r.Workflow, string(r.State), r.User, spent, since(r.Started) + " ago", took}
+	})
+}
+
+// stateQuery is the visibility query for a state. Runs that ended are told by
+// Temporal's status, because a run that was terminated cannot say so itself.
+func stateQuery(state wflo.RunState) string {
+	const running = "ExecutionStatus = 'Running'"
+	own := fmt.Sprintf("%s = '%s'", wflo.AttrState, state)
+	switch state {
+	case "":
+		return ""
+	case wflo.StateRunning:
+		return fmt.Sprintf("%s AND (%s OR %s IS NULL)", running, own, wflo.AttrState)
+	case wflo.StateCompleted:
+		return "ExecutionStatus = 'Completed'"
+	case wflo.StateFailed:
+		return fmt.Sprintf("ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated', 'Canceled') AND (%s != '%s' OR %s IS NULL)",
+			wflo.AttrState, wflo.StateHalted, wflo.AttrState)
+	case wflo.StateHalted:
+		return own
+	}
+	return running + " AND " + own
+}
+
+// list reads at most limit runs, the newest first.
+func (c *connection) list(ctx context.Context, query string, limit int) ([]runSummary, error) {
+	var runs []runSummary
+	var page []byte
+	for {
+		resp, err := c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+			Namespace: c.namespace, Query: query, NextPageToken: page, PageSize: int32(min(limit, 1000)),
+		})
+		if err != nil {
+			return nil, c.explain(err, "")
+		}
+		for _, e := range resp.GetExecutions() {
+			if len(runs) == limit {
+				return runs, nil
+			}
+			runs = append(runs, summary(e))
+		}
+		if page = resp.GetNextPageToken(); len(page) == 0 || len(runs) == limit {
+			return runs, nil
+		}
+	}
+}
+
+func summary(e *workflowpb.WorkflowExecutionInfo) runSummary {
+	r := runSummary{
+		ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(),
+		Workflow: e.GetType().GetName(), Status: strings.ToLower(e.GetStatus().String()),
+		Started: e.GetStartTime().AsTime(),
+	}
+	if closed := e.GetCloseTime(); closed != nil {
+		t := closed.AsTime()
+		r.Closed = &t
+	}
+	attrs := e.GetSearchAttributes()
+	attribute(attrs, wflo.AttrState, &r.State)
+	attribute(attrs, wflo.AttrUser, &r.User)
+	attribute(attrs, wflo.AttrTeam, &r.Team)
+	var cost float64
+	if attribute(attrs, wflo.AttrCost, &cost) {
+		spent := fromFloat(cost)
+		r.Spent = &spent
+	}
+	switch e.GetStatus() {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, enumspb.WORKFLOW_EXECUTION_STATUS_PAUSED:
+		attribute(attrs, wflo.AttrGates, &r.Gates)
+		if r.State == "" {
+			r.State = wflo.StateRunning
+		}
+	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
+		r.State = wflo.StateCompleted
+	default:
+		// What the run last said of itself may be older than its end.
+		if r.State != wflo.StateHalted {
+			r.State = wflo.StateFailed
+		}
+	}
+	return r
+}
+
+// attribute reads one search attribute and says whether it is there.
+func attribute(attrs *commonpb.SearchAttributes, name string, value any) bool {
+	payload, ok := attrs.GetIndexedFields()[name]
+	return ok && converter.GetDefaultDataConverter().FromPayload(payload, value) == nil
+}
+
+func (a *app) approvalsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "approvals",
+		Short: "List the gates that wait for a decision",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.approvals(cmd.Context())
+		},
+	}
+}
+
+func (a *app) approvals(ctx context.Context) error {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	gates, err := c.openGates(ctx)
+	if err != nil && len(gates) == 0 {
+		return err
+	}
+	if len(gates) == 0 && a.format == formatText {
+		a.note("nothing waits for a decision")
+	}
+	printed := printAll(a, gates, []string{"GATE", "RUN", "ACTION", "FOR", "EXPIRES"}, func(g wflo.Gate) []string {
+		return []string{g.ID, g.WorkflowID, g.Approval.Action, g.User, "in " + short(time.Until(g.ExpiresAt))}
+	})
+	if len(gates) > 0 && a.format == formatText {
+		a.note("decide with:\n%s", decideHelp(gates[0]))
+	}
+	return errors.Join(printed, err)
+}

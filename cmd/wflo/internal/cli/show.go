@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// stepLine is one finished step.
+func stepLine(s wflo.StepRecord) string {
+	if s.Error != "" {
+		return fmt.Sprintf("  step  %s failed: %s", escapeLine(s.Key), escapeLine(s.Error))
+	}
+	if s.Effect != "" {
+		return fmt.Sprintf("  step  %s (%s)", escapeLine(s.Key), escapeLine(string(s.Effect)))
+	}
+	return "  step  " + escapeLine(s.Key)
+}
+
+// gateText shows everything that a decision covers.
+func gateText(g wflo.Gate) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  gate  %s: %s\n", escapeLine(g.ID), escapeLine(g.Approval.Action))
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "        %-10s %s\n", name, escapeLine(text))
+		}
+	}
+	line("run", g.WorkflowID)
+	line("for", g.User)
+	if len(g.Approval.Payload) > 0 {
+		fmt.Fprintf(&b, "        %-10s %s\n", "payload", pretty(g.Approval.Payload, strings.Repeat(" ", 19)))
+	}
+	if g.Approval.Details != "" {
+		details := strings.ReplaceAll(Escape(strings.TrimSpace(g.Approval.Details)), "\n", "\n"+strings.Repeat(" ", 19))
+		fmt.Fprintf(&b, "        %-10s %s\n", "details", details)
+	}
+	line("approvers", strings.Join(g.Approval.Approvers, ", "))
+	if !g.ExpiresAt.IsZero() {
+		line("expires", "in "+short(time.Until(g.ExpiresAt)))
+	}
+	if len(g.Digest) >= 12 {
+		line("digest", g.Digest[:12])
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// decideHelp is what to type at an open gate.
+func decideHelp(g wflo.Gate) string {
+	target := shellWord(g.ID) + " --run " + shellWord(g.WorkflowID)
+	answers := g.Approval.Answers
+	if len(answers) == 0 {
+		answers = []wflo.Verdict{wflo.VerdictApprove, wflo.VerdictReject}
+	}
+	var lines []string
+	for _, v := range []struct {
+		verdict wflo.Verdict
+		rest    string
+	}{
+		{wflo.VerdictApprove, ""}, {wflo.VerdictReject, ` --reason "..."`}, {wflo.VerdictRespond, ` --text "..."`},
+	} {
+		if slices.Contains(answers, v.verdict) {
+			lines = append(lines, fmt.Sprintf("        wflo %s %s%s", v.verdict, target, v.rest))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// gateOutcome says how a gate was closed.
+func gateOutcome(g wflo.Gate) string {
+	text := escapeLine(g.ID) + " " + escapeLine(string(g.Status))
+	if d := g.Decision; d != nil {
+		text += " by " + escapeLine(d.By)
+		if d.Reason != "" {
+			text += ": " + escapeLine(d.Reason)
+		}
+	}
+	return text
+}
+
+// shellWord quotes a word for a POSIX shell where it needs that, because people
+// copy the commands that we print, and ids may come from strangers.
+func shellWord(s string) string {
+	plain := s != "" && !strings.HasPrefix(s, "-") && strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@", r))
+	}) < 0
+	if plain {
+		return s
+	}
+	return "'" + strings.ReplaceAll(escapeLine(s), "'", `'\''`) + "'"
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// Every error of the command line is exit code 2, a message and a hint, and
+// nothing on standard output.
+func TestUsageErrors(t *testing.T) {
+	for _, tc := range []struct {
+		line string
+		want []string
+	}{
+		{"frobnicate", []string{`wflo: unknown command "frobnicate"`, "hint: "}},
+		{"lst", []string{"hint: did you mean list?"}},
+		{"list --nope", []string{"unknown flag: --nope"}},
+		{"list extra", []string{`too many arguments: "extra"`}},
+		{"list -o yaml", []string{`--output is "yaml"`, "hint: use text, json, jsonl"}},
+		{"list --state odd", []string{`--state is "odd"`, "waiting_approval"}},
+		{"list --limit 0", []string{"--limit is 0"}},
+		{"status", []string{"wflo status: ID is missing"}},
+		{"run", []string{"wflo run: NAME is missing"}},
+		{"run x --budget 0", []string{"--budget is $0.00", "hint: give a positive amount of dollars"}},
+		{"run x --budget -1", []string{"--budget is -$1.00", "hint: "}},
+		{"run x --budget lots", []string{`--budget: amount "lots"`, "hint: "}},
+		{"run x --budget 1e9", []string{`--budget: amount "1e9"`}},
+		{"run x --budget=", []string{"--budget: amount", "hint: "}},
+		{"run x --input {", []string{"--input is not JSON", "@file.json"}},
+		{"run x --input @/does/not/exist", []string{"no such file"}},
+		{"run x --input @-", []string{"--input is not JSON"}},
+		{"run x --prompt hi", []string{"--prompt is for wflo.Agent"}},
+		{"run agent", []string{"the agent needs a task", "--prompt"}},
+		{"run agent --prompt hi", []string{"task.model is empty", "hint: name a model"}},
+		{"run agent --prompt hi --model m --tools bash", []string{`task.tools[0] is "bash"`, "hint: use run_python"}},
+		{"run agent --prompt hi --input {}", []string{"exclude each other"}},
+		{"approve", []string{"GATE is missing"}},
+		{"approve g", []string{"no terminal to ask on", "--yes"}},
+		{"reject g", []string{"--reason is missing"}},
+		{"respond g", []string{"--text is missing"}},
+		{"halt x", []string{"--reason is missing"}},
+		{"cancel", []string{"ID is missing"}},
+		{"keygen", []string{"FILE is missing"}},
+		{"list --profile nix", []string{"connection settings", "hint: "}},
+	} {
+		t.Run(tc.line, func(t *testing.T) {
+			invoke(t, &fakeTemporal{}, strings.Fields(tc.line)...).want(t, ExitUsage, nil, tc.want)
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, name := range []string{"", "run", "list", "status", "approvals", "approve", "reject", "respond", "halt", "cancel", "keygen", "version"} {
+		t.Run(name, func(t *testing.T) {
+			line := append(strings.Fields(name), "--help")
+			golden(t, "help-"+name+".txt", invoke(t, &fakeTemporal{}, line...))
+		})
+	}
+	for _, topic := range []string{"exit-codes", "environment"} {
+		golden(t, "help-"+topic+".txt", invoke(t, &fakeTemporal{}, "help", topic))
+	}
+}
+
+func golden(t *testing.T, name string, r result) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(r.out), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), r.out); diff != "" || r.code != 0 || r.errOut != "" {
+		t.Errorf("exit code %d, stderr %q, output (-want +got):\n%s", r.code, r.errOut, diff)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want int
+	}{
+		{nil, ExitOK},
+		{errors.New("x"), ExitError},
+		{wflo.Errorf(wflo.CodeApprovalRejected, "", "x"), ExitDenied},
+		{wflo.Errorf(wflo.CodePolicyDenied, "", "x"), ExitDenied},
+		{wflo.Errorf(wflo.CodeHalted, "", "x"), ExitDenied},
+		{wflo.Errorf(wflo.CodeMissingKey, "", "x"), ExitAuth},
+		{wflo.Errorf(wflo.CodeBudgetExceeded, "", "x"), ExitBudget},
+		{wflo.Errorf(wflo.CodeApprovalTimeout, "", "x"), ExitTimeout},
+		{serviceerror.NewPermissionDenied("x", ""), ExitAuth},
+		{status.Error(codes.Unauthenticated, "x"), ExitAuth},
+		{serviceerror.NewDeadlineExceeded("x"), ExitTimeout},
+		{context.DeadlineExceeded, ExitTimeout},
+		{errors.Join(errors.New("y"), wflo.Errorf(wflo.CodeBudgetExceeded, "", "x")), ExitBudget},
+	} {
+		if got := exitCode(tc.err); got != tc.want {
+			t.Errorf("exitCode(%v) = %d, want %d", tc.err, got, tc.want)
+		}
+	}
+}
+
+func TestConnection(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		code int
+		want []string
+	}{
+		"unreachable": {serviceerror.NewUnavailable("refused"), ExitError, []string{"wflo: no Temporal server answers at 10.0.0.9:7233", "hint: start one with `wflo dev`"}},
+		"slow":        {context.DeadlineExceeded, ExitError, []string{"no Temporal server answers"}},
+		"stranger":    {serviceerror.NewPermissionDenied("who?", ""), ExitAuth, []string{"connect to Temporal at 10.0.0.9:7233"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errOut strings.Builder
+			var got client.Options
+			t.Setenv("TEMPORAL_ADDRESS", "10.0.0.9:7233")
+			t.Setenv("TEMPORAL_CONFIG_FILE", "")
+			code := Main(t.Context(), Deps{Stdout: &out, Stderr: &errOut, Dial: func(_ context.Context, o client.Options) (client.Client, error) {
+				got = o
+				return nil, tc.err
+			}}, []string{"list", "--namespace", "prod"})
+			result{code, out.String(), errOut.String()}.want(t, tc.code, nil, tc.want)
+			if got.HostPort != "10.0.0.9:7233" || got.Namespace != "prod" {
+				t.Errorf("dialled %s, namespace %s", got.HostPort, got.Namespace)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	invoke(t, &fakeTemporal{}, "version").want(t, 0, []string{"wflo v1.2.3\n", "go go1."}, nil)
+	invoke(t, &fakeTemporal{}, "version", "-o", "json").want(t, 0, []string{`"wflo": "v1.2.3"`}, nil)
+}
+
+func TestKeygen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ann.key")
+	invoke(t, &fakeTemporal{}, "keygen", file).want(t, 0, []string{"ann "}, []string{"--key"})
+	invoke(t, &fakeTemporal{}, "keygen", file).want(t, ExitError, nil, []string{"file exists"})
+}

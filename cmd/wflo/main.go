@@ -1,0 +1,15 @@
+// Command wflo runs, watches and governs AI agents on Temporal. Everything it
+// does is in internal/cli; `wflo dev`, which embeds a Temporal server, is in
+// internal/dev.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(context.Background(), deps(), os.Args[1:]))
+}

@@ -3,6 +3,7 @@ package wflo
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code names a kind of failure. Codes are the ApplicationError type strings on
@@ -109,6 +110,17 @@ func HintOf(err error) string {
 		return e.Hint
 	}
 	return ""
+}
+
+// Explain splits err into what went wrong and what to do about it, for displays
+// that show the hint on a line of its own, and for wires that carry it apart.
+func Explain(err error) (message, hint string) {
+	hint = HintOf(err)
+	message = err.Error()
+	if hint != "" {
+		message = strings.Replace(message, " ("+hint+")", "", 1)
+	}
+	return message, hint
 }
 
 // Sentinel gives the errors.Is target for a code that came over the wire, or

@@ -20,6 +20,9 @@ func TestErrorMatchesItsSentinel(t *testing.T) {
 	if got := err.Error(); got != "ask: call needs $2.00: disk full (raise it)" {
 		t.Errorf("Error = %q", got)
 	}
+	if message, hint := Explain(err); message != "ask: call needs $2.00: disk full" || hint != "raise it" {
+		t.Errorf("Explain = %q, %q", message, hint)
+	}
 	if CodeOf(cause) != "" || HintOf(cause) != "" {
 		t.Error("a plain error has a code")
 	}

@@ -26,16 +26,17 @@ func toWire(err error) error {
 	if err == nil {
 		return nil
 	}
+	message, hint := wflo.Explain(err)
 	var busy *busyError
 	if errors.As(err, &busy) {
-		return temporal.NewApplicationErrorWithOptions(err.Error(), string(wflo.CodeBudgetExceeded), temporal.ApplicationErrorOptions{
-			NextRetryDelay: busyDelay, Details: []any{wflo.HintOf(err)},
+		return temporal.NewApplicationErrorWithOptions(message, string(wflo.CodeBudgetExceeded), temporal.ApplicationErrorOptions{
+			NextRetryDelay: busyDelay, Details: []any{hint},
 		})
 	}
 	var e *wflo.Error
 	if errors.As(err, &e) {
-		return temporal.NewApplicationErrorWithOptions(err.Error(), string(e.Code), temporal.ApplicationErrorOptions{
-			NonRetryable: true, Cause: e.Err, Details: []any{e.Hint},
+		return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
+			NonRetryable: true, Cause: e.Err, Details: []any{hint},
 		})
 	}
 	var call *CallError

@@ -131,7 +131,7 @@ func TestAgentSurvivesItsModel(t *testing.T) {
 		{"wrong type", scripted.Answer{ToolCalls: []wflo.ToolCall{{ID: "c1", Name: wflo.ToolPython, Arguments: `{"code": 5}`}}}, `lack the string "code"`},
 		{"list", scripted.Answer{ToolCalls: []wflo.ToolCall{{ID: "c1", Name: wflo.ToolPython, Arguments: `[1]`}}}, "not a JSON object"},
 		{"unknown tool", scripted.Answer{ToolCalls: []wflo.ToolCall{{ID: "c1", Name: "rm_rf", Arguments: `{}`}}}, "does not exist"},
-		{"escaping path", scripted.CallTool("c1", wflo.ToolWrite, map[string]string{"path": "../etc/passwd", "content": "x"}), "path"},
+		{"escaping path", scripted.CallTool("c1", wflo.ToolWrite, map[string]string{"path": "../etc/passwd", "content": "x"}), "not relative and clean"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

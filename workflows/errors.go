@@ -35,8 +35,9 @@ func toWire(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	return temporal.NewApplicationErrorWithOptions(err.Error(), string(e.Code), temporal.ApplicationErrorOptions{
-		NonRetryable: true, Cause: e.Err, Details: []any{e.Hint},
+	message, hint := wflo.Explain(err)
+	return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
+		NonRetryable: true, Cause: e.Err, Details: []any{hint},
 	})
 }
 

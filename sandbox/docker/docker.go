@@ -26,6 +26,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -113,7 +114,9 @@ func (r *Runner) Run(ctx context.Context, spec sandbox.Spec, watch func(s sandbo
 	}
 	if ctx.Err() != nil {
 		// Whatever broke, the caller no longer waits for it.
-		r.config.Logger.WarnContext(ctx, "cancelled execution", "key", spec.Key, "error", err)
+		if !errors.Is(err, ctx.Err()) {
+			r.config.Logger.WarnContext(ctx, "cancelled execution", "key", spec.Key, "error", err)
+		}
 		return sandbox.Result{Outcome: sandbox.Cancelled, Runtime: about.Runtime, Missing: about.Missing}, nil
 	}
 	return sandbox.Result{}, err

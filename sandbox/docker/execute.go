@@ -24,6 +24,10 @@ const drainTime = 5 * time.Second
 // engine counts as broken.
 const killTries = 30
 
+// maxSample is how old the last reading of CPU time and memory may be when the
+// kernel takes the counts away.
+const maxSample = 50 * time.Millisecond
+
 // ending is how an execution ended.
 type ending struct {
 	code     int
@@ -160,7 +164,10 @@ func (x *execution) createOnce(ctx context.Context, c *container.Config, h *cont
 }
 
 // harmless are the warnings of an engine that do not mean an ignored limit.
-var harmless = []string{}
+var harmless = []string{
+	// A sandbox has no networking to begin with.
+	"IPv4 forwarding is disabled. Networking will not work.",
+}
 
 func serious(warnings []string) []string {
 	return slices.DeleteFunc(slices.Clone(warnings), func(w string) bool { return slices.Contains(harmless, w) })
@@ -187,6 +194,9 @@ func (x *execution) run(ctx context.Context, started func()) (ending, error) {
 	defer m.close()
 	w := watcher{x: x, exited: exited, meter: m}
 	end, err := w.watch(ctx)
+	if err != nil {
+		x.conn.Close() // the program may go on, and its output with it
+	}
 	if ended := x.drain(&w); err == nil {
 		err = ended
 	}
@@ -343,7 +353,7 @@ func (w *watcher) watch(ctx context.Context) (ending, error) {
 			read = nil
 		case <-sample.C:
 			w.meter.read()
-			pause = min(2*pause, 250*time.Millisecond)
+			pause = min(2*pause, maxSample)
 			sample.Reset(pause)
 		case <-again.C:
 			if kills > killTries {

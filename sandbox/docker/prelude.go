@@ -43,7 +43,7 @@ exec "$@"`
 func script(l sandbox.Language, source string) (argv []string, env map[string]string, file *tarFile) {
 	if l == sandbox.Bash {
 		name := scratch + "/main.sh"
-		return []string{"bash", name}, nil, &tarFile{name: name, data: []byte(source)}
+		return []string{"bash", name}, map[string]string{}, &tarFile{name: name, data: []byte(source)}
 	}
 	name := scratch + "/main.py"
 	return []string{"python3", name},

@@ -59,6 +59,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) activities.Ledger) {
 		{"RaceOnOneBudget", raceOnOneBudget},
 		{"RaceOnOneKey", raceOnOneKey},
 		{"RaceInOppositeOrders", raceInOppositeOrders},
+		{"RaceToMakeBudgets", raceToMakeBudgets},
 		{"RaceOfSettleAndNextAttempt", raceOfSettleAndNextAttempt},
 		{"Model", walkWithModel},
 	} {

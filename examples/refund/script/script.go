@@ -18,6 +18,10 @@ import (
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
 )
 
+// RunawayModel is the model's name under which the example's programs serve
+// [Runaway]. It is a real name, because a model without a price is refused.
+const RunawayModel = "gpt-5.4-nano"
+
 // Accountant finds duplicate charges in the file that the task names.
 func Accountant(t scripted.Turn) scripted.Answer {
 	did, said := review(t.Messages)

@@ -67,7 +67,6 @@ install() {
 	local ok=1
 	apt_install "$@" >"$out" 2>&1 || { apt-get update >>"$out" 2>&1 && apt_install "$@" >>"$out" 2>&1; } || ok=0
 	rm -f $clusters
-	rmdir --ignore-fail-on-non-empty "${clusters%/*}"
 	if [ $denied = 1 ]; then rm -f $deny; fi
 	[ $ok = 1 ] || die "apt-get could not install $*" "$out"
 	rm -f "$out"
@@ -113,7 +112,7 @@ start_engine() {
 try_engine() {
 	local path=$1 pid
 	shift
-	say "starting dockerd${*:+ $*}"
+	say "starting dockerd${*:+ $*}$([ "$path" = "$PATH" ] || echo ' with iptables-legacy')"
 	echo "--- dockerd $* (PATH=$path)" >>"$log"
 	PATH=$path setsid dockerd -H "unix://$socket" "$@" >>"$log" 2>&1 </dev/null &
 	pid=$!

@@ -182,6 +182,12 @@ func (c *Call) refused() error {
 // fail completes the verdict with its text. Of the cause only a context's error
 // is kept: SDK errors hold the request, and with it the key.
 func (c *Call) fail(e *activities.CallError, problem, hint string, cause error) error {
+	c.mu.Lock()
+	repeated := c.requests > 1
+	c.mu.Unlock()
+	if repeated {
+		problem = "the SDK tried to repeat the request; " + problem
+	}
 	e.Err = &wflo.Error{Code: wflo.CodeProvider, Message: c.text(problem, hint), Hint: hint, Err: cause}
 	return e
 }

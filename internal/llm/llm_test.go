@@ -58,7 +58,7 @@ func TestUnobservedFailureIsBillable(t *testing.T) {
 
 func TestOneRequestPerCall(t *testing.T) {
 	var sent int
-	_, send := begin(t, func(*http.Request) (*http.Response, error) {
+	call, send := begin(t, func(*http.Request) (*http.Response, error) {
 		sent++
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader("{}"))}, nil
 	})
@@ -69,6 +69,9 @@ func TestOneRequestPerCall(t *testing.T) {
 	_ = resp.Body.Close()
 	if _, err := send(); !errors.Is(err, errSecond) || sent != 1 {
 		t.Errorf("second request: %v, %d sent", err, sent)
+	}
+	if e := callError(t, call.Failed(errSecond)); !e.Billable || !strings.Contains(e.Error(), "tried to repeat") {
+		t.Errorf("%+v, want billable, and the reason", e)
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
 
 	"github.com/wflo-ai/wflo-go"
@@ -59,5 +62,41 @@ func TestLongAnswersStream(t *testing.T) {
 	}
 	if !strings.Contains(string(body), `"stream":true`) {
 		t.Errorf("request %s does not stream", body)
+	}
+}
+
+// spanCounter is a tracer provider that only counts.
+type spanCounter struct {
+	noop.TracerProvider
+	tracers int
+}
+
+func (s *spanCounter) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
+	s.tracers++
+	return s.TracerProvider.Tracer(name, opts...)
+}
+
+// The SDK's spans can hold whole prompts, and a variable switches that on.
+func TestSDKRecordsNoSpans(t *testing.T) {
+	t.Setenv("ANTHROPIC_OPEN_TELEMETRY", "true")
+	t.Setenv("ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE", "content")
+	before := otel.GetTracerProvider()
+	counter := &spanCounter{}
+	otel.SetTracerProvider(counter)
+	defer otel.SetTracerProvider(before)
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	c, err := suiteNew(srv.URL, "k", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prompt := wflo.Prompt{Model: "m", Messages: []wflo.Message{{Role: wflo.RoleUser, Text: "hi"}}, MaxTokens: 10}
+	for _, delta := range []func(string){nil, func(string) {}} {
+		if _, err := c.Chat(t.Context(), prompt, delta); err == nil {
+			t.Error("no error from an empty server")
+		}
+	}
+	if counter.tracers != 0 {
+		t.Errorf("the SDK asked for %d tracers", counter.tracers)
 	}
 }

@@ -37,6 +37,9 @@ func judge(t *testing.T, err error) verdict {
 	if len(err.Error()) > 500 {
 		t.Errorf("the error has %d bytes, want at most 500", len(err.Error()))
 	}
+	if strings.Contains(err.Error(), "tried to repeat") {
+		t.Errorf("only the transport stopped the SDK: %v", err)
+	}
 	if wflo.CodeOf(err) == "" {
 		t.Errorf("error %v has no code", err)
 	}

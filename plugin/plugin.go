@@ -156,6 +156,11 @@ func (p *Plugin) Metrics() http.Handler { return p.metrics.Handler() }
 // Ledger is where the money is accounted for.
 func (p *Plugin) Ledger() activities.Ledger { return p.parts.ledger }
 
+// Boxes lists the sandboxes of this installation that still exist, by run.
+func (p *Plugin) Boxes(ctx context.Context) ([]string, error) {
+	return p.parts.sandbox.Runner.Boxes(ctx)
+}
+
 // Close releases databases and connections. It waits for the plugin's own
 // goroutines, so workers must have stopped.
 func (p *Plugin) Close() {

@@ -34,6 +34,9 @@ import (
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
 )
 
+// APIKey is what [Providers] present to a scripted server.
+const APIKey = "wflotest"
+
 // Config says how the world answers. The zero value echoes prompts, runs
 // programs that print nothing and succeed, and approves everything.
 type Config struct {
@@ -74,7 +77,7 @@ func New(t testing.TB, cfg Config) *Env {
 	if cfg.Decide == nil {
 		cfg.Decide = func(g wflo.Gate) wflo.Decision { return Approve(g, "wflotest") }
 	}
-	server, err := scripted.New(scripted.Config{Script: cfg.Script, APIKey: "wflotest"})
+	server, err := scripted.New(scripted.Config{Script: cfg.Script, APIKey: APIKey})
 	if err != nil {
 		t.Fatalf("start the scripted model: %v", err)
 	}
@@ -219,7 +222,7 @@ func (e *Env) Calls() []scripted.Call { return e.server.Calls() }
 func Providers(s *scripted.Server) []plugin.Provider {
 	var out []plugin.Provider
 	for _, kind := range []string{plugin.KindOpenAI, plugin.KindAnthropic, plugin.KindGoogle, plugin.KindCohere} {
-		p := plugin.Provider{Kind: kind, APIKey: "wflotest", BaseURL: s.BaseURL(kind)}
+		p := plugin.Provider{Kind: kind, APIKey: APIKey, BaseURL: s.BaseURL(kind)}
 		if kind == plugin.KindOpenAI {
 			p.TokenField = "max_completion_tokens" // as at api.openai.com
 		}

@@ -1,23 +1,57 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/demo"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devserver"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devworker"
+	"github.com/wflo-ai/wflo-go/examples/refund"
+	"github.com/wflo-ai/wflo-go/examples/refund/data"
+	"github.com/wflo-ai/wflo-go/plugin"
 )
 
 // deps joins the commands with what they need.
 func deps() cli.Deps {
 	return cli.Deps{
+		Configure: configure,
 		Aliases: []cli.Alias{
 			{Name: "agent", Workflow: wflo.WorkflowAgent, About: "the tool-calling agent"},
+			{Name: "refund", Workflow: refund.Name, Input: sampleOrders(), About: "the demo: find duplicate charges, ask, refund them"},
 		},
 		Commands: []*cobra.Command{
-			dev.Command(dev.Config{Next: "wflo list"}),
+			dev.Command(dev.Config{StartWorker: startWorker, Next: "wflo run refund"}),
+			demo.Command(),
 		},
 		Parts: map[string]string{"temporal-server": devserver.Version()},
 	}
+}
+
+// configure lets a client send along for whom a run acts and what it may spend.
+func configure(o *client.Options) {
+	o.Interceptors = append(o.Interceptors, plugin.NewClientInterceptor())
+}
+
+func startWorker(ctx context.Context, info dev.Info) (func(), error) {
+	w, err := devworker.Start(ctx, info)
+	if err != nil {
+		return nil, err
+	}
+	return w.Stop, nil
+}
+
+// sampleOrders is the refund workflow's input when --input is not given.
+func sampleOrders() string {
+	in, err := json.Marshal(refund.Input{CSV: data.Orders()})
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	return string(in)
 }

@@ -37,6 +37,9 @@ type Info struct {
 	// about runs should be kept in it.
 	DataDir   string
 	Ephemeral bool
+	// Scripted asks for the scripted models even where the environment has keys
+	// for real ones.
+	Scripted bool
 	// Approver signs decisions; its Name and Public belong into the worker's
 	// approver keys.
 	Approver approver.Key
@@ -145,7 +148,11 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 		return err
 	}
 	if f.readyFile != "" {
-		defer os.Remove(f.readyFile)
+		defer func() {
+			if err := os.Remove(f.readyFile); err != nil {
+				logger.Warn("remove the ready file", "error", err)
+			}
+		}()
 	}
 	<-ctx.Done()
 	fmt.Fprintln(cmd.ErrOrStderr(), "stopping")

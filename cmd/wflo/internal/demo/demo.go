@@ -1,0 +1,119 @@
+// Package demo is the command `wflo demo`: two agents on real parts, from
+// nothing to a summary, in one process that ends by itself.
+//
+// The first agent finds duplicate charges in a file of orders with Python in a
+// Docker sandbox, waits for an approval, and refunds them; one refund is
+// refused, so the others are undone. The second repeats itself until its budget
+// stops it. The command then checks the books of all sides, and fails if they
+// do not agree.
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devserver"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devworker"
+)
+
+type flags struct {
+	model, csv string
+	wait       bool
+}
+
+// Command makes `wflo demo`.
+func Command() *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Watch two agents work: sandbox, approval, undo, budget",
+		Long: `Start everything in this process, run two agents on real parts, and stop.
+
+The first agent finds the duplicate charges in a file of orders, with Python in a
+Docker sandbox. It may refund them only after an approval, which the demo gives
+itself. One refund is refused by the payment provider, so the others are undone.
+The second agent repeats itself until its budget stops it.
+
+Without --model, models are scripted: they answer over the vendors' own wire
+formats and are metered at real prices, but nothing leaves this machine. With
+--model, the vendor's key is taken from the environment, and the demo costs money.`,
+		Example: "  wflo demo\n  OPENAI_API_KEY=... wflo demo --model gpt-5.4-mini",
+		Args: func(_ *cobra.Command, given []string) error {
+			if len(given) > 0 {
+				return cli.Usage("see: wflo demo --help", "wflo demo takes no argument, got %q", given[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, f) },
+	}
+	cmd.Flags().StringVar(&f.model, "model", "", "use this real model instead of the scripted one")
+	cmd.Flags().StringVar(&f.csv, "csv", "", "another file of charges, in the format of examples/refund/data/orders.csv")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "keep everything running at the end, to look around, until Ctrl-C")
+	return cmd
+}
+
+func run(cmd *cobra.Command, f flags) error {
+	ctx := cmd.Context()
+	dir, err := os.MkdirTemp("", "wflo-demo-")
+	if err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	out := cmd.OutOrStdout()
+	s := &show{out: out, width: 72}
+	s.title("Starting Temporal, its Web UI and a worker in this process")
+	server, err := devserver.Start(ctx, devserver.Config{Logger: quiet(), LogLevel: slog.LevelError})
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	key, err := approver.Ensure(dir)
+	if err != nil {
+		return err
+	}
+	s.pair("Temporal", server.HostPort())
+	s.pair("Web UI", server.UIURL())
+	worker, err := devworker.Start(ctx, dev.Info{
+		HostPort: server.HostPort(), Namespace: server.Namespace(), UIURL: server.UIURL(),
+		IP: "127.0.0.1", DataDir: dir, Ephemeral: true, Approver: key, Logger: quiet(), Announce: s.pair,
+		Scripted: f.model == "",
+	})
+	if err != nil {
+		return err
+	}
+	defer worker.Stop()
+	d := &demo{show: s, worker: worker, key: key, ui: server.UIURL() + "/namespaces/" + server.Namespace() + "/workflows/", model: f.model}
+	if err := d.play(ctx, f.csv); err != nil {
+		return err
+	}
+	if f.wait {
+		s.line("")
+		s.line("Everything is still running. Look around; Ctrl-C stops it.")
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// quiet keeps the workers' logs out of the story; what fails is told in it.
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// play runs both agents and adds up.
+func (d *demo) play(ctx context.Context, csv string) error {
+	first, err := d.refunds(ctx, csv)
+	if err != nil {
+		return err
+	}
+	second, err := d.runaway(ctx)
+	if err != nil {
+		return err
+	}
+	return d.summary(first, second)
+}

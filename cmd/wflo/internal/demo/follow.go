@@ -1,0 +1,146 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// watcher tells what is new about a run and the runs that it started.
+type watcher struct {
+	*demo
+	steps map[string]int
+	gates map[string]wflo.GateStatus
+	undo  map[string]wflo.CompensationState
+	calls int
+}
+
+// follow tells a run's story until it ends, and answers its gates.
+func (d *demo) follow(ctx context.Context, run client.WorkflowRun) (ended, error) {
+	w := &watcher{demo: d, steps: map[string]int{}, gates: map[string]wflo.GateStatus{}, undo: map[string]wflo.CompensationState{}}
+	result := make(chan error, 1)
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { result <- run.Get(waiting, nil) }()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ended{}, ctx.Err()
+		case err := <-result:
+			if ctx.Err() != nil {
+				return ended{}, ctx.Err()
+			}
+			return w.end(ctx, run, err)
+		case <-tick.C:
+			if err := w.look(ctx, run.GetID()); err != nil {
+				return ended{}, err
+			}
+		}
+	}
+}
+
+// look asks the run and its children what they are doing. A run that has no
+// answer yet, because no worker has seen it, is asked again later.
+func (w *watcher) look(ctx context.Context, id string) error {
+	status, err := w.status(ctx, id)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	if err := w.tell(ctx, id, status); err != nil {
+		return err
+	}
+	desc, err := w.worker.Client.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return nil //nolint:nilerr // the next look will do
+	}
+	for _, child := range desc.GetPendingChildren() {
+		if err := w.look(ctx, child.GetWorkflowId()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *watcher) status(ctx context.Context, id string) (wflo.Status, error) {
+	var s wflo.Status
+	v, err := w.worker.Client.QueryWorkflow(ctx, id, "", wflo.QueryStatus)
+	if err == nil {
+		err = v.Get(&s)
+	}
+	return s, err
+}
+
+func (w *watcher) tell(ctx context.Context, id string, s wflo.Status) error {
+	for _, g := range s.Gates {
+		if err := w.gate(ctx, id, g); err != nil {
+			return err
+		}
+	}
+	for _, step := range s.Steps[min(w.steps[id], len(s.Steps)):] {
+		if step.Error != "" {
+			w.at("%-30s failed: %.90s", step.Key, step.Error)
+		} else {
+			w.at("%-30s done", step.Key)
+		}
+	}
+	w.steps[id] = len(s.Steps)
+	if s.Calls > w.calls {
+		w.calls = s.Calls
+		w.at("%-30s %s spent on %d model calls", "", s.Spent, s.Calls)
+	}
+	for _, c := range s.Compensations {
+		if w.undo[c.Name] != c.State && c.State != wflo.CompensationRegistered {
+			w.at("%-30s %s", "undo "+c.Name, c.State)
+		}
+		w.undo[c.Name] = c.State
+	}
+	return nil
+}
+
+// gate shows an open gate and decides on it, as a person would.
+func (w *watcher) gate(ctx context.Context, id string, g wflo.Gate) error {
+	key := id + "/" + g.ID
+	if w.gates[key] != "" || g.Status != wflo.GateOpen {
+		return nil
+	}
+	w.gates[key] = g.Status
+	w.at("waiting for approval: %s", g.Approval.Action)
+	w.block(g.Approval.Details, 12)
+	w.at("a reviewer would now type: wflo approve %s --run %s", g.ID, id)
+	d := wflo.Decision{
+		Gate: g.ID, Epoch: g.Epoch, Digest: g.Digest, Verdict: wflo.VerdictApprove, By: reviewer, Reason: "looks right",
+	}.Sign(w.key.Name, w.key.Private)
+	u, err := w.worker.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: id, UpdateName: wflo.UpdateDecide, Args: []any{d}, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = u.Get(ctx, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("approve %s: %w", g.ID, err)
+	}
+	w.at("approved by %s, signed with key %q", reviewer, w.key.Name)
+	return nil
+}
+
+func (w *watcher) end(ctx context.Context, run client.WorkflowRun, runErr error) (ended, error) {
+	s, err := w.status(ctx, run.GetID())
+	if err != nil {
+		return ended{}, errors.Join(runErr, fmt.Errorf("ask the run how it ended: %w", err))
+	}
+	if err := w.tell(ctx, run.GetID(), s); err != nil {
+		return ended{}, err
+	}
+	spend, err := w.worker.Plugin.Ledger().Spend(ctx, wflo.RunBudgetID(s.Run.RootID()))
+	if err != nil {
+		return ended{}, fmt.Errorf("read the ledger: %w", err)
+	}
+	return ended{id: run.GetID(), status: s, spend: spend, err: runErr}, nil
+}

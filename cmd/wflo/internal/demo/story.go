@@ -1,0 +1,187 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devworker"
+	"github.com/wflo-ai/wflo-go/examples/refund"
+	"github.com/wflo-ai/wflo-go/examples/refund/data"
+	"github.com/wflo-ai/wflo-go/examples/refund/payments"
+)
+
+// What the demo's people and budgets are.
+const (
+	reviewer      = "demo-reviewer"
+	refundBudget  = wflo.USD
+	runawayBudget = 5 * wflo.Cent
+)
+
+type demo struct {
+	*show
+	worker *devworker.Worker
+	key    approver.Key
+	ui     string
+	model  string
+}
+
+// ended is what came of one run.
+type ended struct {
+	id     string
+	status wflo.Status
+	spend  wflo.Spend
+	err    error
+}
+
+// start begins a run for the demo's user.
+func (d *demo) start(ctx context.Context, id, workflow string, budget wflo.Money, input any) (client.WorkflowRun, error) {
+	ctx = wflo.WithRun(ctx, wflo.Run{User: "demo", Team: "finance", Budget: wflo.Budget{Limit: budget}})
+	run, err := d.worker.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: id, TaskQueue: cli.DefaultTaskQueue, StaticSummary: "wflo demo",
+	}, workflow, input)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", workflow, err)
+	}
+	d.line("  watch it at %s%s/%s", d.ui, run.GetID(), run.GetRunID())
+	return run, nil
+}
+
+// refunds is the first agent.
+func (d *demo) refunds(ctx context.Context, file string) (ended, error) {
+	csv := data.Orders()
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return ended{}, wflo.Errorf(wflo.CodeInvalid, "give --csv a file of charges", "read charges: %w", err)
+		}
+		csv = string(text)
+	}
+	d.title("1. An agent finds and refunds duplicate charges among %d orders", strings.Count(csv, "\n")-1)
+	run, err := d.start(ctx, "demo-refund", refund.Name, refundBudget, refund.Input{CSV: csv, Model: d.model})
+	if err != nil {
+		return ended{}, err
+	}
+	e, err := d.follow(ctx, run)
+	if err != nil {
+		return e, err
+	}
+	var refused *temporal.ApplicationError
+	switch {
+	case e.err == nil:
+		d.at("the run succeeded")
+	case errors.As(e.err, &refused):
+		d.at("the run failed: %s", refused.Message())
+	default:
+		d.at("the run failed: %v", e.err)
+	}
+	return e, nil
+}
+
+// runaway is the second agent.
+func (d *demo) runaway(ctx context.Context) (ended, error) {
+	d.title("2. An agent repeats itself; its budget of %s stops it", runawayBudget)
+	model := d.model
+	if model == "" {
+		model = devworker.ModelRunaway
+	}
+	run, err := d.start(ctx, "demo-runaway", wflo.WorkflowAgent, runawayBudget, wflo.Task{
+		Name: "runaway", Model: model, MaxTurns: wflo.MaxTurnsLimit, MaxTokens: 2000,
+		System: "You are never sure. Run the program again and again to compare; do not answer.",
+		Prompt: "Count the rows of orders.csv until you are certain.",
+		Files:  []wflo.File{{Name: "orders.csv", Data: []byte(data.Orders())}},
+		Tools:  []string{wflo.ToolPython},
+	})
+	if err != nil {
+		return ended{}, err
+	}
+	e, err := d.follow(ctx, run)
+	if err != nil {
+		return e, err
+	}
+	if !errors.Is(budgetError(e.err), wflo.ErrBudgetExceeded) {
+		return e, fmt.Errorf("the runaway agent was not stopped by its budget: %v", e.err)
+	}
+	d.at("stopped: %v", budgetError(e.err))
+	return e, nil
+}
+
+// budgetError finds wflo's error in a run's failure.
+func budgetError(err error) error {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && wflo.Code(app.Type()).Sentinel() != nil {
+		return &wflo.Error{Code: wflo.Code(app.Type()), Message: app.Message()}
+	}
+	return err
+}
+
+// summary checks the books of all sides.
+func (d *demo) summary(first, second ended) error {
+	d.title("What happened")
+	standing := refund.StandingOf(first.status)
+	made := d.worker.Payments.Refunds()
+	stand := 0
+	for _, r := range made {
+		if r.Status == payments.Succeeded {
+			stand++
+		}
+	}
+	ok := d.check(len(first.status.Gates) == 1 && first.status.Gates[0].Status == wflo.GateApproved,
+		"nothing was refunded before the approval of exactly these refunds (digest %.12s…)", digestOf(first.status))
+	ok = d.check(len(standing.Refused) > 0 == (first.err != nil),
+		"%d refunds were made, %d refused by the payment provider", len(made), len(standing.Refused)) && ok
+	ok = d.check(first.err == nil || (stand == 0 && len(standing.Undone) == len(made)),
+		"%d refunds were undone; the provider's book says that %d stand", len(standing.Undone), stand) && ok
+	ok = d.check(first.spend.Spent <= refundBudget && first.spend.Reserved == 0,
+		"the refund agent spent %s of %s on %d model calls; nothing is left reserved", first.spend.Spent, refundBudget, first.status.Calls) && ok
+	ok = d.check(second.spend.Spent <= runawayBudget && second.spend.Reserved == 0,
+		"the runaway agent was stopped at %s of %s after %d calls: not a nano-dollar over", second.spend.Spent, runawayBudget, second.status.Calls) && ok
+	if s := d.worker.Scripted; s != nil {
+		var billed, booked int64
+		for _, c := range s.Calls() {
+			billed += c.Usage.Total()
+		}
+		for _, e := range []ended{first, second} {
+			n, err := d.tokens(e)
+			if err != nil {
+				return err
+			}
+			booked += n
+		}
+		ok = d.check(billed == booked, "the model server billed %d tokens, the ledger has %d", billed, booked) && ok
+	}
+	left, err := d.worker.Boxes(context.Background())
+	ok = d.check(err == nil && len(left) == 0, "no container and no workspace is left behind") && ok
+	if !ok {
+		return errors.New("the books do not agree")
+	}
+	d.line("\nNext: wflo dev keeps it all running; then, in another terminal, wflo run refund")
+	return nil
+}
+
+func digestOf(s wflo.Status) string {
+	if len(s.Gates) == 0 {
+		return "none"
+	}
+	return s.Gates[0].Digest
+}
+
+func (d *demo) tokens(e ended) (int64, error) {
+	entries, err := d.worker.Plugin.Ledger().Entries(context.Background(), e.status.Run.RootID())
+	if err != nil {
+		return 0, fmt.Errorf("read the ledger: %w", err)
+	}
+	var n int64
+	for _, entry := range entries {
+		n += entry.Usage.Total()
+	}
+	return n, nil
+}

@@ -1,0 +1,192 @@
+// Package devworker is the worker of `wflo dev` and `wflo demo`: wflo's own
+// workflows and the refund example on one task queue, the API, a payment
+// provider that refunds play money, and models. [Start] runs it all.
+//
+// Models are those of the vendors whose keys are in the environment. Where there
+// is no key at all, a scripted model answers in the vendors' own wire formats,
+// so that everything can be tried without an account; the command says which.
+package devworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
+	"github.com/wflo-ai/wflo-go/examples/refund"
+	"github.com/wflo-ai/wflo-go/examples/refund/data"
+	"github.com/wflo-ai/wflo-go/examples/refund/payments"
+	"github.com/wflo-ai/wflo-go/examples/refund/script"
+	"github.com/wflo-ai/wflo-go/internal/console"
+	"github.com/wflo-ai/wflo-go/plugin"
+	"github.com/wflo-ai/wflo-go/sandbox/docker"
+	"github.com/wflo-ai/wflo-go/wflotest"
+	"github.com/wflo-ai/wflo-go/wflotest/scripted"
+)
+
+// Models of the scripted server.
+const (
+	// ModelAccountant finds duplicate charges.
+	ModelAccountant = refund.DefaultModel
+	// ModelRunaway never finishes.
+	ModelRunaway = "gpt-5.4-nano"
+)
+
+// Worker is a running worker with what belongs to it.
+type Worker struct {
+	// Client has the plugin.
+	Client client.Client
+	// Plugin governs the worker.
+	Plugin *plugin.Plugin
+	// Payments is the provider that refunds go to.
+	Payments *payments.Server
+	// Scripted is the stand-in for model vendors, or nil when real ones are used.
+	Scripted *scripted.Server
+
+	stops []func()
+}
+
+// Start runs a worker against the dev server of info. Stop it in the end.
+func Start(ctx context.Context, info dev.Info) (*Worker, error) {
+	w := &Worker{}
+	if err := w.start(ctx, info); err != nil {
+		w.Stop()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Stop ends everything in reverse order and waits.
+func (w *Worker) Stop() {
+	for i := len(w.stops) - 1; i >= 0; i-- {
+		w.stops[i]()
+	}
+	w.stops = nil
+}
+
+func (w *Worker) start(ctx context.Context, info dev.Info) error {
+	providers, err := w.models(info)
+	if err != nil {
+		return err
+	}
+	if w.Payments, err = payments.Start(payments.Config{Disputed: []string{data.Disputed}}); err != nil {
+		return fmt.Errorf("start the payment provider: %w", err)
+	}
+	w.stops = append(w.stops, func() { _ = w.Payments.Close() })
+	if err := w.guard(info, providers); err != nil {
+		return err
+	}
+	w.Client, err = client.DialContext(ctx, client.Options{
+		HostPort: info.HostPort, Namespace: info.Namespace, Plugins: []client.Plugin{w.Plugin},
+	})
+	if err != nil {
+		return fmt.Errorf("dial the dev server: %w", err)
+	}
+	w.stops = append(w.stops, w.Client.Close)
+	tw := worker.New(w.Client, cli.DefaultTaskQueue, worker.Options{WorkerStopTimeout: 5 * time.Second})
+	refund.Register(tw, &refund.Activities{URL: w.Payments.URL()})
+	if err := tw.Start(); err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
+	w.stops = append(w.stops, tw.Stop)
+	info.Announce("Worker", "task queue "+cli.DefaultTaskQueue)
+	api, err := console.Start(console.Config{
+		Addr:   net.JoinHostPort(info.IP, strconv.Itoa(info.APIPort)),
+		Client: w.Client, Metrics: w.Plugin.Metrics(), Ledger: w.Plugin.Ledger(), Logger: info.Logger,
+	})
+	if err != nil {
+		return hint(err)
+	}
+	w.stops = append(w.stops, api.Stop)
+	info.Announce("API", api.URL()+"/api/v1/runs")
+	info.Announce("Metrics", api.URL()+"/metrics")
+	info.Announce("Payments", w.Payments.URL()+"/refunds (play money)")
+	info.Announce("Sandbox", engine(ctx))
+	return nil
+}
+
+// Boxes lists the sandboxes that still exist, for the books at the end.
+func (w *Worker) Boxes(ctx context.Context) ([]string, error) { return w.Plugin.Boxes(ctx) }
+
+func (w *Worker) guard(info dev.Info, providers []plugin.Provider) error {
+	cfg := plugin.Config{
+		DataDir: info.DataDir, Providers: providers, Logger: info.Logger,
+		// The directory outlives the ports that a dev server happens to get.
+		Owner: "dev-" + filepath.Base(info.DataDir),
+		Approvals: wflo.Terms{
+			Keys:          map[string]string{info.Approver.Name: info.Approver.Public()},
+			AllowUnsigned: true, // so that temporal workflow signal can decide
+		},
+	}
+	if info.Ephemeral {
+		cfg.Database = "memory"
+	}
+	guard, err := plugin.New(cfg)
+	if err != nil {
+		return err
+	}
+	w.Plugin = guard
+	w.stops = append(w.stops, guard.Close)
+	return nil
+}
+
+// models are the vendors with keys, or the scripted ones.
+func (w *Worker) models(info dev.Info) ([]plugin.Provider, error) {
+	if providers := plugin.ProvidersFromEnv(); len(providers) > 0 && !info.Scripted {
+		names := ""
+		for _, p := range providers {
+			names += " " + p.Kind
+		}
+		info.Announce("Models", "from the environment:"+names)
+		return providers, nil
+	}
+	server, err := scripted.New(scripted.Config{
+		Script: scripted.Echo, APIKey: wflotest.APIKey,
+		Scripts: map[string]scripted.Script{ModelAccountant: script.Accountant, ModelRunaway: script.Runaway},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the scripted model: %w", err)
+	}
+	w.Scripted = server
+	w.stops = append(w.stops, func() { _ = server.Close() })
+	info.Announce("Models", "scripted, with real prices (set OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY or CO_API_KEY for real ones)")
+	return wflotest.Providers(server), nil
+}
+
+// engine says in words whether sandboxed steps can run. Nothing waits for it:
+// an engine that comes up later is found.
+func engine(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := docker.New(ctx, docker.Config{})
+	if err == nil {
+		defer func() { _ = r.Disconnect() }()
+		var e docker.Engine
+		if e, err = r.Check(ctx); err == nil {
+			return "Docker " + e.Version + ", image " + docker.DefaultImage
+		}
+	}
+	message, hint := wflo.Explain(err)
+	if hint != "" {
+		message += " (" + hint + ")"
+	}
+	return "not available, sandboxed steps will fail: " + message
+}
+
+// hint names the flag that chooses the API's port.
+func hint(err error) error {
+	var e *wflo.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		return wflo.Errorf(e.Code, "stop what listens there, or choose a port with --api-port (0: a free one)", "%s", e.Message)
+	}
+	return err
+}

@@ -177,7 +177,7 @@ tidy: check-go ## go.mod and go.sum of every module, then gofmt
 	@cd $(COMMAND) && go mod edit -replace github.com/wflo-ai/wflo-go=../.. \
 		&& trap 'go mod edit -dropreplace github.com/wflo-ai/wflo-go' EXIT && GOWORK=off go mod tidy
 	@for tool in tools/*/; do (cd $$tool && GOWORK=off go mod tidy); done
-	@gofmt -l -w $$(git ls-files -co --exclude-standard '*.go')
+	@gofmt -l -w .
 
 .PHONY: clean
 clean: ## remove what make built, and stop what setup started

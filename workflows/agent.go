@@ -181,7 +181,7 @@ func (a *agent) call(ctx workflow.Context, c wflo.ToolCall) error {
 	record := wflo.StepRecord{Key: fmt.Sprintf("turn %d/%s", a.answer.Turns, c.Name)}
 	if err != nil {
 		m.ToolFailed, m.Text = true, middle(err.Error(), toolText)
-		record.Error = clip(err.Error(), 500)
+		record.Error = cause(err)
 	}
 	a.messages = append(a.messages, m)
 	a.st.steps = append(a.st.steps, record)

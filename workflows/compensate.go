@@ -1,8 +1,8 @@
 package workflows
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -79,12 +79,12 @@ func (c *compensation) record() wflo.CompensationRecord {
 
 // unwind runs the compensations above mark, newest first, and joins what
 // became of them to the error that caused it.
-func (st *state) unwind(ctx workflow.Context, mark int, cause error) error {
+func (st *state) unwind(ctx workflow.Context, mark int, reason error) error {
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
 	phase := st.phase
-	errs := []error{cause}
+	var dead []string
 	for i := len(st.stack) - 1; i >= mark; i-- {
 		c := st.stack[i]
 		if c.State != wflo.CompensationRegistered {
@@ -92,11 +92,15 @@ func (st *state) unwind(ctx workflow.Context, mark int, cause error) error {
 		}
 		st.phase, st.doing = wflo.StateCompensating, "undo "+c.Name
 		if err := c.run(ctx); err != nil {
-			errs = append(errs, err)
+			dead = append(dead, err.Error())
 		}
 	}
 	st.phase, st.doing = phase, ""
-	return errors.Join(errs...)
+	if len(dead) == 0 {
+		return reason
+	}
+	// Not errors.Join: Temporal records one chain of causes.
+	return fmt.Errorf("%w; %s", reason, strings.Join(dead, "; "))
 }
 
 func (c *compensation) run(ctx workflow.Context) error {
@@ -113,7 +117,7 @@ func (c *compensation) run(ctx workflow.Context) error {
 		c.State = wflo.CompensationDone
 		return nil
 	}
-	c.State, c.Error = wflo.CompensationDead, err.Error()
+	c.State, c.Error = wflo.CompensationDead, cause(err)
 	return fmt.Errorf("compensation %q is a dead letter: %w", c.Name, err)
 }
 

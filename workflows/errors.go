@@ -27,6 +27,18 @@ func fromWire(err error) error {
 	return e
 }
 
+// cause is the innermost failure that Temporal recorded, for records that people
+// read: what happened, without the envelopes of activity and attempt around it.
+func cause(err error) string {
+	text := err.Error()
+	for ; err != nil; err = errors.Unwrap(err) {
+		if app, ok := err.(*temporal.ApplicationError); ok { //nolint:errorlint // every link of the chain is looked at
+			text = app.Message()
+		}
+	}
+	return clip(text, 500)
+}
+
 // toWire turns a workflow's failure into what Temporal records: the type is the
 // code, the first detail the hint. It is not retryable, because a rule, a
 // budget or a person decided, and a new run would only ask again.

@@ -55,7 +55,7 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 	out, err := runStep(ctx, st, key, opts, fn)
 	record := wflo.StepRecord{Key: key, Effect: opts.Effect}
 	if err != nil {
-		record.Error = err.Error()
+		record.Error = cause(err)
 		if opts.Rollback {
 			err = st.unwind(ctx, mark, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -11,13 +12,15 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
+// fewSteps are told one by one.
+const fewSteps = 8
+
 // watcher tells what is new about a run and the runs that it started.
 type watcher struct {
 	*demo
 	steps map[string]int
 	gates map[string]wflo.GateStatus
 	undo  map[string]wflo.CompensationState
-	calls int
 }
 
 // follow tells a run's story until it ends, and answers its gates.
@@ -83,18 +86,7 @@ func (w *watcher) tell(ctx context.Context, id string, s wflo.Status) error {
 			return err
 		}
 	}
-	for _, step := range s.Steps[min(w.steps[id], len(s.Steps)):] {
-		if step.Error != "" {
-			w.at("%-30s failed: %.90s", step.Key, step.Error)
-		} else {
-			w.at("%-30s done", step.Key)
-		}
-	}
-	w.steps[id] = len(s.Steps)
-	if s.Calls > w.calls {
-		w.calls = s.Calls
-		w.at("%-30s %s spent on %d model calls", "", s.Spent, s.Calls)
-	}
+	w.work(id, s)
 	for _, c := range s.Compensations {
 		if w.undo[c.Name] != c.State && c.State != wflo.CompensationRegistered {
 			w.at("%-30s %s", "undo "+c.Name, c.State)
@@ -102,6 +94,22 @@ func (w *watcher) tell(ctx context.Context, id string, s wflo.Status) error {
 		w.undo[c.Name] = c.State
 	}
 	return nil
+}
+
+// work tells of steps that are done and of money that is spent. After the first
+// few it tells only of every tenth, because an agent that repeats itself makes a
+// dull story.
+func (w *watcher) work(id string, s wflo.Status) {
+	for i, step := range s.Steps[min(w.steps[id], len(s.Steps)):] {
+		n := w.steps[id] + i + 1
+		switch {
+		case step.Error != "":
+			w.at("%-30s failed: %s", step.Key, step.Error)
+		case n <= fewSteps || n%10 == 0 || !strings.HasPrefix(step.Key, "turn "):
+			w.at("%-30s done; %s spent so far", step.Key, s.Spent)
+		}
+	}
+	w.steps[id] = len(s.Steps)
 }
 
 // gate shows an open gate and decides on it, as a person would.

@@ -74,14 +74,10 @@ func (d *demo) refunds(ctx context.Context, file string) (ended, error) {
 	if err != nil {
 		return e, err
 	}
-	var refused *temporal.ApplicationError
-	switch {
-	case e.err == nil:
+	if e.err == nil {
 		d.at("the run succeeded")
-	case errors.As(e.err, &refused):
-		d.at("the run failed: %s", refused.Message())
-	default:
-		d.at("the run failed: %v", e.err)
+	} else {
+		d.at("the run failed: %s", root(e.err))
 	}
 	return e, nil
 }
@@ -112,6 +108,18 @@ func (d *demo) runaway(ctx context.Context) (ended, error) {
 	}
 	d.at("stopped: %v", budgetError(e.err))
 	return e, nil
+}
+
+// root is the innermost cause that Temporal recorded: what happened, without the
+// envelopes of activity and workflow around it.
+func root(err error) string {
+	text := err.Error()
+	for ; err != nil; err = errors.Unwrap(err) {
+		if app, ok := err.(*temporal.ApplicationError); ok { //nolint:errorlint // every link of the chain is looked at
+			text = app.Message()
+		}
+	}
+	return text
 }
 
 // budgetError finds wflo's error in a run's failure.

@@ -119,16 +119,27 @@ func (c *connection) explain(err error, run string) error {
 }
 
 // fromWire rebuilds wflo's error from Temporal's: the type is the code, the
-// first detail the hint.
-func fromWire(app *temporal.ApplicationError) error {
-	e := &wflo.Error{Message: app.Message()}
-	if wflo.Code(app.Type()).Sentinel() != nil {
-		e.Code = wflo.Code(app.Type())
+// first detail the hint. Code that failed further down wins over a wrapping
+// that has no code of ours; the wrapping's words stay.
+func fromWire(top *temporal.ApplicationError) error {
+	e := &wflo.Error{Message: top.Message()}
+	found := top
+	for app := top; app != nil; {
+		if code := wflo.Code(app.Type()); code.Sentinel() != nil {
+			found, e.Code = app, code
+			// What Error adds to the message is for programmers.
+			e.Message = strings.Replace(e.Message, app.Error(), app.Message(), 1)
+			break
+		}
+		cause := app.Unwrap()
+		app = nil
+		errors.As(cause, &app)
 	}
-	var hint string
-	if app.HasDetails() && app.Details(&hint) == nil {
-		e.Hint = hint
-		e.Message = strings.Replace(e.Message, " ("+hint+")", "", 1)
+	if found.HasDetails() && found.Details(&e.Hint) != nil {
+		e.Hint = "" // the details are something else
+	}
+	if e.Hint != "" {
+		e.Message = strings.Replace(e.Message, " ("+e.Hint+")", "", 1)
 	}
 	return e
 }

@@ -84,9 +84,9 @@ func (a *app) keygenCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "keygen FILE",
 		Short: "Make an approver key",
-		Long: `Make the Ed25519 key that signs your decisions at approval gates. Give the
-printed name and public key to whoever runs the worker; keep the file. Its name
-without the extension is the key's name.`,
+		Long: `Make the Ed25519 key that signs your decisions at approval gates. The printed
+NAME=PUBLIC belongs into the worker's WFLO_APPROVER_KEYS; the file stays with
+you. Its name without the extension is the name of the key.`,
 		Example: "  wflo keygen ann.key",
 		Args:    args("FILE"),
 		RunE: func(_ *cobra.Command, names []string) error {
@@ -98,7 +98,7 @@ without the extension is the key's name.`,
 				return a.printJSON(map[string]string{"name": key.Name, "public_key": key.Public(), "file": names[0]})
 			}
 			a.note("sign with: wflo approve GATE --key %s", shellWord(names[0]))
-			_, err = fmt.Fprintf(a.deps.Stdout, "%s %s\n", key.Name, key.Public())
+			_, err = fmt.Fprintf(a.deps.Stdout, "%s=%s\n", key.Name, key.Public())
 			return err
 		},
 	}

@@ -85,7 +85,8 @@ func TestUpdateID(t *testing.T) {
 	d := wflo.Decision{Gate: "g", Digest: "d", Verdict: wflo.VerdictApprove, By: "ann"}
 	other := d
 	other.Verdict = wflo.VerdictReject
-	if updateID(d) != updateID(d) || updateID(d) == updateID(other) {
+	same := d
+	if updateID(d) != updateID(same) || updateID(d) == updateID(other) {
 		t.Error("update ids do not follow the decision")
 	}
 }

@@ -103,11 +103,7 @@ func (a *app) printError(err error) {
 }
 
 func writeError(w io.Writer, err error) {
-	msg, hint := err.Error(), wflo.HintOf(err)
-	if hint != "" {
-		// The hint gets a line of its own, so take it out of the message.
-		msg = strings.Replace(msg, " ("+hint+")", "", 1)
-	}
+	msg, hint := wflo.Explain(err)
 	fmt.Fprintf(w, "wflo: %s\n", Escape(msg))
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", Escape(hint))

@@ -5,10 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +30,6 @@ import (
 type fakeTemporal struct {
 	client.Client
 
-	mu       sync.Mutex
 	runs     []*workflowpb.WorkflowExecutionInfo
 	statuses map[string]wflo.Status
 	history  []*historypb.HistoryEvent
@@ -297,6 +294,6 @@ func (r result) want(t *testing.T, code int, out, errOut []string) {
 	check("stdout", r.out, out)
 	check("stderr", r.errOut, errOut)
 	if t.Failed() {
-		t.Log(fmt.Sprintf("stdout:\n%s\nstderr:\n%s", r.out, r.errOut))
+		t.Logf("stdout:\n%s\nstderr:\n%s", r.out, r.errOut)
 	}
 }

@@ -307,7 +307,8 @@ func (f *follower) finish(ctx context.Context) error {
 		end.Result = resultJSON(value)
 	} else {
 		failure = f.describe(failure)
-		end.State, end.Error, end.Hint, end.Code = wflo.StateFailed, failure.Error(), wflo.HintOf(failure), wflo.CodeOf(failure)
+		end.State, end.Code = wflo.StateFailed, wflo.CodeOf(failure)
+		end.Error, end.Hint = wflo.Explain(failure)
 		if end.Code == wflo.CodeHalted {
 			end.State = wflo.StateHalted
 		}

@@ -102,9 +102,11 @@ func TestRunFails(t *testing.T) {
 		code    int
 		want    []string
 	}{
-		"budget":     {app(wflo.CodeBudgetExceeded, "worst case $2.00 does not fit $1.00", "raise it"), ExitBudget, []string{"wflo: run r1 failed: worst case $2.00 does not fit $1.00\n", "hint: raise it\n"}},
-		"rejected":   {app(wflo.CodeApprovalRejected, "ann said no", "ask ann"), ExitDenied, []string{"ann said no\n", "hint: ask ann\n"}},
-		"gate":       {app(wflo.CodeApprovalTimeout, "nobody answered", "ask"), ExitTimeout, []string{"nobody answered"}},
+		"budget":   {app(wflo.CodeBudgetExceeded, "worst case $2.00 does not fit $1.00", "raise it"), ExitBudget, []string{"wflo: run r1 failed: worst case $2.00 does not fit $1.00\n", "hint: raise it\n"}},
+		"rejected": {app(wflo.CodeApprovalRejected, "ann said no", "ask ann"), ExitDenied, []string{"ann said no\n", "hint: ask ann\n"}},
+		"gate":     {app(wflo.CodeApprovalTimeout, "nobody answered", "ask"), ExitTimeout, []string{"nobody answered"}},
+		"wrapped": {temporal.NewApplicationErrorWithCause("step charge: "+app(wflo.CodeBudgetExceeded, "too dear", "raise it").Error(), "wrapError",
+			app(wflo.CodeBudgetExceeded, "too dear", "raise it")), ExitBudget, []string{"wflo: run r1 failed: step charge: too dear\n", "hint: raise it\n"}},
 		"other":      {temporal.NewApplicationError("boom\x1b[2J", "Boom"), ExitError, []string{`boom\x1b[2J`}},
 		"timeout":    {temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_START_TO_CLOSE, nil), ExitTimeout, []string{"timed out"}},
 		"cancelled":  {temporal.NewCanceledError(), ExitError, []string{"was cancelled"}},

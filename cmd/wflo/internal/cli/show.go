@@ -84,10 +84,8 @@ func gateOutcome(g wflo.Gate) string {
 // shellWord quotes a word for a POSIX shell where it needs that, because people
 // copy the commands that we print, and ids may come from strangers.
 func shellWord(s string) string {
-	plain := s != "" && !strings.HasPrefix(s, "-") && strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@", r))
-	}) < 0
-	if plain {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@"
+	if s != "" && !strings.HasPrefix(s, "-") && strings.Trim(s, plain) == "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(escapeLine(s), "'", `'\''`) + "'"

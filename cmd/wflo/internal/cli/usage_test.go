@@ -152,6 +152,6 @@ func TestVersion(t *testing.T) {
 
 func TestKeygen(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ann.key")
-	invoke(t, &fakeTemporal{}, "keygen", file).want(t, 0, []string{"ann "}, []string{"--key"})
+	invoke(t, &fakeTemporal{}, "keygen", file).want(t, 0, []string{"ann="}, []string{"--key"})
 	invoke(t, &fakeTemporal{}, "keygen", file).want(t, ExitError, nil, []string{"file exists"})
 }

@@ -1,8 +1,7 @@
 package devserver
 
 import (
-	"math/rand/v2"
-	"strconv"
+	"crypto/rand"
 	"time"
 
 	"go.temporal.io/server/common/cluster"
@@ -23,7 +22,7 @@ const (
 func sqlConfig(file string, stock bool) *config.SQL {
 	conf := &config.SQL{PluginName: sqliteplugin.PluginName, MaxConns: 1}
 	if file == "" {
-		conf.DatabaseName = strconv.Itoa(rand.Int())
+		conf.DatabaseName = rand.Text()
 		conf.ConnectAttributes = map[string]string{"mode": "memory", "cache": "shared"}
 		return conf
 	}

@@ -15,6 +15,8 @@ import (
 var (
 	attrState = temporal.NewSearchAttributeKeyKeyword(wflo.AttrState)
 	attrGates = temporal.NewSearchAttributeKeyKeywordList(wflo.AttrGates)
+	attrUser  = temporal.NewSearchAttributeKeyKeyword(wflo.AttrUser)
+	attrTeam  = temporal.NewSearchAttributeKeyKeyword(wflo.AttrTeam)
 	attrCost  = temporal.NewSearchAttributeKeyFloat64(wflo.AttrCost)
 )
 

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
@@ -142,7 +143,7 @@ func (st *state) handlers(ctx workflow.Context) error {
 			Description: "Decide on an open approval gate",
 			// Refusing in the validator leaves no trace in history and tells
 			// the caller why.
-			Validator: func(d wflo.Decision) error { return st.admit(d) },
+			Validator: func(d wflo.Decision) error { return toWire(st.admit(d)) },
 		})
 	if err != nil {
 		return fmt.Errorf("set update %s: %w", wflo.UpdateDecide, err)
@@ -194,6 +195,10 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		Root: st.run.RootID(), User: st.run.User, Team: st.run.Team,
 		Correlation: st.run.Correlation, Lines: st.run.Lines,
 	}
+	if opts := workflow.GetChildWorkflowOptions(ctx); st.attributes && opts.TypedSearchAttributes.Size() == 0 {
+		opts.TypedSearchAttributes = identity(run)
+		ctx = workflow.WithChildOptions(ctx, opts)
+	}
 	err := st.refusal(ctx)
 	if err == nil {
 		err = st.header(ctx, wflo.HeaderRun, run)
@@ -206,6 +211,18 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		cancel()
 	}
 	return o.Next.ExecuteChildWorkflow(ctx, child, args...)
+}
+
+// identity makes a child as easy to find by user and team as its parent.
+func identity(r wflo.Run) temporal.SearchAttributes {
+	set := []temporal.SearchAttributeUpdate{attrState.ValueSet(string(wflo.StateRunning))}
+	if r.User != "" {
+		set = append(set, attrUser.ValueSet(r.User))
+	}
+	if r.Team != "" {
+		set = append(set, attrTeam.ValueSet(r.Team))
+	}
+	return temporal.NewSearchAttributes(set...)
 }
 
 // NewContinueAsNewError hands the run's identity, undo stack and memo on.

@@ -101,7 +101,11 @@ func problem(err error) (int, Problem) {
 	case errors.As(err, &own):
 		return http.StatusUnprocessableEntity, Problem{Code: string(own.Code), Message: own.Message, Hint: own.Hint}
 	case errors.As(err, &app):
-		return http.StatusUnprocessableEntity, Problem{Code: app.Type(), Message: app.Message()}
+		var hint string
+		if app.HasDetails() {
+			_ = app.Details(&hint) // another kind of detail is not for here
+		}
+		return http.StatusUnprocessableEntity, Problem{Code: app.Type(), Message: app.Message(), Hint: hint}
 	}
 	return http.StatusInternalServerError, Problem{Code: "internal", Message: "the request failed; the worker's log says why"}
 }

@@ -4,6 +4,10 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wflo-ai/wflo-go"
 )
 
 func TestCellHoldsNoMarkup(t *testing.T) {
@@ -35,6 +39,20 @@ func TestParseCents(t *testing.T) {
 		if got, err := parseCents(in); err == nil {
 			t.Errorf("%q gave %s", in, got)
 		}
+	}
+}
+
+func TestStandingOf(t *testing.T) {
+	status := wflo.Status{
+		Steps: []wflo.StepRecord{{Key: "refund/a"}, {Key: "turn 1/run_python"}, {Key: "refund/b"}, {Key: "refund/c"}, {Key: "refund/d", Error: "no"}},
+		Compensations: []wflo.CompensationRecord{
+			{Name: "refund/a", State: wflo.CompensationDone}, {Name: "refund/b", State: wflo.CompensationDead},
+			{Name: "refund/c", State: wflo.CompensationRegistered}, {Name: "refund/d", State: wflo.CompensationDone},
+		},
+	}
+	want := Standing{Issued: []string{"c"}, Undone: []string{"a"}, Stuck: []string{"b"}, Refused: []string{"d"}}
+	if diff := cmp.Diff(want, StandingOf(status)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -95,5 +95,8 @@ func explain(ctx context.Context, c client.Client, run client.WorkflowRun, cause
 		return fmt.Errorf("%w; where its refunds stand could not be asked: %w", cause, err)
 	}
 	s := refund.StandingOf(status)
+	if len(s.Refused)+len(s.Undone)+len(s.Issued)+len(s.Stuck) == 0 {
+		return fmt.Errorf("%w\nnothing was refunded", cause)
+	}
 	return fmt.Errorf("%w\nrefused: %v\ntaken back: %v\nstanding: %v\nnot taken back, look at these: %v", cause, s.Refused, s.Undone, s.Issued, s.Stuck)
 }

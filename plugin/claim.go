@@ -2,16 +2,53 @@ package plugin
 
 import (
 	"fmt"
+	"os"
 
 	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
 )
 
 // claimKey is the field of a claim that holds the blob's key.
 const claimKey = "sha256"
+
+// ConfigureReader lets a client without the plugin, such as a command line, read
+// the large payloads of a worker on the same machine, from the blobs of the
+// embedded default in dataDir (empty: Config's default). What the client sends
+// stays inline, because the worker may be elsewhere. Without that directory
+// there is nothing to read, and nothing is made.
+func ConfigureReader(o *client.Options, dataDir string) error {
+	if dataDir == "" {
+		dir, err := defaultDataDir()
+		if err != nil {
+			return err
+		}
+		dataDir = dir
+	}
+	if _, err := os.Stat(blobsIn(dataDir)); err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	blobs, err := file.Open(file.Config{Dir: blobsIn(dataDir)})
+	if err != nil {
+		return fmt.Errorf("open blobs: %w", err)
+	}
+	o.ExternalStorage = converter.ExternalStorage{
+		Drivers: []converter.StorageDriver{&claimStore{blobs: blobs}}, DriverSelector: keepInline{},
+	}
+	return nil
+}
+
+// keepInline stores nothing.
+type keepInline struct{}
+
+// SelectDriver leaves the payload where it is.
+func (keepInline) SelectDriver(converter.StorageDriverSelectContext, *commonpb.Payload) (converter.StorageDriver, error) {
+	return nil, nil //nolint:nilnil // the SDK's way of saying: inline
+}
 
 // external makes the SDK keep large payloads in the blob store: history holds a
 // claim instead, and workflow code sees the value as if nothing had happened.
@@ -37,15 +74,21 @@ func (*claimStore) Type() string { return "wflo.content-addressed" }
 func (s *claimStore) Store(ctx converter.StorageDriverStoreContext, payloads []*commonpb.Payload) ([]converter.StorageDriverClaim, error) {
 	claims := make([]converter.StorageDriverClaim, 0, len(payloads))
 	for _, p := range payloads {
-		data, err := proto.Marshal(p)
+		err := ctx.GetLimiter().Permit(ctx.Context, p, func() error {
+			data, err := proto.Marshal(p)
+			if err != nil {
+				return fmt.Errorf("encode payload: %w", err)
+			}
+			key, err := s.blobs.Put(ctx.Context, data)
+			if err != nil {
+				return fmt.Errorf("store payload: %w", err)
+			}
+			claims = append(claims, converter.StorageDriverClaim{ClaimData: map[string]string{claimKey: key}})
+			return nil
+		})
 		if err != nil {
-			return nil, fmt.Errorf("encode payload: %w", err)
+			return nil, err
 		}
-		key, err := s.blobs.Put(ctx.Context, data)
-		if err != nil {
-			return nil, fmt.Errorf("store payload: %w", err)
-		}
-		claims = append(claims, converter.StorageDriverClaim{ClaimData: map[string]string{claimKey: key}})
 	}
 	return claims, nil
 }
@@ -54,15 +97,21 @@ func (s *claimStore) Store(ctx converter.StorageDriverStoreContext, payloads []*
 func (s *claimStore) Retrieve(ctx converter.StorageDriverRetrieveContext, claims []converter.StorageDriverClaim) ([]*commonpb.Payload, error) {
 	payloads := make([]*commonpb.Payload, 0, len(claims))
 	for _, c := range claims {
-		data, err := s.blobs.Get(ctx.Context, c.ClaimData[claimKey])
+		err := ctx.GetLimiter().Permit(ctx.Context, c, func() error {
+			data, err := s.blobs.Get(ctx.Context, c.ClaimData[claimKey])
+			if err != nil {
+				return fmt.Errorf("fetch payload: %w", err)
+			}
+			var p commonpb.Payload
+			if err := proto.Unmarshal(data, &p); err != nil {
+				return fmt.Errorf("decode payload %s: %w", c.ClaimData[claimKey], err)
+			}
+			payloads = append(payloads, &p)
+			return nil
+		})
 		if err != nil {
-			return nil, fmt.Errorf("fetch payload: %w", err)
+			return nil, err
 		}
-		var p commonpb.Payload
-		if err := proto.Unmarshal(data, &p); err != nil {
-			return nil, fmt.Errorf("decode payload %s: %w", c.ClaimData[claimKey], err)
-		}
-		payloads = append(payloads, &p)
 	}
 	return payloads, nil
 }

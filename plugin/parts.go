@@ -62,13 +62,16 @@ func (p *Plugin) stores(ctx context.Context) error {
 	}
 	p.parts.ledger = ledger
 	p.closers = append(p.closers, ledger.Close)
-	blobs, err := file.Open(file.Config{Dir: filepath.Join(p.cfg.DataDir, "blobs")})
+	blobs, err := file.Open(file.Config{Dir: blobsIn(p.cfg.DataDir)})
 	if err != nil {
 		return fmt.Errorf("open blobs: %w", err)
 	}
 	p.parts.blobs = blobs
+	p.closers = append(p.closers, blobs.Close)
 	return nil
 }
+
+func blobsIn(dataDir string) string { return filepath.Join(dataDir, "blobs") }
 
 func openLedger(ctx context.Context, cfg Config) (activities.Ledger, error) {
 	switch {

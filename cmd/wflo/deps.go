@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
@@ -34,9 +36,13 @@ func deps() cli.Deps {
 	}
 }
 
-// configure lets a client send along for whom a run acts and what it may spend.
+// configure lets a client send along for whom a run acts and what it may spend,
+// and read the large results of a worker on this machine.
 func configure(o *client.Options) {
 	o.Interceptors = append(o.Interceptors, plugin.NewClientInterceptor())
+	if err := plugin.ConfigureReader(o, os.Getenv("WFLO_DATA_DIR")); err != nil {
+		fmt.Fprintln(os.Stderr, "warning: large results cannot be shown:", err)
+	}
 }
 
 func startWorker(ctx context.Context, info dev.Info) (func(), error) {

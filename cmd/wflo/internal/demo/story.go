@@ -17,13 +17,14 @@ import (
 	"github.com/wflo-ai/wflo-go/examples/refund"
 	"github.com/wflo-ai/wflo-go/examples/refund/data"
 	"github.com/wflo-ai/wflo-go/examples/refund/payments"
+	"github.com/wflo-ai/wflo-go/examples/refund/script"
 )
 
 // What the demo's people and budgets are.
 const (
 	reviewer      = "demo-reviewer"
 	refundBudget  = wflo.USD
-	runawayBudget = 5 * wflo.Cent
+	runawayBudget = 2 * wflo.Cent
 )
 
 type demo struct {
@@ -87,7 +88,7 @@ func (d *demo) runaway(ctx context.Context) (ended, error) {
 	d.title("2. An agent repeats itself; its budget of %s stops it", runawayBudget)
 	model := d.model
 	if model == "" {
-		model = devworker.ModelRunaway
+		model = script.RunawayModel
 	}
 	run, err := d.start(ctx, "demo-runaway", wflo.WorkflowAgent, runawayBudget, wflo.Task{
 		Name: "runaway", Model: model, MaxTurns: wflo.MaxTurnsLimit, MaxTokens: 2000,

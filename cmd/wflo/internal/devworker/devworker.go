@@ -33,14 +33,6 @@ import (
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
 )
 
-// Models of the scripted server.
-const (
-	// ModelAccountant finds duplicate charges.
-	ModelAccountant = refund.DefaultModel
-	// ModelRunaway never finishes.
-	ModelRunaway = "gpt-5.4-nano"
-)
-
 // Worker is a running worker with what belongs to it.
 type Worker struct {
 	// Client has the plugin.
@@ -151,7 +143,7 @@ func (w *Worker) models(info dev.Info) ([]plugin.Provider, error) {
 	}
 	server, err := scripted.New(scripted.Config{
 		Script: scripted.Echo, APIKey: wflotest.APIKey,
-		Scripts: map[string]scripted.Script{ModelAccountant: script.Accountant, ModelRunaway: script.Runaway},
+		Scripts: map[string]scripted.Script{refund.DefaultModel: script.Accountant, script.RunawayModel: script.Runaway},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the scripted model: %w", err)

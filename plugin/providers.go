@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -45,7 +46,8 @@ type Provider struct {
 
 // ProvidersFromEnv reads the variables that the vendors' own tools use:
 // OPENAI_API_KEY and OPENAI_BASE_URL, ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL,
-// GEMINI_API_KEY (or GOOGLE_API_KEY), CO_API_KEY, and OLLAMA_HOST.
+// GEMINI_API_KEY (or GOOGLE_API_KEY), CO_API_KEY (or COHERE_API_KEY), and
+// OLLAMA_HOST.
 func ProvidersFromEnv() []Provider {
 	var out []Provider
 	add := func(p Provider) {
@@ -55,12 +57,8 @@ func ProvidersFromEnv() []Provider {
 	}
 	add(Provider{Kind: KindOpenAI, APIKey: os.Getenv("OPENAI_API_KEY"), BaseURL: os.Getenv("OPENAI_BASE_URL")})
 	add(Provider{Kind: KindAnthropic, APIKey: os.Getenv("ANTHROPIC_API_KEY"), BaseURL: os.Getenv("ANTHROPIC_BASE_URL")})
-	gemini := os.Getenv("GEMINI_API_KEY")
-	if gemini == "" {
-		gemini = os.Getenv("GOOGLE_API_KEY")
-	}
-	add(Provider{Kind: KindGoogle, APIKey: gemini, BaseURL: os.Getenv("GEMINI_BASE_URL")})
-	add(Provider{Kind: KindCohere, APIKey: os.Getenv("CO_API_KEY"), BaseURL: os.Getenv("CO_API_URL")})
+	add(Provider{Kind: KindGoogle, APIKey: cmp.Or(os.Getenv("GEMINI_API_KEY"), os.Getenv("GOOGLE_API_KEY")), BaseURL: os.Getenv("GEMINI_BASE_URL")})
+	add(Provider{Kind: KindCohere, APIKey: cmp.Or(os.Getenv("CO_API_KEY"), os.Getenv("COHERE_API_KEY")), BaseURL: os.Getenv("CO_API_URL")})
 	if host := os.Getenv("OLLAMA_HOST"); host != "" {
 		if !strings.Contains(host, "://") {
 			host = "http://" + host

@@ -51,17 +51,12 @@ func (c *clientOutbound) SignalWithStartWorkflow(ctx context.Context, in *interc
 	return c.Next.SignalWithStartWorkflow(ctx, in)
 }
 
-// send puts the caller's part of the run into the header. What the runtime
-// fills in is left out: a client must not choose another run's budget.
+// send puts the caller's part of the run into the header.
 func (c *clientOutbound) send(ctx context.Context, opts *client.StartWorkflowOptions) error {
-	r, ok := wflo.RunFrom(ctx)
-	if !ok {
-		return nil
-	}
-	if err := r.Budget.Validate(); err != nil {
+	r, ok, err := outgoing(ctx)
+	if !ok || err != nil {
 		return err
 	}
-	r = wflo.Run{User: r.User, Team: r.Team, Agent: r.Agent, Correlation: r.Correlation, Budget: r.Budget}
 	p, err := converter.GetDefaultDataConverter().ToPayload(r)
 	if err != nil {
 		return fmt.Errorf("encode run: %w", err)
@@ -71,6 +66,19 @@ func (c *clientOutbound) send(ctx context.Context, opts *client.StartWorkflowOpt
 		opts.TypedSearchAttributes = withIdentity(opts.TypedSearchAttributes, r)
 	}
 	return nil
+}
+
+// outgoing is what a caller may say about a run. What the runtime fills in is
+// left out: a client must not choose another run's budget.
+func outgoing(ctx context.Context) (r wflo.Run, ok bool, err error) {
+	r, ok = wflo.RunFrom(ctx)
+	if !ok {
+		return wflo.Run{}, false, nil
+	}
+	if err := r.Budget.Validate(); err != nil {
+		return wflo.Run{}, false, err
+	}
+	return wflo.Run{User: r.User, Team: r.Team, Agent: r.Agent, Correlation: r.Correlation, Budget: r.Budget}, true, nil
 }
 
 func withIdentity(sa temporal.SearchAttributes, r wflo.Run) temporal.SearchAttributes {

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
@@ -103,6 +104,7 @@ func (p *Plugin) open() error {
 		ClientInterceptors: []interceptor.ClientInterceptor{spans, newClientInterceptor(!p.cfg.NoSearchAttributes)},
 		WorkerInterceptors: p.Interceptors(),
 		ConfigureClient:    p.configureClient,
+		ConfigureWorker:    configureWorker,
 		RunContextBefore:   p.start,
 		RunContextAfter:    p.stop,
 		ConfigureWorkflowReplayer: func(_ context.Context, o worker.PluginConfigureWorkflowReplayerOptions) error {
@@ -147,6 +149,18 @@ func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClie
 	own := *opts
 	own.Plugins, own.Interceptors = nil, nil
 	p.options = &own
+	return nil
+}
+
+// throttle lets every heartbeat of our activities through. The SDK would hold
+// them back for 8 of the 10 seconds after which a worker counts as dead, and a
+// halt reaches a running program only with the answer to a heartbeat.
+const throttle = time.Second
+
+func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
+	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
+		o.WorkerOptions.MaxHeartbeatThrottleInterval = throttle
+	}
 	return nil
 }
 

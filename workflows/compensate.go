@@ -146,7 +146,9 @@ func (st *state) end(ctx workflow.Context, err error) error {
 			workflow.GetLogger(ctx).Warn("sandbox not removed", "error", closeErr.Error())
 		}
 	}
-	if st.calls > 0 || len(st.gates) > 0 {
+	// A run that was never marked as running need not be marked as ended.
+	_, marked := workflow.GetTypedSearchAttributes(ctx).GetKeyword(attrState)
+	if marked || st.calls > 0 || len(st.gates) > 0 {
 		if pubErr := st.publish(clean); pubErr != nil {
 			workflow.GetLogger(ctx).Error("publish run", "error", pubErr.Error())
 		}

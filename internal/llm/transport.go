@@ -148,7 +148,7 @@ func (b *body) note(data []byte, err error) {
 	if b.call.keep {
 		b.call.raw = append(b.call.raw, data...)
 	}
-	if err != nil && err != io.EOF && b.call.broken == nil {
+	if err != nil && !errors.Is(err, io.EOF) && b.call.broken == nil {
 		b.call.broken = err
 	}
 }

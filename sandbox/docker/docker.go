@@ -101,7 +101,7 @@ func (r *Runner) Run(ctx context.Context, spec sandbox.Spec, watch func(s sandbo
 	about, err := r.Check(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return sandbox.Result{Outcome: sandbox.Cancelled}, nil
+			return sandbox.Result{Outcome: sandbox.Cancelled}, nil //nolint:nilerr // the contract: cancelled is a result
 		}
 		return sandbox.Result{}, err
 	}

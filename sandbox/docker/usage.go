@@ -69,7 +69,7 @@ func (m *meter) read() {
 func (m *meter) close() {
 	for _, f := range []*os.File{m.peak, m.cpu, m.kills} {
 		if f != nil {
-			f.Close() // read only: nothing can be lost
+			_ = f.Close() // read only: nothing can be lost
 		}
 	}
 }

@@ -102,13 +102,16 @@ func limits(t *testing.T, s Suite) {
 
 // flood writes until the client goes away, and returns how much that was.
 func flood(w http.ResponseWriter, start string) int {
-	n, err := fmt.Fprint(w, start)
-	chunk := strings.Repeat("a", 1<<20)
-	for sum := n; ; sum += n {
-		if n, err = fmt.Fprint(w, chunk); err != nil || sum > 4*llm.MaxBody {
-			return sum
+	text, sum := start, 0
+	for sum <= 4*llm.MaxBody {
+		n, err := fmt.Fprint(w, text)
+		sum += n
+		if err != nil {
+			break
 		}
+		text = strings.Repeat("a", 1<<20)
 	}
+	return sum
 }
 
 func endless(t *testing.T, s Suite, f fixture) {

@@ -8,9 +8,10 @@ import (
 	"go.temporal.io/sdk/activity"
 )
 
-// beat is well below the heartbeat timeout of the verbs (10 s), so that one
-// lost heartbeat does not look like a dead worker.
-const beat = 3 * time.Second
+// beat is well below the heartbeat timeout of the verbs (10 s), so that a few
+// lost heartbeats do not look like a dead worker. It is also how long a halted
+// run's program may go on: cancellation comes with the answer to a heartbeat.
+const beat = time.Second
 
 // pulse records heartbeats until stop is called, so that the server notices a
 // dead worker, and cancellation reaches this attempt, while it waits for a

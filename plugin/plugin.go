@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"sync"
 	"time"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
@@ -105,6 +106,7 @@ func (p *Plugin) open() error {
 		WorkerInterceptors: p.Interceptors(),
 		ConfigureClient:    p.configureClient,
 		ConfigureWorker:    configureWorker,
+		ConfigureWorker:    configureWorker,
 		RunContextBefore:   p.start,
 		RunContextAfter:    p.stop,
 		ConfigureWorkflowReplayer: func(_ context.Context, o worker.PluginConfigureWorkflowReplayerOptions) error {
@@ -160,6 +162,16 @@ const throttle = time.Second
 func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
 	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
 		o.WorkerOptions.MaxHeartbeatThrottleInterval = throttle
+	}
+	return nil
+}
+
+// configureWorker lets heartbeats through as often as activities make them: the
+// SDK would hold them back for most of the heartbeat timeout, and cancellation
+// comes with the answer to a heartbeat.
+func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
+	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
+		o.WorkerOptions.MaxHeartbeatThrottleInterval = time.Second
 	}
 	return nil
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
@@ -111,5 +114,27 @@ func ensureAttributes(ctx context.Context, c client.Client, namespace string) er
 			"create them with temporal operator search-attribute create, or set plugin.Config.NoSearchAttributes",
 			"namespace %s lacks search attributes %v: %w", namespace, missing, err)
 	}
-	return nil
+	return awaitAttributes(ctx, c, namespace)
+}
+
+// awaitAttributes waits until the server takes new attributes: it reads them
+// from a cache of some seconds, and refuses runs that set them before.
+func awaitAttributes(ctx context.Context, c client.Client, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	names := slices.Sorted(maps.Keys(attributes))
+	query := strings.Join(names, " IS NULL AND ") + " IS NULL"
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the search attributes of %s: %w", namespace, err)
+		case <-tick.C:
+		}
+	}
 }

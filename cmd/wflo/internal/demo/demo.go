@@ -11,7 +11,6 @@ package demo
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 
@@ -66,7 +65,7 @@ func run(cmd *cobra.Command, f flags) error {
 	if err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // it is in the temporary directory
 	out := cmd.OutOrStdout()
 	s := &show{out: out, width: 72}
 	s.title("Starting Temporal, its Web UI and a worker in this process")
@@ -103,7 +102,7 @@ func run(cmd *cobra.Command, f flags) error {
 }
 
 // quiet keeps the workers' logs out of the story; what fails is told in it.
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // play runs both agents and adds up.
 func (d *demo) play(ctx context.Context, csv string) error {

@@ -105,7 +105,7 @@ func (d *demo) runaway(ctx context.Context) (ended, error) {
 		return e, err
 	}
 	if !errors.Is(budgetError(e.err), wflo.ErrBudgetExceeded) {
-		return e, fmt.Errorf("the runaway agent was not stopped by its budget: %v", e.err)
+		return e, errors.Join(errors.New("the runaway agent was not stopped by its budget"), e.err)
 	}
 	d.at("stopped: %v", budgetError(e.err))
 	return e, nil

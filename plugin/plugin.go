@@ -23,7 +23,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
@@ -106,7 +105,6 @@ func (p *Plugin) open() error {
 		WorkerInterceptors: p.Interceptors(),
 		ConfigureClient:    p.configureClient,
 		ConfigureWorker:    configureWorker,
-		ConfigureWorker:    configureWorker,
 		RunContextBefore:   p.start,
 		RunContextAfter:    p.stop,
 		ConfigureWorkflowReplayer: func(_ context.Context, o worker.PluginConfigureWorkflowReplayerOptions) error {
@@ -151,28 +149,6 @@ func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClie
 	own := *opts
 	own.Plugins, own.Interceptors = nil, nil
 	p.options = &own
-	return nil
-}
-
-// throttle lets every heartbeat of our activities through. The SDK would hold
-// them back for 8 of the 10 seconds after which a worker counts as dead, and a
-// halt reaches a running program only with the answer to a heartbeat.
-const throttle = time.Second
-
-func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
-	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
-		o.WorkerOptions.MaxHeartbeatThrottleInterval = throttle
-	}
-	return nil
-}
-
-// configureWorker lets heartbeats through as often as activities make them: the
-// SDK would hold them back for most of the heartbeat timeout, and cancellation
-// comes with the answer to a heartbeat.
-func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
-	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
-		o.WorkerOptions.MaxHeartbeatThrottleInterval = time.Second
-	}
 	return nil
 }
 

@@ -152,6 +152,16 @@ func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClie
 	return nil
 }
 
+// configureWorker lets heartbeats through as often as activities make them: the
+// SDK would hold them back for most of the heartbeat timeout, and cancellation
+// comes with the answer to a heartbeat.
+func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
+	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
+		o.WorkerOptions.MaxHeartbeatThrottleInterval = time.Second
+	}
+	return nil
+}
+
 // Metrics serves the worker's metrics to Prometheus.
 func (p *Plugin) Metrics() http.Handler { return p.metrics.Handler() }
 

@@ -99,7 +99,7 @@ func (a *app) decide(ctx context.Context, name string, verdict wflo.Verdict, f d
 	if ask && !a.interactive() {
 		return Usage("look at it with `wflo approvals -o json`, then add --yes", "there is no terminal to ask on")
 	}
-	key, err := signer(f.key)
+	key, named, err := signer(f.key)
 	if err != nil {
 		return err
 	}
@@ -131,17 +131,30 @@ func (a *app) decide(ctx context.Context, name string, verdict wflo.Verdict, f d
 			return err
 		}
 	}
-	if key != nil {
-		d = d.Sign(key.Name, key.Private)
+	if key == nil {
+		return a.send(ctx, c, gate, d)
 	}
-	return a.send(ctx, c, gate, d)
+	err = a.send(ctx, c, gate, d.Sign(key.Name, key.Private))
+	if named || !isStranger(err) {
+		return err
+	}
+	// Nobody asked for this key: a wflo dev left it here, and the worker is
+	// another one, which may take decisions without a signature.
+	if a.send(ctx, c, gate, d) == nil {
+		a.note("decided without a signature, because the worker does not know key %s", escapeLine(key.Name))
+		return nil
+	}
+	return err
 }
+
+// isStranger says that the gate does not know the key that signed.
+func isStranger(err error) bool { return err != nil && strings.Contains(err.Error(), "decision.key ") }
 
 // signer loads the key: the flag's, the environment's, or that of wflo dev when
 // it is there. No key at all is no error here: the worker says whether it
-// takes unsigned decisions.
-func signer(path string) (*approver.Key, error) {
-	named := path != ""
+// takes unsigned decisions. named says that somebody chose the key.
+func signer(path string) (key *approver.Key, named bool, err error) {
+	named = path != ""
 	if !named {
 		path = os.Getenv("WFLO_APPROVER_KEY")
 		named = path != ""
@@ -149,14 +162,14 @@ func signer(path string) (*approver.Key, error) {
 	if !named {
 		path = filepath.Join(DefaultDataDir(), approver.FileName)
 	}
-	key, err := approver.Load(path)
+	loaded, err := approver.Load(path)
 	if errors.Is(err, fs.ErrNotExist) && !named {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, named, err
 	}
-	return &key, nil
+	return &loaded, named, nil
 }
 
 // confirm asks on the terminal; anything but yes is a refusal.

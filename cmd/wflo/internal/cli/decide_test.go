@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -112,6 +113,37 @@ func TestDecideSigns(t *testing.T) {
 	f = waiting()
 	invoke(t, f, "approve", "mails", "--yes", "--key", file+".none").want(t, ExitAuth, nil, []string{"approver key", "hint: make one with: wflo keygen"})
 	if len(f.decisions) > 0 {
+		t.Error("a decision was sent without the key that was asked for")
+	}
+}
+
+// The key that a wflo dev left here must not be in the way at another worker.
+func TestKeyOfAnotherInstallation(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", home)
+	if err := os.MkdirAll(DefaultDataDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := approver.Ensure(DefaultDataDir()); err != nil {
+		t.Fatal(err)
+	}
+	f := waiting()
+	f.home = home
+	f.terms = &wflo.Terms{AllowUnsigned: true}
+	invoke(t, f, "approve", "mails", "--yes").want(t, 0, []string{"mails approved by bob"}, []string{"decided without a signature"})
+	if len(f.decisions) != 2 || f.decisions[0].Signature == "" || f.decisions[1].Signature != "" {
+		t.Errorf("sent %+v", f.decisions)
+	}
+	f = waiting()
+	f.home = home
+	f.terms = &wflo.Terms{Keys: map[string]string{"ann": "unused"}}
+	invoke(t, f, "approve", "mails", "--yes").want(t, ExitAuth, nil, []string{`decision.key "approver" is not one that the worker trusts`, "hint: add its public key"})
+	f = waiting()
+	f.home = home
+	f.terms = &wflo.Terms{AllowUnsigned: true}
+	key := filepath.Join(DefaultDataDir(), approver.FileName)
+	invoke(t, f, "approve", "mails", "--yes", "--key", key).want(t, ExitAuth, nil, []string{"decision.key"})
+	if len(f.decisions) != 1 {
 		t.Error("a decision was sent without the key that was asked for")
 	}
 }

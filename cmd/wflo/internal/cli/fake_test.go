@@ -36,8 +36,10 @@ type fakeTemporal struct {
 	result   any
 	failure  error
 	pollers  int
-	update   error // of wflo.decide
-	hang     bool  // the history never ends
+	update   error       // of wflo.decide
+	terms    *wflo.Terms // of wflo.decide; nil takes everything
+	home     string      // for data of the user; empty is an empty one
+	hang     bool        // the history never ends
 
 	run        wflo.Run
 	started    client.StartWorkflowOptions
@@ -161,6 +163,14 @@ func (f *fakeTemporal) UpdateWorkflow(_ context.Context, o client.UpdateWorkflow
 	if f.update != nil {
 		return nil, f.update
 	}
+	if f.terms != nil {
+		for _, g := range f.statuses[o.WorkflowID].Gates {
+			if err := g.Admit(d, *f.terms); g.ID == d.Gate && err != nil {
+				message, hint := wflo.Explain(err)
+				return nil, wireInvalid(message, hint)
+			}
+		}
+	}
 	for _, g := range f.statuses[o.WorkflowID].Gates {
 		if g.ID == d.Gate && g.Status == wflo.GateOpen {
 			g.Status = map[wflo.Verdict]wflo.GateStatus{
@@ -257,7 +267,11 @@ func invoke(t *testing.T, f *fakeTemporal, line ...string) result {
 
 func invokeCtx(ctx context.Context, t *testing.T, f *fakeTemporal, line ...string) result {
 	t.Helper()
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	home := f.home
+	if home == "" {
+		home = t.TempDir()
+	}
+	t.Setenv("XDG_DATA_HOME", home)
 	t.Setenv("WFLO_USER", "bob")
 	t.Setenv("TEMPORAL_CONFIG_FILE", "")
 	var out, errOut bytes.Buffer

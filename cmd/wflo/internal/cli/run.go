@@ -186,7 +186,7 @@ func (a *app) read(text string) ([]byte, error) {
 		data, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, Usage("", "--input: %w", err)
+		return nil, Usage("check the path after @; @- reads standard input", "--input: %w", err)
 	}
 	return data, nil
 }

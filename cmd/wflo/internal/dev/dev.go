@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -118,6 +119,9 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 	if f.ephemeral {
 		conf.DataDir = ""
 	}
+	if err := clearReady(f.readyFile); err != nil {
+		return err
+	}
 	server, err := devserver.Start(ctx, conf)
 	if err != nil {
 		return stopped(ctx, err)
@@ -156,6 +160,18 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 	}
 	<-ctx.Done()
 	fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
+	return nil
+}
+
+// clearReady removes the file of a predecessor that was killed: a reader would
+// take its addresses for ours.
+func clearReady(file string) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cli.Usage("name a file that may be written", "--ready-file: %w", err)
+	}
 	return nil
 }
 

@@ -9,6 +9,8 @@ package devworker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -112,8 +114,7 @@ func (w *Worker) Boxes(ctx context.Context) ([]string, error) { return w.Plugin.
 func (w *Worker) guard(info dev.Info, providers []plugin.Provider) error {
 	cfg := plugin.Config{
 		DataDir: info.DataDir, Providers: providers, Logger: info.Logger,
-		// The directory outlives the ports that a dev server happens to get.
-		Owner: "dev-" + filepath.Base(info.DataDir),
+		Owner: owner(info),
 		Approvals: wflo.Terms{
 			Keys:          map[string]string{info.Approver.Name: info.Approver.Public()},
 			AllowUnsigned: true, // so that temporal workflow signal can decide
@@ -129,6 +130,26 @@ func (w *Worker) guard(info dev.Info, providers []plugin.Provider) error {
 	w.Plugin = guard
 	w.stops = append(w.stops, guard.Close)
 	return nil
+}
+
+// owner names the installation to the container engine. No two that run at the
+// same time may share it, because each removes the sandboxes whose runs it does
+// not know; and a restart should find its own again. Runs that are kept belong to
+// their directory, which one process can use at a time; runs in memory belong to
+// the address.
+func owner(info dev.Info) string {
+	of := info.HostPort
+	if !info.Ephemeral {
+		of = info.DataDir
+		if path, err := filepath.Abs(of); err == nil {
+			of = path
+		}
+		if path, err := filepath.EvalSymlinks(of); err == nil {
+			of = path
+		}
+	}
+	sum := sha256.Sum256([]byte(of + "\n" + info.Namespace))
+	return "dev-" + hex.EncodeToString(sum[:8])
 }
 
 // models are the vendors with keys, or the scripted ones.

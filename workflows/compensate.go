@@ -137,6 +137,7 @@ func (st *state) end(ctx workflow.Context, err error) error {
 	default:
 		st.phase = wflo.StateCompleted
 	}
+	st.doing = ""
 	clean, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	clean = workflow.WithValue(clean, compensatingKey{}, true)

@@ -1,0 +1,188 @@
+package govern
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/wflotest"
+	"github.com/wflo-ai/wflo-go/wflotest/scripted"
+	"github.com/wflo-ai/wflo-go/workflows/testdata/histories"
+)
+
+// recordings is where the histories are kept.
+const recordings = "../../../../workflows/testdata/histories"
+
+// agentTask is an agent that uses the sandbox once and then answers.
+func agentTask() wflo.Task {
+	return wflo.Task{Name: "counter", Model: model, Prompt: "Count to three.", Tools: []string{wflo.ToolPython}}
+}
+
+func countOnce(turn scripted.Turn) scripted.Answer {
+	if _, _, ok := scripted.LastToolResult(turn, wflo.ToolPython); ok {
+		return scripted.Answer{Text: "three"}
+	}
+	return scripted.CallTool("c1", wflo.ToolPython, map[string]string{"code": "print(3)"})
+}
+
+// TestRecordedHistories runs what ships against the real server and replays what
+// the server recorded. With -update it keeps the recordings for package workflows.
+func TestRecordedHistories(t *testing.T) {
+	for name, tt := range map[string]struct {
+		workflow any
+		arg      any
+		act      func(w *world, run client.WorkflowRun)
+		code     string // of the failure; "" when the run completes
+	}{
+		"plain": {workflow: histories.Plain, arg: 3},
+		"agent": {workflow: wflo.WorkflowAgent, arg: agentTask()},
+		"parent of an agent": {
+			workflow: histories.Parent, arg: agentTask(),
+		},
+		"gate approved": {
+			workflow: histories.Gated, arg: time.Minute,
+			act: func(w *world, run client.WorkflowRun) {
+				w.signal(run, wflo.SignalDecide, wflotest.Approve(w.gate(run, 1), "ann"))
+			},
+		},
+		"gate approved by update": {
+			workflow: histories.Gated, arg: time.Minute,
+			act: func(w *world, run client.WorkflowRun) {
+				if _, err := w.decide(run, "", wflotest.Approve(w.gate(run, 1), "ann")); err != nil {
+					w.t.Error(err)
+				}
+			},
+		},
+		"gate rejected": {
+			workflow: histories.Gated, arg: time.Minute, code: string(wflo.CodeApprovalRejected),
+			act: func(w *world, run client.WorkflowRun) {
+				w.signal(run, wflo.SignalDecide, wflotest.Reject(w.gate(run, 1), "ann", "too many"))
+			},
+		},
+		"gate timed out": {
+			workflow: histories.Gated, arg: 200 * time.Millisecond, code: string(wflo.CodeApprovalTimeout),
+		},
+		"saga": {workflow: histories.Saga, code: "test"},
+		"chain": {
+			workflow: histories.Chain, arg: 0, code: "test",
+		},
+		"halted": {
+			workflow: histories.Halted, code: string(wflo.CodeHalted),
+			act: func(w *world, run client.WorkflowRun) {
+				eventually(w.t, "the step", func() bool { return len(w.status(run).Steps) == 1 })
+				w.signal(run, wflo.SignalHalt, wflo.Halt{By: "ann", Reason: "it publishes nonsense"})
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, config{script: countOnce})
+			var args []any
+			if tt.arg != nil {
+				args = append(args, tt.arg)
+			}
+			run := w.start(wflo.Run{User: "ann", Team: "books", Budget: wflo.Budget{Limit: wflo.USD}}, tt.workflow, args...)
+			first := run.GetRunID() // waiting follows the chain
+			if tt.act != nil {
+				tt.act(w, run)
+			}
+			if err := w.wait(run, nil); tt.code != "" {
+				wantCode(t, err, wflo.Code(tt.code))
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			file := strings.ReplaceAll(name, " ", "-")
+			h := w.history(run.GetID(), first)
+			w.keep(file, h)
+			for next := successor(h); next != ""; next = successor(h) {
+				file += "-next"
+				h = w.history(run.GetID(), next)
+				w.keep(file, h)
+			}
+		})
+	}
+}
+
+// keep replays a history and, with -update, writes it.
+func (w *world) keep(name string, h *historypb.History) {
+	w.t.Helper()
+	if err := w.replay(h); err != nil {
+		w.t.Errorf("replay %s: %v", name, err)
+	}
+	if !*update {
+		return
+	}
+	for _, e := range h.Events {
+		// A sticky queue is named after the machine; replay does not look at it.
+		if q := e.GetWorkflowTaskScheduledEventAttributes().GetTaskQueue(); q.GetKind() == enumspb.TASK_QUEUE_KIND_STICKY {
+			q.Name = "sticky"
+		}
+	}
+	raw, err := protojson.Marshal(h)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// protojson spaces its output at random; indenting makes two recordings comparable.
+	var text bytes.Buffer
+	if err := json.Indent(&text, raw, "", " "); err != nil {
+		w.t.Fatal(err)
+	}
+	text.WriteByte('\n')
+	if err := os.WriteFile(filepath.Join(recordings, name+".json"), text.Bytes(), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// replay runs today's code over a history.
+func (w *world) replay(h *historypb.History) error {
+	w.t.Helper()
+	r, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{Plugins: []worker.Plugin{w.guard}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	histories.Register(r)
+	started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
+	return r.ReplayWorkflowHistoryWithOptions(nil, h, worker.ReplayWorkflowHistoryOptions{
+		OriginalExecution: workflow.Execution{ID: started.GetWorkflowId(), RunID: started.GetOriginalExecutionRunId()},
+	})
+}
+
+func (w *world) history(id, runID string) *historypb.History {
+	w.t.Helper()
+	h := &historypb.History{}
+	for it := w.GetWorkflowHistory(w.t.Context(), id, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		if err != nil {
+			w.t.Fatalf("history of %s: %v", id, err)
+		}
+		h.Events = append(h.Events, e)
+	}
+	return h
+}
+
+// successor is the run that a history continued as, or "".
+func successor(h *historypb.History) string {
+	return h.Events[len(h.Events)-1].GetWorkflowExecutionContinuedAsNewEventAttributes().GetNewExecutionRunId()
+}
+
+// count counts the events of a kind.
+func count(h *historypb.History, kind enumspb.EventType) int {
+	n := 0
+	for _, e := range h.Events {
+		if e.GetEventType() == kind {
+			n++
+		}
+	}
+	return n
+}

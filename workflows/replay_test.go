@@ -1,0 +1,151 @@
+package workflows_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/plugin"
+	"github.com/wflo-ai/wflo-go/sandbox/sandboxtest"
+	"github.com/wflo-ai/wflo-go/workflows"
+	"github.com/wflo-ai/wflo-go/workflows/testdata/histories"
+)
+
+// recorded reads the histories by name.
+func recorded(t *testing.T) map[string]*historypb.History {
+	t.Helper()
+	files, err := filepath.Glob("testdata/histories/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]*historypb.History{}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := client.HistoryFromJSON(f, client.HistoryJSONOptions{})
+		f.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		out[strings.TrimSuffix(filepath.Base(file), ".json")] = h
+	}
+	return out
+}
+
+// replay runs today's code over a history, with the plugin or without.
+func replay(t *testing.T, h *historypb.History, plugins ...worker.Plugin) error {
+	t.Helper()
+	r, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{Plugins: plugins})
+	if err != nil {
+		t.Fatal(err)
+	}
+	histories.Register(r)
+	if len(plugins) == 0 {
+		r.RegisterWorkflowWithOptions(workflows.RunAgent, workflow.RegisterOptions{Name: wflo.WorkflowAgent})
+	}
+	started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
+	quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
+	return r.ReplayWorkflowHistoryWithOptions(quiet, h, worker.ReplayWorkflowHistoryOptions{
+		OriginalExecution: workflow.Execution{ID: started.GetWorkflowId(), RunID: started.GetOriginalExecutionRunId()},
+	})
+}
+
+func guard(t *testing.T) *plugin.Plugin {
+	t.Helper()
+	p, err := plugin.New(plugin.Config{
+		DataDir: t.TempDir(), Database: "memory", Sandbox: &sandboxtest.Fake{}, Providers: []plugin.Provider{},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// TestReplay holds the workflow half to what it has done before. When it fails,
+// runs that are open at the next deploy would fail too: put the change behind
+// workflow.GetVersion, and record its history under a new name.
+func TestReplay(t *testing.T) {
+	p := guard(t)
+	all := recorded(t)
+	for _, name := range []string{
+		"agent", "chain", "chain-next", "gate-approved", "gate-approved-by-update", "gate-rejected", "gate-timed-out",
+		"halted", "parent-of-an-agent", "plain", "saga",
+	} {
+		if all[name] == nil {
+			t.Errorf("history %s is gone", name)
+		}
+	}
+	for name, h := range all {
+		t.Run(name, func(t *testing.T) {
+			if err := replay(t, h, p); err != nil {
+				t.Errorf("runs like this one would fail after a deploy: %v", err)
+			}
+		})
+	}
+}
+
+// TestReplayNotices cuts one scheduled activity's name to another's: the replay
+// above would notice a changed command.
+func TestReplayNotices(t *testing.T) {
+	h := recorded(t)["gate-approved"]
+	for _, e := range h.Events {
+		if a := e.GetActivityTaskScheduledEventAttributes(); a.GetActivityType().GetName() == "wflo.approval.Open" {
+			a.ActivityType.Name = "wflo.approval.Ask"
+		}
+	}
+	if err := replay(t, h, guard(t)); err == nil || !strings.Contains(err.Error(), "TMPRL1100") {
+		t.Errorf("replay = %v; want a non-determinism error", err)
+	}
+}
+
+// TestReplayNeedsThePlugin shows that the plugin is workflow code: taking it out
+// of a worker breaks open runs, as does adding it to a worker that has some.
+func TestReplayNeedsThePlugin(t *testing.T) {
+	all := recorded(t)
+	for _, name := range []string{"gate-approved", "saga", "halted", "chain-next", "agent"} {
+		err := replay(t, all[name])
+		if err == nil || !strings.Contains(err.Error(), "TMPRL1100") {
+			t.Errorf("%s replays without the plugin: %v", name, err)
+		}
+	}
+	// A run that used no verb made the same commands as it would have without.
+	if err := replay(t, all["plain"]); err != nil {
+		t.Errorf("plain: %v", err)
+	}
+}
+
+// TestHistoriesNameNoMachine keeps what Temporal records about a machine out of
+// the repository.
+func TestHistoriesNameNoMachine(t *testing.T) {
+	for name, h := range recorded(t) {
+		text, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range h.Events {
+			if a := e.GetWorkflowTaskStartedEventAttributes(); a != nil && a.Identity != "govern" {
+				t.Errorf("%s: event %d has identity %q", name, e.EventId, a.Identity)
+			}
+			if a := e.GetWorkflowTaskScheduledEventAttributes(); a.GetTaskQueue().GetNormalName() != "" && a.GetTaskQueue().GetName() != "sticky" {
+				t.Errorf("%s: event %d has task queue %q", name, e.EventId, a.GetTaskQueue().GetName())
+			}
+		}
+		if len(text) > 100<<10 {
+			t.Errorf("%s: %d bytes; record something shorter", name, len(text))
+		}
+	}
+}

@@ -148,8 +148,12 @@ func dial(t testing.TB, s *devserver.Server, namespace string, guard *plugin.Plu
 	return c
 }
 
-// logger shows warnings when the test fails, or with -v.
+// logger shows warnings when the test fails, or with -v. A benchmark would show
+// them always, between its figures.
 func logger(t testing.TB) *slog.Logger {
+	if _, ok := t.(*testing.B); ok {
+		return slog.New(slog.DiscardHandler)
+	}
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 

@@ -1,0 +1,50 @@
+# Reads the output of go test -bench and prints one table: what was measured,
+# its figures, and the target where there is one. It says which targets were
+# missed and ends well all the same.
+
+BEGIN {
+	target["govern PluginOverhead", "ratio"] = 1.15
+	target["govern OneActivity", "p50-ms"] = 15
+	target["govern DevStart/new", "p50-s"] = 2
+	target["govern DevStart/again", "p50-s"] = 2
+	printf "%-44s %s\n", "benchmark", "figures"
+}
+
+$1 == "pkg:" { n = split($2, part, "/"); pkg = part[n] }
+
+$1 ~ /^Benchmark/ && $2 ~ /^[0-9]+$/ {
+	name = $1
+	sub(/^Benchmark/, "", name)
+	sub(/-[0-9]+$/, "", name)
+	name = pkg " " name
+	line = sprintf("%-44s", name)
+	# Where a benchmark reports a median, its mean says less.
+	median = $0 ~ /p50/
+	for (i = 3; i < NF; i += 2) {
+		value = $i
+		unit = $(i + 1)
+		if (median && (unit == "ns/op" || unit == "B/op" || unit == "allocs/op")) continue
+		if (unit == "ns/op" && value >= 1000000) { value = sprintf("%.2f", value / 1000000); unit = "ms/op" }
+		else if (unit == "ns/op" && value >= 1000) { value = sprintf("%.2f", value / 1000); unit = "µs/op" }
+		line = line " " value " " unit
+		key = name SUBSEP $(i + 1)
+		if (key in target) {
+			line = line " (target " target[key] ")"
+			seen[key] = 1
+			if ($i + 0 > target[key]) missed[++misses] = name ": " $i " " $(i + 1) ", the target is " target[key]
+		}
+	}
+	print line
+	rows++
+}
+
+END {
+	for (key in target) {
+		if (key in seen) continue
+		split(key, k, SUBSEP)
+		missed[++misses] = k[1] ": not measured"
+	}
+	print ""
+	for (i = 1; i <= misses; i++) print "TARGET MISSED  " missed[i]
+	if (misses == 0) print "all targets met"
+}

@@ -192,8 +192,8 @@ func (p *Plugin) Close() {
 
 // start registers wflo's half of the worker before it polls.
 func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBeforeOptions) error {
-	Register(o.Registry, p)
 	if o.WorkflowReplayer {
+		Register(o.Registry, p)
 		return nil
 	}
 	p.mu.Lock()
@@ -203,6 +203,7 @@ func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBef
 		return wflo.Errorf(wflo.CodeInvalid, "pass the plugin to client.Options.Plugins; its workers get it from there",
 			"the worker has wflo's plugin, its client has not")
 	}
+	Register(o.Registry, p)
 	c, err := client.DialContext(ctx, *opts)
 	if err != nil {
 		return fmt.Errorf("dial Temporal: %w", err)

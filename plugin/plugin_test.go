@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nexus-rpc/sdk-go/nexus"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -213,19 +212,9 @@ func TestClientSendsOnlyItsPart(t *testing.T) {
 	}
 }
 
-// registry adds what a test environment lacks of a worker's registry.
-type registry struct {
-	*testsuite.TestWorkflowEnvironment
-}
-
-func (registry) RegisterNexusService(*nexus.Service) {}
-
 func TestStartRefusesAWorkerWithoutItsClient(t *testing.T) {
 	p := newPlugin(t, nil)
-	var suite testsuite.WorkflowTestSuite
-	opts := temporal.SimplePluginRunContextBeforeOptions{}
-	opts.Registry = registry{suite.NewTestWorkflowEnvironment()}
-	err := p.start(context.Background(), opts)
+	err := p.start(context.Background(), temporal.SimplePluginRunContextBeforeOptions{})
 	if !errors.Is(err, wflo.ErrInvalid) || !strings.Contains(err.Error(), "client") {
 		t.Errorf("start = %v", err)
 	}

@@ -104,7 +104,7 @@ test: setup build check ## everything: set up, build, check, and every test with
 # run_tests runs go test with the flags $(2) over $(3), and counts under the name $(1).
 define run_tests
 @mkdir -p $(dir $(TOTALS))
-@go test -json $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
+@go test -count=1 -json $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
 endef
 
 .PHONY: test-library
@@ -121,7 +121,7 @@ test-command: bin/testreport ## the tests of the command line, with Temporal ins
 INTEGRATION = $(shell grep -rlE '^//go:build .*\bintegration\b' --include='*_test.go' . 2>/dev/null | xargs -r -n 1 dirname | sort -u)
 
 .PHONY: test-integration
-test-integration: bin/testreport bin/wflo ## whole programs, started as users start them
+test-integration: bin/testreport bin/wflo bin/temporal ## whole programs, started as users start them
 ifneq ($(INTEGRATION),)
 	$(call step,test-integration,real programs with Temporal and Docker and PostgreSQL; 1 to 5 minutes)
 	$(call run_tests,integration,-tags integration -timeout 15m,$(INTEGRATION))

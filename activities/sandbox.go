@@ -2,9 +2,13 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.temporal.io/sdk/activity"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/step"
@@ -31,16 +35,40 @@ func (s *Sandbox) Run(ctx context.Context, spec sandbox.Spec) (sandbox.Result, e
 	stop := pulse(ctx, func() any { return fmt.Sprintf("%d bytes of output", seen.Load()) })
 	defer stop()
 	start := time.Now()
-	res, err := s.Runner.Run(ctx, spec, func(_ sandbox.Stream, p []byte) { seen.Add(int64(len(p))) })
+	running, done := untilStop(ctx)
+	defer done()
+	res, err := s.Runner.Run(running, spec, func(_ sandbox.Stream, p []byte) { seen.Add(int64(len(p))) })
 	if err != nil {
 		return sandbox.Result{}, fmt.Errorf("sandbox: %w", err)
 	}
 	s.Observer.SandboxRun(ctx, string(res.Outcome), time.Since(start))
-	if res.Outcome == sandbox.Cancelled {
-		// Temporal must see the cancellation and not a result.
-		return res, ctx.Err()
+	if res.Outcome != sandbox.Cancelled {
+		return res, nil
 	}
-	return res, nil
+	if ctx.Err() == nil {
+		return sandbox.Result{}, errors.New("the worker stops; the program is run again on another")
+	}
+	// Temporal must see the cancellation and not a result.
+	return res, ctx.Err()
+}
+
+// untilStop ends with ctx, or when the worker is asked to stop: a program must
+// not outlive the worker that watches it.
+func untilStop(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	stop := activity.GetWorkerStopChannel(ctx)
+	wg.Go(func() {
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // Read reads a file of the run's workspace.

@@ -152,12 +152,19 @@ func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClie
 	return nil
 }
 
+// stopTime is how long a stopping worker waits for its activities. Sandboxed
+// ones end their programs in that time, so that nothing outlives the worker.
+const stopTime = 10 * time.Second
+
 // configureWorker lets heartbeats through as often as activities make them: the
 // SDK would hold them back for most of the heartbeat timeout, and cancellation
 // comes with the answer to a heartbeat.
 func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
 	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
 		o.WorkerOptions.MaxHeartbeatThrottleInterval = time.Second
+	}
+	if o.WorkerOptions.WorkerStopTimeout == 0 {
+		o.WorkerOptions.WorkerStopTimeout = stopTime
 	}
 	return nil
 }

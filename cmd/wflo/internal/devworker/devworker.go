@@ -86,7 +86,7 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 		return fmt.Errorf("dial the dev server: %w", err)
 	}
 	w.stops = append(w.stops, w.Client.Close)
-	tw := worker.New(w.Client, cli.DefaultTaskQueue, worker.Options{WorkerStopTimeout: 5 * time.Second})
+	tw := worker.New(w.Client, cli.DefaultTaskQueue, worker.Options{})
 	refund.Register(tw, &refund.Activities{URL: w.Payments.URL()})
 	if err := tw.Start(); err != nil {
 		return fmt.Errorf("start the worker: %w", err)

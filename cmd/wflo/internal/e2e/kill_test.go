@@ -269,7 +269,8 @@ func exampleBooks(t *testing.T, c client.Client, home, id string) ([]wflo.Entry,
 	return entries, spend
 }
 
-// An orderly stop in the middle of a program does not fail the run either.
+// An orderly stop in the middle of a program ends the program, which must not
+// outlive the worker that watches it, and does not fail the run.
 func (d *dev) testWorkerStopsOrderly(t *testing.T) {
 	t.Parallel()
 	dir, id := t.TempDir(), unique("stop-worker")
@@ -281,6 +282,9 @@ func (d *dev) testWorkerStopsOrderly(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(t, 0)
+	if b.running(t) {
+		t.Error("the program outlived its worker")
+	}
 	_, api := d.worker(t, dir, id, env...)
 	d.wantPausedDone(t, api, id, b, model)
 }

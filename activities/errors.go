@@ -10,7 +10,7 @@ import (
 )
 
 // busyDelay is about how long a model call takes.
-const busyDelay = 2 * time.Second
+const busyDelay = 5 * time.Second
 
 // busyError is a budget that has money, though held by other calls.
 type busyError struct{ err error }

@@ -55,7 +55,6 @@ type carry struct {
 	Boxed  bool                         `json:"boxed,omitempty"`
 	Memo   map[string]*commonpb.Payload `json:"memo,omitempty"`
 	Stack  []*compensation              `json:"stack,omitempty"`
-	Gates  int                          `json:"gates,omitempty"`
 	Halted *wflo.Halt                   `json:"halted,omitempty"`
 }
 
@@ -102,7 +101,7 @@ func (st *state) begin(ctx workflow.Context) error {
 }
 
 // limit adds the run's own line to the budgets that its calls must fit, or
-// lowers it from unlimited. A line without a limit only counts.
+// lowers it. A line without a limit only counts.
 func (st *state) limit(b wflo.Budget) error {
 	if err := b.Validate(); err != nil {
 		return err
@@ -112,10 +111,9 @@ func (st *state) limit(b wflo.Budget) error {
 	switch {
 	case i < 0:
 		st.run.Lines = append(st.run.Lines, wflo.BudgetLine{ID: id, Limit: b.Limit})
-	case st.run.Lines[i].Limit == 0:
+	case b.Limit > 0 && (st.run.Lines[i].Limit == 0 || b.Limit < st.run.Lines[i].Limit):
 		st.run.Lines[i].Limit = b.Limit
 	}
-	st.run.Budget = b
 	return nil
 }
 
@@ -127,11 +125,19 @@ func (st *state) next(name string) string {
 	return fmt.Sprintf("g%d/%s#%d", st.run.Generation, name, st.occurrences[name])
 }
 
+// scope is one run of a step. It numbers the step's activities itself, so that a
+// step with a key of its own that failed and is tried again asks the world with
+// the same effect keys: what had happened after all is not done twice.
+type scope struct {
+	key         string
+	occurrences map[string]int
+}
+
 // key is the step key of the next call of an activity.
 func (st *state) key(ctx workflow.Context, activity string) string {
-	if outer, ok := ctx.Value(stepKey{}).(string); ok {
-		n := st.next(outer + "/" + activity)
-		return n[len(fmt.Sprintf("g%d/", st.run.Generation)):]
+	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
+		s.occurrences[activity]++
+		return fmt.Sprintf("%s/%s#%d", s.key, activity, s.occurrences[activity])
 	}
 	return st.next(activity)
 }

@@ -30,7 +30,7 @@ type StepOptions struct {
 // key has finished before, in this run or in the run that it continues, returns
 // the recorded result without running fn. Activities that fn calls take their
 // effect keys from the step. Errors of fn are returned as they are and are not
-// memoised.
+// memoised: a step with a Key may be tried again, with the same effect keys.
 func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
 	var zero T
 	st, err := stateOf(ctx)
@@ -80,7 +80,7 @@ func runStep[T any](ctx workflow.Context, st *state, key string, opts StepOption
 	}
 	st.doing = key
 	defer func() { st.doing = "" }()
-	return fn(workflow.WithValue(ctx, stepKey{}, key))
+	return fn(workflow.WithValue(ctx, stepKey{}, &scope{key: key, occurrences: map[string]int{}}))
 }
 
 func (st *state) remember(key string, v any) error {

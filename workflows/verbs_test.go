@@ -73,6 +73,41 @@ func TestStepMemoises(t *testing.T) {
 	}
 }
 
+// TestKeyedStepRetriesWithTheSameEffect tries a step again after an error that
+// may have come after the effect: the world must be asked with the same key.
+func TestKeyedStepRetriesWithTheSameEffect(t *testing.T) {
+	env, _ := newEnv(t, wflotest.Config{})
+	var keys []wflo.EffectKey
+	env.RegisterActivityWithOptions(func(ctx context.Context) error {
+		run, _ := wflo.RunFrom(ctx)
+		keys = append(keys, run.EffectKey())
+		return temporal.NewNonRetryableApplicationError("the answer was lost", "test", nil)
+	}, activity.RegisterOptions{Name: "test.Charge"})
+	err := env.Run(func(ctx workflow.Context) error {
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
+		charge := func(ctx workflow.Context) (string, error) {
+			return "", workflow.ExecuteActivity(ctx, "test.Charge").Get(ctx, nil)
+		}
+		for _, opts := range []workflows.StepOptions{{Key: "order-17"}, {Key: "order-17"}, {Key: "order-18"}, {}, {}} {
+			if _, err := workflows.Step(ctx, "charge", opts, charge); err == nil {
+				return errors.New("the step did not fail")
+			}
+		}
+		return nil
+	})
+	if err != nil || len(keys) != 5 {
+		t.Fatalf("%v, %d calls", err, len(keys))
+	}
+	if keys[0] != keys[1] {
+		t.Error("the same step has two effect keys")
+	}
+	for i, k := range keys[1:4] {
+		if slices.Contains(keys[i+2:], k) {
+			t.Errorf("two steps share the effect key of call %d", i+2)
+		}
+	}
+}
+
 func TestStepsWithoutKeyRunEachTime(t *testing.T) {
 	env, j := newEnv(t, wflotest.Config{})
 	err := env.Run(func(ctx workflow.Context) error {

@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
@@ -80,61 +76,4 @@ func isOpen(ctx context.Context, c client.Client, box string) (bool, error) {
 	}
 	info := d.GetWorkflowExecutionInfo()
 	return info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING && info.GetFirstRunId() == box[i+1:], nil
-}
-
-// attributes are the search attributes that runs set.
-var attributes = map[string]enumspb.IndexedValueType{
-	wflo.AttrState: enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-	wflo.AttrGates: enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST,
-	wflo.AttrUser:  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-	wflo.AttrTeam:  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-	wflo.AttrCost:  enumspb.INDEXED_VALUE_TYPE_DOUBLE,
-}
-
-// ensureAttributes adds the search attributes that the namespace lacks: a run
-// that sets an unknown one would never get anywhere.
-func ensureAttributes(ctx context.Context, c client.Client, namespace string) error {
-	op := c.OperatorService()
-	have, err := op.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
-	if err != nil {
-		return fmt.Errorf("list search attributes of %s: %w", namespace, err)
-	}
-	missing := map[string]enumspb.IndexedValueType{}
-	for name, kind := range attributes {
-		if _, ok := have.GetCustomAttributes()[name]; !ok {
-			missing[name] = kind
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	_, err = op.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: missing})
-	if err != nil {
-		return wflo.Errorf(wflo.CodeInvalid,
-			"create them with temporal operator search-attribute create, or set plugin.Config.NoSearchAttributes",
-			"namespace %s lacks search attributes %v: %w", namespace, missing, err)
-	}
-	return awaitAttributes(ctx, c, namespace)
-}
-
-// awaitAttributes waits until the server takes new attributes: it reads them
-// from a cache of some seconds, and refuses runs that set them before.
-func awaitAttributes(ctx context.Context, c client.Client, namespace string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	names := slices.Sorted(maps.Keys(attributes))
-	query := strings.Join(names, " IS NULL AND ") + " IS NULL"
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the search attributes of %s: %w", namespace, err)
-		case <-tick.C:
-		}
-	}
 }

@@ -29,7 +29,6 @@ import (
 	uiserver "github.com/temporalio/ui-server/v2/server"
 	uiconfig "github.com/temporalio/ui-server/v2/server/config"
 	uioptions "github.com/temporalio/ui-server/v2/server/server_options"
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -40,6 +39,7 @@ import (
 	"go.temporal.io/server/temporal"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/plugin"
 )
 
 // DefaultRetention is how long closed runs stay visible.
@@ -271,7 +271,7 @@ func (s *Server) awaitNamespace(ctx context.Context) error {
 	// A namespace that is older than an attribute does not have it yet.
 	if err := poll(ctx, func() error {
 		_, err := c.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{
-			Namespace: s.cfg.Namespace, SearchAttributes: SearchAttributes(),
+			Namespace: s.cfg.Namespace, SearchAttributes: plugin.SearchAttributes(),
 		})
 		return err
 	}); err != nil {
@@ -351,19 +351,8 @@ func (s *Server) File() string { return s.file }
 // Version is the version of the embedded Temporal server.
 func Version() string { return headers.ServerVersion }
 
-// SearchAttributes are those that wflo sets on runs, with their types.
-func SearchAttributes() map[string]enumspb.IndexedValueType {
-	return map[string]enumspb.IndexedValueType{
-		wflo.AttrState: enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-		wflo.AttrGates: enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST,
-		wflo.AttrUser:  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-		wflo.AttrTeam:  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-		wflo.AttrCost:  enumspb.INDEXED_VALUE_TYPE_DOUBLE,
-	}
-}
-
 func createNamespace(store *config.SQL, cfg Config) error {
-	ns, err := sqlite.NewNamespaceConfig(clusterName, cfg.Namespace, false, SearchAttributes())
+	ns, err := sqlite.NewNamespaceConfig(clusterName, cfg.Namespace, false, plugin.SearchAttributes())
 	if err != nil {
 		return fmt.Errorf("namespace %s: %w", cfg.Namespace, err)
 	}

@@ -23,6 +23,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/plugin"
 )
 
 // The Temporal server leaves goroutines of its own behind, so there is no leak
@@ -117,10 +118,10 @@ func checkAttributes(t *testing.T, c client.Client) {
 		t.Fatal(err)
 	}
 	got := map[string]enumspb.IndexedValueType{}
-	for name := range SearchAttributes() {
+	for name := range plugin.SearchAttributes() {
 		got[name] = resp.CustomAttributes[name]
 	}
-	if diff := cmp.Diff(SearchAttributes(), got); diff != "" {
+	if diff := cmp.Diff(plugin.SearchAttributes(), got); diff != "" {
 		t.Errorf("search attributes (-want +got):\n%s", diff)
 	}
 }

@@ -22,6 +22,10 @@ WORKFLOW_CODE := ./workflows/... ./internal/step/... ./internal/telemetry/... $(
 # step announces what follows: what it does, and how long it may take.
 step = @if [ -t 1 ]; then printf '\033[1m▸ %s\033[0m  %s\n' '$(1)' '$(2)'; else printf '▸ %s  %s\n' '$(1)' '$(2)'; fi
 
+# compile runs a build; on a terminal it counts the packages as they are done,
+# because minutes of silence look like a hang. What is not a package is an error.
+compile = if [ -t 1 ]; then $(1) -v $(2) 2>&1 | awk '/^[^ :\#]+$$/ {printf "\r  %d packages compiled", ++n; fflush(); next} {if (n) printf "\r\033[K"; print} END {if (n) printf "\r\033[K"}'; else $(1) $(2); fi
+
 .PHONY: help
 help: ## list what make can do
 	@printf 'wflo: the secure runtime for AI agents, on Temporal\n\n'
@@ -54,13 +58,13 @@ build: check-go bin/wflo ## build everything
 .PHONY: bin/wflo
 bin/wflo: check-go ## build the command, with Temporal inside
 	$(call step,bin/wflo,Temporal is compiled in: about 4 minutes on 2 cores the first time; seconds later)
-	@go build -o $@ ./$(COMMAND)
+	@$(call compile,go build,-o $@ ./$(COMMAND))
 
 # tool builds one program of a tool module, which has its own go.mod so that what
 # the tool needs stays out of ours.
 define tool
 $(call step,$@,built once per version: $(3))
-@cd tools/$(1) && GOWORK=off go build -o ../../$@ $(2)
+@cd tools/$(1) && export GOWORK=off && $(call compile,go build,-o ../../$@ $(2))
 @touch $@
 endef
 

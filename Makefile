@@ -42,9 +42,14 @@ dev: setup bin/wflo ## run Temporal, its Web UI, the console and a worker on thi
 	@bin/wflo dev
 
 .PHONY: setup
-setup: check-go ## install and start Docker, PostgreSQL and the sandbox image where they are missing (Debian, root)
-	$(call step,setup,container engine and PostgreSQL and sandbox image: seconds when they are there; else 2 to 5 minutes)
+setup: check-go ## install and start Docker and the sandbox image where they are missing (Debian, root)
+	$(call step,setup,container engine and sandbox image: seconds when they are there; else 1 to 3 minutes)
 	@deploy/setup.sh
+
+.PHONY: setup-tests
+setup-tests: check-go ## setup, and what the tests need: PostgreSQL and a C compiler
+	$(call step,setup-tests,container engine and PostgreSQL and sandbox image: seconds when they are there; else 2 to 5 minutes)
+	@deploy/setup.sh tests
 
 ##@ Build
 
@@ -98,7 +103,7 @@ check-go:
 ##@ Check
 
 .PHONY: test
-test: setup build check ## everything: set up, build, check, and every test with its real components
+test: setup-tests build check ## everything: set up, build, check, and every test with its real components
 	@rm -f $(TOTALS)
 	@failed=; \
 	for suite in test-library test-command test-integration; do $(MAKE) $$suite || failed="$$failed $$suite"; done; \
@@ -164,7 +169,7 @@ vuln: bin/govulncheck ## known vulnerabilities that our code reaches
 # tenth of a second. The last command prints what counts and which target was missed;
 # a missed target fails nothing, because the machine decides that too.
 .PHONY: bench
-bench: setup bin/wflo ## benchmarks: overhead, latency, start of wflo dev, ledgers, sandbox, prices
+bench: setup-tests bin/wflo ## benchmarks: overhead, latency, start of wflo dev, ledgers, sandbox, prices
 	$(call step,bench,one after the other on this machine alone if you can; 2 to 4 minutes)
 	@mkdir -p .cache
 	@{ go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 \

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Prepares a Debian 12 machine for wflo: the container engine, PostgreSQL's
-# programs, and the sandbox image.
+# Prepares a Debian 12 machine for wflo: the container engine and the sandbox
+# image; for its tests also PostgreSQL's programs, a C compiler and Python.
 #
-#   deploy/setup.sh           install, start and build what is missing
+#   deploy/setup.sh           install, start and build what is missing to run it
+#   deploy/setup.sh tests     and what is missing to test it
 #   deploy/setup.sh --check   only report; exit status 1 if something is missing
 #   deploy/setup.sh stop      stop what an earlier run of this script started
 #
@@ -34,10 +35,14 @@ installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = i
 missing_packages() {
 	command -v dockerd >/dev/null || echo docker.io
 	command -v docker >/dev/null || apt_has docker-cli
-	[ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || echo postgresql
-	command -v git >/dev/null || echo git
 	installed ca-certificates || echo ca-certificates
 	image_current || command -v mmdebstrap >/dev/null || echo mmdebstrap
+	[ "$1" = tests ] || return 0
+	[ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || echo postgresql
+	command -v git >/dev/null || echo git
+	# The race detector needs a C compiler.
+	command -v gcc >/dev/null || echo gcc libc6-dev
+	command -v python3 >/dev/null || echo python3-minimal
 }
 
 # apt_has prints a package that only some releases split off, if this one does.
@@ -161,7 +166,7 @@ stop() {
 
 check() {
 	local bad=0 missing
-	missing=$(missing_packages | sed /mmdebstrap/d | tr '\n' ' ')
+	missing=$(missing_packages tests | sed /mmdebstrap/d | tr '\n' ' ')
 	if [ -n "$missing" ]; then say "missing packages: $missing"; bad=1; else say "packages: ok"; fi
 	if engine_answers; then
 		say "engine: $(docker -H "unix://$socket" version -f '{{.Server.Version}}') at $socket"
@@ -177,12 +182,12 @@ main() {
 	case "${1:-}" in
 	--check) check; return ;;
 	stop) stop; return ;;
-	'') ;;
-	*) die "usage: deploy/setup.sh [--check | stop]" ;;
+	'' | tests) ;;
+	*) die "usage: deploy/setup.sh [tests | --check | stop]" ;;
 	esac
 	[ "$(id -u)" = 0 ] || die "run it as root"
 	local packages
-	packages=$(missing_packages)
+	packages=$(missing_packages "${1:-}")
 	# shellcheck disable=SC2086 # a list of words
 	if [ -n "$packages" ]; then install $packages; fi
 	engine_answers || start_engine

@@ -29,12 +29,35 @@ func SearchAttributes() map[string]enumspb.IndexedValueType {
 }
 
 // ensureAttributes adds the search attributes that the namespace lacks: a run
-// that sets an unknown one would never get anywhere.
+// that sets an unknown one would never get anywhere. Where they are there already
+// it needs no right to manage the namespace, which hosted ones do not give.
 func ensureAttributes(ctx context.Context, c client.Client, namespace string) error {
+	if knowsAttributes(ctx, c, namespace) == nil {
+		return nil
+	}
+	if err := addAttributes(ctx, c, namespace); err != nil {
+		return wflo.Errorf(wflo.CodeInvalid,
+			"create them with temporal operator search-attribute create, or set plugin.Config.NoSearchAttributes",
+			"namespace %s lacks search attributes (%s), and they cannot be added: %w", namespace, strings.Join(names(), ", "), err)
+	}
+	return awaitAttributes(ctx, c, namespace)
+}
+
+func names() []string { return slices.Sorted(maps.Keys(SearchAttributes())) }
+
+// knowsAttributes asks a question that uses all of them.
+func knowsAttributes(ctx context.Context, c client.Client, namespace string) error {
+	_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
+		Namespace: namespace, Query: strings.Join(names(), " IS NULL AND ") + " IS NULL",
+	})
+	return err
+}
+
+func addAttributes(ctx context.Context, c client.Client, namespace string) error {
 	op := c.OperatorService()
 	have, err := op.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 	if err != nil {
-		return fmt.Errorf("list search attributes of %s: %w", namespace, err)
+		return err
 	}
 	missing := map[string]enumspb.IndexedValueType{}
 	for name, kind := range SearchAttributes() {
@@ -46,12 +69,7 @@ func ensureAttributes(ctx context.Context, c client.Client, namespace string) er
 		return nil
 	}
 	_, err = op.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: missing})
-	if err != nil {
-		return wflo.Errorf(wflo.CodeInvalid,
-			"create them with temporal operator search-attribute create, or set plugin.Config.NoSearchAttributes",
-			"namespace %s lacks search attributes %v: %w", namespace, missing, err)
-	}
-	return awaitAttributes(ctx, c, namespace)
+	return err
 }
 
 // awaitAttributes waits until the server takes new attributes: it reads them
@@ -59,12 +77,10 @@ func ensureAttributes(ctx context.Context, c client.Client, namespace string) er
 func awaitAttributes(ctx context.Context, c client.Client, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	names := slices.Sorted(maps.Keys(SearchAttributes()))
-	query := strings.Join(names, " IS NULL AND ") + " IS NULL"
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+		err := knowsAttributes(ctx, c, namespace)
 		if err == nil {
 			return nil
 		}

@@ -140,6 +140,9 @@ First steps:
 	root.SetIn(a.deps.Stdin)
 	root.SetOut(a.deps.Stdout)
 	root.SetErr(a.deps.Stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return Usage("see: "+cmd.CommandPath()+" --help", "%s", err)
+	})
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.format, "output", "o", formatText, "how to print data: text, json or jsonl")
 	flags.BoolVar(&a.noColor, "no-color", false, "no colour and no animation (also NO_COLOR)")

@@ -119,6 +119,7 @@ func (a *app) plan(cmd *cobra.Command, name string, f runFlags) (plan, error) {
 	}
 	p.opts = client.StartWorkflowOptions{
 		ID: f.id, TaskQueue: f.queue, WorkflowExecutionErrorWhenAlreadyStarted: true,
+		StaticSummary: "wflo run " + name, // Temporal's Web UI shows it
 	}
 	if p.opts.ID == "" {
 		p.opts.ID = newID(name)

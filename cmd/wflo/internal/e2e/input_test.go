@@ -44,7 +44,7 @@ func (d *dev) testBadInput(t *testing.T) {
 		{"no run", []string{"status", "nobody"}, exitError, "no run nobody", "wflo list"},
 		{"no gate", []string{"approve", "nobody", "--yes"}, exitError, "no open gate", "wflo approvals"},
 		{"unknown command", []string{"aprove"}, exitUsage, "aprove", "approve"},
-		{"unknown flag", []string{"list", "--stat"}, exitUsage, "--stat", "wflo --help"},
+		{"unknown flag", []string{"list", "--stat"}, exitUsage, "--stat", "wflo list --help"},
 	} {
 		t.Run(tt.name, func(t *testing.T) { d.wflo(t, tt.args...).wantHint(t, tt.code, tt.message, tt.hint) })
 	}

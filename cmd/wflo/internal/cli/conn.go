@@ -135,6 +135,12 @@ func fromWire(top *temporal.ApplicationError) error {
 		app = nil
 		errors.As(cause, &app)
 	}
+	var act *temporal.ActivityError
+	var inner *temporal.ApplicationError
+	if errors.As(top, &act) && errors.As(act, &inner) {
+		// Event numbers and worker names are for Temporal's own tools.
+		e.Message = strings.Replace(e.Message, act.Error(), inner.Message(), 1)
+	}
 	if found.HasDetails() && found.Details(&e.Hint) != nil {
 		e.Hint = "" // the details are something else
 	}

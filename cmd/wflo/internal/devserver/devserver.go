@@ -128,10 +128,12 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: newServerLog(cfg.Logger, cfg.LogLevel)}
-	var err error
-	if s.ports, err = choosePorts(ctx, cfg); err != nil {
+	chosen, release, err := choosePorts(ctx, cfg)
+	if err != nil {
 		return nil, err
 	}
+	defer release()
+	s.ports = chosen
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
@@ -194,8 +196,7 @@ func (s *Server) launch() error {
 	return nil
 }
 
-// startUI serves the Web UI until Stop. The port was free a moment ago; the UI
-// server ends the process if somebody took it since, which we cannot prevent.
+// startUI serves the Web UI until Stop.
 func (s *Server) startUI() {
 	s.ui = uiserver.NewServer(uioptions.WithConfigProvider(&uiconfig.Config{
 		Host:                bracket(s.cfg.IP),

@@ -20,11 +20,22 @@ type ports struct {
 }
 
 // choosePorts checks the ports that were asked for and picks free ones for the
-// rest. All are held open until all are known, so none is picked twice; between
-// then and the server's own listen another process could take one.
-func choosePorts(ctx context.Context, cfg Config) (ports, error) {
-	var p ports
-	var listen net.ListenConfig
+// rest. They stay reserved until release, which is called when the server
+// listens on them: without that, the kernel hands a port that is free for a
+// moment to somebody's outgoing connection, and the server, which cannot be
+// given a listener, ends the process.
+func choosePorts(ctx context.Context, cfg Config) (p ports, release func(), err error) {
+	var held []func()
+	all := func() {
+		for _, f := range held {
+			f()
+		}
+	}
+	defer func() {
+		if err != nil {
+			all()
+		}
+	}()
 	for _, want := range []struct {
 		what, flag, ip string
 		port           int
@@ -38,21 +49,21 @@ func choosePorts(ctx context.Context, cfg Config) (ports, error) {
 		{"", "", loopback, 0, &p.worker},
 	} {
 		if want.port < 0 || want.port > 65535 {
-			return p, wflo.Invalid(want.flag, fmt.Sprintf("is %d", want.port), "use 1 to 65535, or 0 for a free port")
+			return p, nil, wflo.Invalid(want.flag, fmt.Sprintf("is %d", want.port), "use 1 to 65535, or 0 for a free port")
 		}
-		l, err := listen.Listen(ctx, "tcp", hostPort(want.ip, want.port))
+		port, free, err := reserve(ctx, want.ip, want.port)
 		if err != nil {
 			if want.port == 0 {
-				return p, fmt.Errorf("find a free port: %w", err)
+				return p, nil, fmt.Errorf("find a free port: %w", err)
 			}
-			return p, wflo.Errorf(wflo.CodeConflict,
+			return p, nil, wflo.Errorf(wflo.CodeConflict,
 				fmt.Sprintf("stop what uses it, or choose another port with %s (%s 0 picks a free one)", want.flag, want.flag),
 				"port %d for %s is taken: %w", want.port, want.what, err)
 		}
-		defer l.Close()
-		*want.got = l.Addr().(*net.TCPAddr).Port
+		held = append(held, free)
+		*want.got = port
 	}
-	return p, nil
+	return p, all, nil
 }
 
 func hostPort(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }

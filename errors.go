@@ -22,6 +22,7 @@ const (
 	CodePolicyDenied       Code = "wflo.PolicyDenied"       // a rule forbids it
 	CodePayloadTooLarge    Code = "wflo.PayloadTooLarge"    // a result is over the limit
 	CodeSandboxUnavailable Code = "wflo.SandboxUnavailable" // no engine, or no image
+	CodeSandboxLost        Code = "wflo.SandboxLost"        // the engine or its host went away during an execution
 	CodeProvider           Code = "wflo.Provider"           // the model's provider refused or failed
 	CodeTurnLimit          Code = "wflo.TurnLimit"          // the model did not finish in the allowed turns
 	CodeConflict           Code = "wflo.Conflict"           // the same key was used for something else
@@ -39,6 +40,7 @@ var (
 	ErrPolicyDenied       = errors.New("denied by policy")
 	ErrPayloadTooLarge    = errors.New("payload too large")
 	ErrSandboxUnavailable = errors.New("sandbox unavailable")
+	ErrSandboxLost        = errors.New("sandbox lost")
 	ErrProvider           = errors.New("provider failed")
 	ErrTurnLimit          = errors.New("turn limit reached")
 	ErrConflict           = errors.New("key conflict")
@@ -49,7 +51,7 @@ var sentinels = map[Code]error{
 	CodeBudgetExceeded: ErrBudgetExceeded, CodeApprovalRejected: ErrApprovalRejected,
 	CodeApprovalTimeout: ErrApprovalTimeout, CodeHalted: ErrHalted, CodePolicyDenied: ErrPolicyDenied,
 	CodePayloadTooLarge: ErrPayloadTooLarge, CodeSandboxUnavailable: ErrSandboxUnavailable,
-	CodeProvider: ErrProvider, CodeTurnLimit: ErrTurnLimit, CodeConflict: ErrConflict,
+	CodeSandboxLost: ErrSandboxLost, CodeProvider: ErrProvider, CodeTurnLimit: ErrTurnLimit, CodeConflict: ErrConflict,
 }
 
 // Error is a failure that somebody can act on: what is wrong, and what to do.

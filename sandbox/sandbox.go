@@ -28,6 +28,7 @@ type Language string
 const (
 	Python Language = "python"
 	Bash   Language = "bash"
+	Node   Language = "node"
 )
 
 // Spec is one execution in a sandbox. The zero value of every field is the
@@ -37,8 +38,12 @@ type Spec struct {
 	// run's. Empty means a one-shot sandbox whose workspace is thrown away.
 	Box string `json:"box,omitempty"`
 	// Key identifies the execution across retries: a runner that finds an
-	// execution with the same key left behind by a dead worker ends it first.
+	// execution with the same key still going adopts it, and its output is got
+	// once. One that it cannot adopt it ends first.
 	Key string `json:"key,omitempty"`
+	// Origin says what the execution is part of; it is on everything that a
+	// runner makes for it, and quotas count by Origin.Tenant.
+	Origin Origin `json:"origin,omitzero"`
 	// Image is the container image; empty means the runner's default.
 	Image string `json:"image,omitempty"`
 	// Argv is the program and its arguments. Or:
@@ -48,90 +53,88 @@ type Spec struct {
 	Source   string   `json:"source,omitempty"`
 	// Stdin is what the program reads.
 	Stdin []byte `json:"stdin,omitempty"`
-	// Env adds variables. They are visible in the container's description:
-	// no secrets.
+	// Env adds variables. They are recorded in the workflow's history: no
+	// secrets.
 	Env map[string]string `json:"env,omitempty"`
+	// Secrets adds variables whose values are looked up by the worker: name of
+	// the variable to name of the secret. The values reach the program and
+	// nothing else; where they show up in its output they are masked.
+	Secrets map[string]string `json:"secrets,omitempty"`
 	// Files are put into the workspace before the program starts.
 	Files []wflo.File `json:"files,omitempty"`
+	// Artifacts are patterns of files that come back with the result, such as
+	// "out/*.csv" or "**/*.png"; see [Match].
+	Artifacts []string `json:"artifacts,omitempty"`
+	// Network is what the program may reach; the zero value is nothing.
+	Network Network `json:"network,omitzero"`
+	// Security chooses runtime and profile, and what must not be missing.
+	Security Security `json:"security,omitzero"`
 	// Limits bound the execution.
 	Limits Limits `json:"limits,omitzero"`
 }
 
+// Origin says what an execution is part of.
+type Origin struct {
+	Tenant  string `json:"tenant,omitempty"`  // whose quota it uses, such as a team
+	Run     string `json:"run,omitempty"`     // the run's ID
+	Step    string `json:"step,omitempty"`    // the step's key
+	Attempt int32  `json:"attempt,omitempty"` // of the activity, from 1
+}
+
+// Security chooses defences. The zero value is the runner's default, which is
+// the strictest that the host offers.
+type Security struct {
+	// Runtime is the OCI runtime, runc or runsc (gVisor); empty means the
+	// runner's default. One that the host lacks is refused.
+	Runtime string `json:"runtime,omitempty"`
+	// Profile names the seccomp profile: "strict", wflo's own and the default,
+	// or "engine", the engine's, which allows more. The worker's configuration
+	// must admit "engine".
+	Profile string `json:"profile,omitempty"`
+	// Require lists defences without which the execution is refused instead of
+	// reported in Result.Missing: "apparmor", "gvisor", "userns".
+	Require []string `json:"require,omitempty"`
+}
+
+// The runtimes and profiles that a specification may name.
+const (
+	Runc   = "runc"
+	Runsc  = "runsc"
+	Strict = "strict"
+	Engine = "engine"
+)
+
 // Limits bound one execution. Zero means the default.
 type Limits struct {
-	Memory  int64         `json:"memory,omitempty"`  // bytes, no swap on top; default 512 MiB
-	CPUs    float64       `json:"cpus,omitempty"`    // cores; default 0.5
-	PIDs    int64         `json:"pids,omitempty"`    // processes and threads; default 128
-	Timeout time.Duration `json:"timeout,omitempty"` // wall clock; default 300 s
-	Tmp     int64         `json:"tmp,omitempty"`     // bytes of /tmp; default 64 MiB
-	File    int64         `json:"file,omitempty"`    // bytes of the largest file; default 256 MiB
-	Open    int64         `json:"open,omitempty"`    // open files; default 1024
-	Output  int64         `json:"output,omitempty"`  // bytes kept per stream; default 1 MiB
+	Memory    int64         `json:"memory,omitempty"`    // bytes, no swap on top; default 512 MiB
+	CPUs      float64       `json:"cpus,omitempty"`      // cores; default 0.5
+	PIDs      int64         `json:"pids,omitempty"`      // processes and threads; default 128
+	Timeout   time.Duration `json:"timeout,omitempty"`   // wall clock; default 300 s
+	CPUTime   time.Duration `json:"cpu_time,omitempty"`  // CPU time of all processes; default CPUs x Timeout
+	Tmp       int64         `json:"tmp,omitempty"`       // bytes of /tmp; default 64 MiB
+	Workspace int64         `json:"workspace,omitempty"` // bytes of /workspace; default 1 GiB, or half of Memory without a box
+	File      int64         `json:"file,omitempty"`      // bytes of the largest file; default 256 MiB
+	Open      int64         `json:"open,omitempty"`      // open files per process; default 1024
+	Output    int64         `json:"output,omitempty"`    // bytes kept per stream; default 1 MiB
+	// OutputTotal is how many bytes a program may write to both streams before
+	// it is ended; default 4 GiB. What is above Output is watched, not kept.
+	OutputTotal int64 `json:"output_total,omitempty"`
+	Artifacts   int64 `json:"artifacts,omitempty"` // bytes of all artifacts together; default 16 MiB
 }
-
-// Outcome says how an execution ended.
-type Outcome string
-
-// The outcomes that runners tell apart.
-const (
-	Succeeded   Outcome = "succeeded"     // exit code 0
-	Nonzero     Outcome = "nonzero"       // the program ended itself with another code
-	Signalled   Outcome = "signalled"     // a signal from inside ended it
-	OutOfMemory Outcome = "out_of_memory" // the memory limit ended it
-	Timeout     Outcome = "timeout"       // the wall clock ended it
-	StartFailed Outcome = "start_failed"  // the program could not be started
-	Cancelled   Outcome = "cancelled"     // the caller ended it
-)
-
-// Result is what came out of an execution.
-type Result struct {
-	Outcome  Outcome `json:"outcome"`
-	ExitCode int     `json:"exit_code"`
-	// Stdout and Stderr hold the first Limits.Output bytes of each stream, made
-	// valid UTF-8; Truncated counts the bytes that were dropped.
-	Stdout          string `json:"stdout"`
-	Stderr          string `json:"stderr"`
-	StdoutTruncated int64  `json:"stdout_truncated,omitempty"`
-	StderrTruncated int64  `json:"stderr_truncated,omitempty"`
-	// OOM says that the kernel killed something for memory, even if the main
-	// program survived it.
-	OOM bool `json:"oom,omitempty"`
-	// Duration is from start to exit. PeakMemory is in bytes and CPUTime in
-	// seconds of CPU; zero where the host does not report them.
-	Duration   time.Duration `json:"duration"`
-	PeakMemory int64         `json:"peak_memory,omitempty"`
-	CPUTime    time.Duration `json:"cpu_time,omitempty"`
-	// Image is the digest of what ran, Runtime the container runtime.
-	Image   string `json:"image"`
-	Runtime string `json:"runtime,omitempty"`
-	// Missing lists defences that the host lacks, such as "apparmor".
-	Missing []string `json:"missing,omitempty"`
-}
-
-// OK says that the program ran and ended well.
-func (r Result) OK() bool { return r.Outcome == Succeeded }
-
-// Stream names an output stream.
-type Stream string
-
-// The streams.
-const (
-	Stdout Stream = "stdout"
-	Stderr Stream = "stderr"
-)
 
 // Runner runs specifications. Its methods may be called at the same time, for
 // the same box too.
 type Runner interface {
-	// Run executes spec and returns when the program has ended and everything
-	// that it started is gone, except for the box's workspace. A nil error
+	// Run executes spec and returns when the program has ended and every
+	// process that it started is gone; the box's workspace stays. A nil error
 	// comes with a Result, whatever the program did. Cancelling ctx kills the
 	// program at once and gives the outcome Cancelled with a nil error. An
 	// error is a fault of the machinery, or an *wflo.Error for a specification
-	// that cannot work: CodeInvalid, CodeSandboxUnavailable.
+	// that cannot work: CodeInvalid, CodePolicyDenied, CodeSandboxUnavailable,
+	// CodeSandboxLost. [OutcomeOf] puts both into one word.
 	//
-	// watch, if not nil, is called with output as it arrives, from one
-	// goroutine per call of Run; it must not keep p.
+	// watch, if not nil, is called with all output as it arrives, not only what
+	// the Result keeps, from one goroutine per call of Run; it must not keep p.
 	Run(ctx context.Context, spec Spec, watch func(s Stream, p []byte)) (Result, error)
 	// ReadFile reads a regular file of the box's workspace, at most limit
 	// bytes. A missing file, another kind of file, or a larger one is an

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -27,14 +28,25 @@ const (
 	MaxName = 512
 )
 
+// defences are what a specification may require of the host.
+var defences = []string{"apparmor", "gvisor", "userns"}
+
+var languages = []Language{Python, Bash, Node}
+
 var (
-	envName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
-	imageRef = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._/:@-]{0,254}$`)
+	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+	runtimeName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	imageRef    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._/:@-]{0,254}$`)
 )
 
-// WithDefaults fills the zero limits.
+// WithDefaults fills the zero limits. A one-shot's workspace is in memory, so it
+// has half of it.
 func (s Spec) WithDefaults() Spec {
+	inMemory := s.Box == "" && s.Limits.Workspace == 0
 	s.Limits = s.Limits.WithDefaults()
+	if inMemory {
+		s.Limits.Workspace = s.Limits.Memory / 2
+	}
 	return s
 }
 
@@ -45,6 +57,8 @@ func (s Spec) Validate() error {
 	checks := []func() error{
 		s.validateNames, s.validateProgram, s.validateEnv, s.Limits.Validate,
 		func() error { return ValidateFiles(s.Files) },
+		func() error { return validatePatterns(s.Artifacts) },
+		s.Network.Validate, s.Security.validate, s.Origin.validate,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -85,8 +99,8 @@ func (s Spec) validateProgram() error {
 		return s.validateArgv()
 	case s.Source == "":
 		return wflo.Invalid("spec.source", "is empty", oneOf)
-	case s.Language != Python && s.Language != Bash:
-		return wflo.Invalid("spec.language", fmt.Sprintf("is %.40q", string(s.Language)), fmt.Sprintf("use %s or %s", Python, Bash))
+	case !slices.Contains(languages, s.Language):
+		return wflo.Invalid("spec.language", fmt.Sprintf("is %.40q", string(s.Language)), fmt.Sprintf("use %s, %s or %s", Python, Bash, Node))
 	case len(s.Source) > MaxSource:
 		return tooLong("spec.source", int64(len(s.Source)), MaxSource, "bring the bulk as files")
 	case strings.ContainsRune(s.Source, 0):
@@ -112,6 +126,20 @@ func (s Spec) validateEnv() error {
 	total := 0
 	for _, arg := range s.Argv {
 		total += len(arg) + 1
+	}
+	for name, secret := range s.Secrets {
+		field := fmt.Sprintf("spec.secrets[%.40q]", name)
+		switch _, twice := s.Env[name]; {
+		case !envName.MatchString(name):
+			return wflo.Invalid(field, "is not a variable's name", "use letters, digits and _, at most 128, not starting with a digit")
+		case twice:
+			return wflo.Invalid(field, "is in spec.env too", "set it once")
+		case secret == "":
+			return wflo.Invalid(field, "names no secret", "name a secret of the worker")
+		}
+		if err := label(field, secret); err != nil {
+			return err
+		}
 	}
 	for name, value := range s.Env {
 		field := fmt.Sprintf("spec.env[%.40q]", name)
@@ -144,22 +172,36 @@ func (l Limits) WithDefaults() Limits {
 	fill(&l.File, 256*MiB)
 	fill(&l.Open, 1024)
 	fill(&l.Output, 1*MiB)
+	fill(&l.Workspace, 1*GiB)
+	fill(&l.OutputTotal, 4*GiB)
+	fill(&l.Artifacts, 16*MiB)
 	if l.CPUs == 0 {
 		l.CPUs = 0.5
 	}
 	if l.Timeout == 0 {
 		l.Timeout = 300 * time.Second
 	}
+	if l.CPUTime == 0 {
+		l.CPUTime = time.Duration(l.CPUs * float64(l.Timeout))
+	}
 	return l
 }
 
 // Validate refuses limits that are out of range: memory 16 MiB to 64 GiB, CPUs
-// 0.01 to 64, PIDs 1 to 4096, timeout 100 ms to 24 h, tmp 64 KiB to 16 GiB, file
-// 4 KiB to 64 GiB, open 16 to 65536, output 1 KiB to 64 MiB. Zero is the default.
+// 0.01 to 64, PIDs 1 to 4096, timeout 100 ms to 24 h, CPU time 10 ms to 64 days,
+// tmp 64 KiB to 16 GiB, workspace 64 KiB to 1 TiB, file 4 KiB to 64 GiB, open 32
+// to 65536, output 1 KiB to 64 MiB, output total 1 KiB to 1 TiB, artifacts 1 KiB
+// to 64 MiB. Zero is the default.
 func (l Limits) Validate() error {
 	return l.within(
-		Limits{Memory: 16 * MiB, CPUs: 0.01, PIDs: 1, Timeout: 100 * time.Millisecond, Tmp: 64 * KiB, File: 4 * KiB, Open: 16, Output: 1 * KiB},
-		Limits{Memory: 64 * GiB, CPUs: 64, PIDs: 4096, Timeout: 24 * time.Hour, Tmp: 16 * GiB, File: 64 * GiB, Open: 65536, Output: 64 * MiB},
+		Limits{
+			Memory: 16 * MiB, CPUs: 0.01, PIDs: 1, Timeout: 100 * time.Millisecond, CPUTime: 10 * time.Millisecond,
+			Tmp: 64 * KiB, Workspace: 64 * KiB, File: 4 * KiB, Open: 32, Output: 1 * KiB, OutputTotal: 1 * KiB, Artifacts: 1 * KiB,
+		},
+		Limits{
+			Memory: 64 * GiB, CPUs: 64, PIDs: 4096, Timeout: 24 * time.Hour, CPUTime: 64 * 24 * time.Hour,
+			Tmp: 16 * GiB, Workspace: 1024 * GiB, File: 64 * GiB, Open: 65536, Output: 64 * MiB, OutputTotal: 1024 * GiB, Artifacts: 64 * MiB,
+		},
 	)
 }
 
@@ -180,7 +222,11 @@ func (l Limits) Lower(most Limits) Limits {
 	lower(&l.File, most.File)
 	lower(&l.Open, most.Open)
 	lower(&l.Output, most.Output)
+	lower(&l.Workspace, most.Workspace)
+	lower(&l.OutputTotal, most.OutputTotal)
+	lower(&l.Artifacts, most.Artifacts)
 	lower((*int64)(&l.Timeout), int64(most.Timeout))
+	lower((*int64)(&l.CPUTime), int64(most.CPUTime))
 	if most.CPUs != 0 && l.CPUs > most.CPUs {
 		l.CPUs = most.CPUs
 	}
@@ -198,6 +244,10 @@ func (l Limits) within(least, most Limits) error {
 		{"memory", l.Memory, least.Memory, most.Memory, FormatSize},
 		{"pids", l.PIDs, least.PIDs, most.PIDs, plain},
 		{"timeout", int64(l.Timeout), int64(least.Timeout), int64(most.Timeout), wall},
+		{"cpu_time", int64(l.CPUTime), int64(least.CPUTime), int64(most.CPUTime), wall},
+		{"workspace", l.Workspace, least.Workspace, most.Workspace, FormatSize},
+		{"output_total", l.OutputTotal, least.OutputTotal, most.OutputTotal, FormatSize},
+		{"artifacts", l.Artifacts, least.Artifacts, most.Artifacts, FormatSize},
 		{"tmp", l.Tmp, least.Tmp, most.Tmp, FormatSize},
 		{"file", l.File, least.File, most.File, FormatSize},
 		{"open", l.Open, least.Open, most.Open, plain},
@@ -210,6 +260,35 @@ func (l Limits) within(least, most Limits) error {
 	// Written so that NaN is refused too.
 	if l.CPUs != 0 && !(l.CPUs >= least.CPUs && (most.CPUs == 0 || l.CPUs <= most.CPUs)) {
 		return wflo.Invalid("limits.cpus", fmt.Sprintf("is %g", l.CPUs), fmt.Sprintf("use %g to %g, or 0 for the default", least.CPUs, most.CPUs))
+	}
+	return nil
+}
+
+func (s Security) validate() error {
+	if s.Runtime != "" && !runtimeName.MatchString(s.Runtime) {
+		return wflo.Invalid("spec.security.runtime", fmt.Sprintf("is %.40q", s.Runtime), "use runc or runsc")
+	}
+	if s.Profile != "" && s.Profile != Strict && s.Profile != Engine {
+		return wflo.Invalid("spec.security.profile", fmt.Sprintf("is %.40q", s.Profile), fmt.Sprintf("use %s or %s", Strict, Engine))
+	}
+	for i, r := range s.Require {
+		if !slices.Contains(defences, r) {
+			return wflo.Invalid(fmt.Sprintf("spec.security.require[%d]", i), fmt.Sprintf("is %.40q", r), "use "+strings.Join(defences, ", "))
+		}
+	}
+	return nil
+}
+
+func (o Origin) validate() error {
+	for _, c := range []struct{ field, value string }{
+		{"spec.origin.tenant", o.Tenant}, {"spec.origin.run", o.Run}, {"spec.origin.step", o.Step},
+	} {
+		if c.value == "" {
+			continue
+		}
+		if err := label(c.field, c.value); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ const (
 const (
 	ToolPython   = "run_python"
 	ToolShell    = "run_shell"
+	ToolNode     = "run_node"
 	ToolRead     = "read_file"
 	ToolWrite    = "write_file"
 	ToolAskHuman = "ask_human"
@@ -41,7 +42,8 @@ type Task struct {
 	MaxTurns int `json:"max_turns,omitempty"`
 	// MaxTokens bounds each answer, in tokens; zero means the worker's default.
 	MaxTokens int64 `json:"max_tokens,omitempty"`
-	// Sandbox sets image and limits of the tools that run code.
+	// Sandbox sets image, limits, network and defences of the tools that run
+	// code.
 	Sandbox Box `json:"sandbox,omitzero"`
 	// Budget limits the whole run; a zero limit means the caller's budget.
 	Budget Budget `json:"budget,omitzero"`
@@ -64,16 +66,6 @@ type File struct {
 	Name string `json:"name"`
 	// Data is the content; in JSON it is base64.
 	Data []byte `json:"data"`
-}
-
-// Box is the part of a sandbox specification that a task or a run chooses.
-// Zero fields mean the worker's defaults.
-type Box struct {
-	Image string `json:"image,omitempty"`
-	// Memory is in bytes, CPUs in cores, Timeout per execution.
-	Memory  int64         `json:"memory,omitempty"`
-	CPUs    float64       `json:"cpus,omitempty"`
-	Timeout time.Duration `json:"timeout,omitempty"`
 }
 
 // ActivityTool offers an activity to the model under a name of its own. The
@@ -99,16 +91,19 @@ func (t Task) Validate() error {
 	}
 	for i, name := range t.Tools {
 		switch name {
-		case ToolPython, ToolShell, ToolRead, ToolWrite, ToolAskHuman:
+		case ToolPython, ToolShell, ToolNode, ToolRead, ToolWrite, ToolAskHuman:
 		default:
 			return Invalid(fmt.Sprintf("task.tools[%d]", i), fmt.Sprintf("is %q", name),
-				fmt.Sprintf("use %s, %s, %s, %s, %s, or list it under activities", ToolPython, ToolShell, ToolRead, ToolWrite, ToolAskHuman))
+				fmt.Sprintf("use %s, %s, %s, %s, %s, %s, or list it under activities", ToolPython, ToolShell, ToolNode, ToolRead, ToolWrite, ToolAskHuman))
 		}
 	}
 	for i, a := range t.Activities {
 		if a.Name == "" || a.Activity == "" {
 			return Invalid(fmt.Sprintf("task.activities[%d]", i), "lacks a name or an activity", "set both")
 		}
+	}
+	if err := t.Sandbox.Validate(); err != nil {
+		return err
 	}
 	return t.Budget.Validate()
 }

@@ -11,12 +11,11 @@ const OneShot = "-"
 type QueueState struct {
 	// Waiting is true while there is no room, and false once, when there is.
 	Waiting bool `json:"waiting"`
-	// For says what there is no room of, such as "memory", "containers" or
-	// "quota of tenant books".
-	For string `json:"for,omitempty"`
-	// Ahead is how many executions are to start earlier; zero if that is not
-	// known or this one is next.
-	Ahead int `json:"ahead,omitempty"`
+	// Reason says what there is no room of, such as "memory of the host".
+	Reason string `json:"reason,omitempty"`
+	// Position is its place among those that wait like it, from 1; zero if the
+	// runner does not know.
+	Position int `json:"position,omitempty"`
 }
 
 type queueWatch struct{}

@@ -11,7 +11,7 @@ func TestQueueWatch(t *testing.T) {
 	QueueWatch(WithQueueWatch(t.Context(), nil))(QueueState{Waiting: true})
 	var got []QueueState
 	ctx := WithQueueWatch(t.Context(), func(s QueueState) { got = append(got, s) })
-	want := []QueueState{{Waiting: true, For: "memory", Ahead: 2}, {}}
+	want := []QueueState{{Waiting: true, Reason: "memory of the host", Position: 2}, {}}
 	for _, s := range want {
 		QueueWatch(ctx)(s)
 	}

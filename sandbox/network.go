@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/wflo-ai/wflo-go"
 )
@@ -82,6 +84,13 @@ func (n Network) Validate() error {
 
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
+// framing are the headers that say where a message goes, where it ends or what
+// becomes of its connection. They are the proxy's to set.
+var framing = []string{
+	"accept-encoding", "connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
+	"proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+}
+
 func (in Injection) validate(field string) error {
 	d, err := ParseDestination(in.To)
 	switch {
@@ -91,9 +100,11 @@ func (in Injection) validate(field string) error {
 		return wflo.Invalid(field+".to", fmt.Sprintf("is %q", in.To), "name one host: a wildcard could hand the secret to a host that somebody else chose")
 	case !headerName.MatchString(in.Header):
 		return wflo.Invalid(field+".header", fmt.Sprintf("is %.40q", in.Header), "name a header, such as Authorization")
+	case slices.Contains(framing, strings.ToLower(in.Header)):
+		return wflo.Invalid(field+".header", fmt.Sprintf("is %.40q, which the proxy sets itself", in.Header), "name a header that only the destination reads, such as Authorization")
 	case in.Secret == "":
 		return wflo.Invalid(field+".secret", "is empty", "name a secret of the worker")
-	case in.Format != "" && (strings.Count(in.Format, "%") != 1 || !strings.Contains(in.Format, "%s")) || strings.ContainsAny(in.Format, "\r\n\x00"):
+	case in.Format != "" && (strings.Count(in.Format, "%") != 1 || !strings.Contains(in.Format, "%s")) || !plain(in.Format):
 		return wflo.Invalid(field+".format", fmt.Sprintf("is %.40q", in.Format), "write it with one %s, such as Bearer %s")
 	}
 	return nil
@@ -111,12 +122,16 @@ var hostName = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a
 // ParseDestination reads HOST:PORT, *.NAME:PORT or [ADDRESS]:PORT. Names are
 // compared without regard to case; names outside ASCII are written in Punycode.
 func ParseDestination(s string) (Destination, error) {
+	// Lower case would make ASCII of some other letters, such as the Kelvin sign.
+	if strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return Destination{}, fmt.Errorf("is %.80q, which is not ASCII", s)
+	}
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 {
 		return Destination{}, fmt.Errorf("is %.80q, without a port", s)
 	}
 	port, err := strconv.ParseUint(s[i+1:], 10, 16)
-	if err != nil || port == 0 || s[i+1] == '+' {
+	if err != nil || port == 0 || s[i+1] == '0' {
 		return Destination{}, fmt.Errorf("is %.80q, whose port is not 1 to 65535", s)
 	}
 	d := Destination{Host: strings.ToLower(s[:i]), Port: uint16(port)}

@@ -4,7 +4,7 @@
 // and messages.go lists what the frames say.
 //
 // A frame is a type (1 byte), a stream number and a length (4 bytes each, big
-// endian), a CRC-32C of the payload (4 bytes) and the payload. What a program
+// endian), a CRC-32C of all other bytes (4 bytes) and the payload. What a program
 // prints travels as payload and can never be taken for a frame. Bytes of zero
 // between frames are padding. The checksum is not against attackers, who cannot
 // reach the stream, but for a worker that takes over in the middle of a frame
@@ -77,7 +77,10 @@ const (
 // receiver has sent a Window. Stdin is stream 0, connections count from 1.
 const InitialWindow = 256 << 10
 
-const headerSize = 13
+const (
+	headerSize = 13
+	sumAt      = 9 // where the checksum begins
+)
 
 func limit(t Type) uint32 {
 	switch t {
@@ -95,6 +98,12 @@ func known(t Type) bool { return t >= Job && t <= NetReset || t >= Hello && t <=
 func Padding() []byte { return make([]byte, headerSize+MaxMessage) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum covers the header too: a header that was cut and went on with padding
+// must not pass for a short frame.
+func checksum(header, data []byte) uint32 {
+	return crc32.Update(crc32.Checksum(header, castagnoli), castagnoli, data)
+}
 
 // Frame is one frame as it was read. Data is valid until the next Read.
 type Frame struct {
@@ -158,7 +167,7 @@ func (r *Reader) Read() (Frame, error) {
 	if _, err := io.ReadFull(r.r, f.Data); err != nil {
 		return Frame{}, unexpected(err)
 	}
-	if crc32.Checksum(f.Data, castagnoli) != binary.BigEndian.Uint32(h[9:]) {
+	if checksum(h[:sumAt], f.Data) != binary.BigEndian.Uint32(h[sumAt:]) {
 		return f, ErrDamaged
 	}
 	return f, nil
@@ -221,7 +230,7 @@ func (w *Writer) Write(t Type, stream uint32, data []byte) error {
 	w.buf = append(w.buf[:0], byte(t))
 	w.buf = binary.BigEndian.AppendUint32(w.buf, stream)
 	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(data)))
-	w.buf = binary.BigEndian.AppendUint32(w.buf, crc32.Checksum(data, castagnoli))
+	w.buf = binary.BigEndian.AppendUint32(w.buf, checksum(w.buf, data))
 	w.buf = append(w.buf, data...)
 	_, w.err = w.w.Write(w.buf)
 	if cap(w.buf) > 4*MaxData {
@@ -235,12 +244,15 @@ func (w *Writer) Send(t Type, message any) error { return w.SendTo(t, 0, message
 
 // SendTo writes a message as a frame of a stream.
 func (w *Writer) SendTo(t Type, stream uint32, message any) error {
-	data, err := json.Marshal(message)
+	data, err := Encode(message)
 	if err != nil {
 		return fmt.Errorf("frame of type %d: %w", t, err)
 	}
 	return w.Write(t, stream, data)
 }
+
+// Encode gives the payload of a message, which [Frame.Decode] reads.
+func Encode(message any) ([]byte, error) { return json.Marshal(message) }
 
 // Raw writes bytes between frames: padding, or a nonce.
 func (w *Writer) Raw(p []byte) error {

@@ -27,11 +27,15 @@ type JobMsg struct {
 	// Network makes PID 1 listen on ProxyPort for the program.
 	Network bool `json:"network,omitempty"`
 	// The limits that PID 1 holds itself; see sandbox.Limits.
-	Timeout     time.Duration `json:"timeout"`
-	CPUTime     time.Duration `json:"cpu_time"`
-	PIDs        int64         `json:"pids"`
-	Output      int64         `json:"output"`
-	OutputTotal int64         `json:"output_total"`
+	Timeout time.Duration `json:"timeout"`
+	CPUTime time.Duration `json:"cpu_time"`
+	PIDs    int64         `json:"pids"`
+	// Open and File become resource limits of the program (descriptors, bytes of
+	// a file); zero leaves those of the container.
+	Open        int64 `json:"open,omitempty"`
+	File        int64 `json:"file,omitempty"`
+	Output      int64 `json:"output"`
+	OutputTotal int64 `json:"output_total"`
 	// Workspace is the most that /workspace may hold, in bytes, where the file
 	// system does not say so itself; zero where it does.
 	Workspace int64 `json:"workspace,omitempty"`
@@ -68,14 +72,22 @@ type FileMsg struct {
 	Mode  uint32 `json:"mode,omitempty"` // permission bits; zero means 0644
 }
 
-// GetMsg asks for a regular file of the workspace. Refused has code "missing",
-// "irregular", "large" or "failed".
+// GetMsg asks for a regular file of the workspace. The answer is FileBegin,
+// FileData and FileEnd, or Refused with code "missing", "irregular", "large" or
+// "failed"; Refused in the place of FileEnd takes back what came before. FileEnd
+// after fewer bytes than FileMsg.Size: the file shrank meanwhile.
+//
+// Answers to Put and Get come in the order of the requests and carry the stream
+// number of Get or PutEnd. Artifacts come on stream 0, so that requests with
+// other numbers can be told apart from them.
 type GetMsg struct {
 	Name  string `json:"name"`
 	Limit int64  `json:"limit"`
 }
 
-// RefusedMsg says why a request was not carried out.
+// RefusedMsg says why a request was not carried out. Put has the codes
+// "invalid", "full" (no room) and "failed", everything that comes at the wrong
+// time has "protocol".
 type RefusedMsg struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -120,9 +132,11 @@ type ExitMsg struct {
 	OOM     bool            `json:"oom,omitempty"`
 	Hit     []string        `json:"hit,omitempty"`
 	// Duration is from the program's start to its end.
-	Duration        time.Duration    `json:"duration"`
-	CPUTime         time.Duration    `json:"cpu_time"`
-	PeakMemory      int64            `json:"peak_memory"`
+	Duration   time.Duration `json:"duration"`
+	CPUTime    time.Duration `json:"cpu_time"`
+	PeakMemory int64         `json:"peak_memory"`
+	// Changed is empty where the workspace has too many files to tell;
+	// ChangedMore is then how many it has at least.
 	Changed         []sandbox.Change `json:"changed,omitempty"`
 	ChangedMore     int              `json:"changed_more,omitempty"`
 	ArtifactsMissed []string         `json:"artifacts_missed,omitempty"`

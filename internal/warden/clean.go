@@ -1,0 +1,89 @@
+//go:build linux
+
+package warden
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// empty removes everything in a folder, of which no program uses anything any
+// more. Folders are moved up before they are emptied, so that neither a deep
+// tree nor a long name is too much.
+func empty(folder string) error {
+	top, err := unix.Open(folder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", folder, err)
+	}
+	defer func() { _ = unix.Close(top) }()
+	c := cleaner{top: top}
+	// What is moved up may be missed by a listing under way; another round sees it.
+	for {
+		before := c.removed
+		again, err := openBeneath(top, ".", openDir)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", folder, err)
+		}
+		left := 0
+		list(again, func(name string, st *unix.Stat_t) bool {
+			left++
+			c.remove(top, name, st)
+			return true
+		})
+		switch {
+		case left == 0:
+			return nil
+		case c.removed == before:
+			return fmt.Errorf("empty %s: %w", folder, c.err)
+		}
+	}
+}
+
+type cleaner struct {
+	top, moved, removed int
+	err                 error // the last
+}
+
+func (c *cleaner) remove(dir int, name string, st *unix.Stat_t) {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		c.done(unix.Unlinkat(dir, name, 0))
+		return
+	}
+	if unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
+		c.removed++
+		return
+	}
+	// It must be readable to be listed, and writable to be moved.
+	_ = unix.Fchmodat(dir, name, 0o700, 0)
+	if dir != c.top {
+		c.moved++
+		c.done(unix.Renameat(dir, name, c.top, ".wflo-"+strconv.Itoa(c.moved)))
+		return
+	}
+	fd, err := openBeneath(dir, name, openDir)
+	if err != nil {
+		c.err = err
+		return
+	}
+	list(fd, func(inner string, st *unix.Stat_t) bool {
+		c.remove(fd, inner, st)
+		return true
+	})
+	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err == nil {
+		c.removed++
+	}
+}
+
+func (c *cleaner) done(err error) {
+	if err != nil {
+		c.err = err
+		return
+	}
+	c.removed++
+}

@@ -1,0 +1,119 @@
+//go:build linux
+
+package warden
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// How much of a tree is looked at. A program can make more at will.
+const (
+	maxEntries = 200_000
+	maxDepth   = 128
+	maxNames   = 16 << 20 // bytes of the names that are remembered at a time
+)
+
+const (
+	openDir  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	openFile = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+)
+
+// openBeneath opens a file or folder without following a link anywhere. The name
+// is clean and relative; "." is root itself.
+func openBeneath(root int, name string, flags int) (int, error) {
+	dir := root
+	for {
+		part, rest, more := strings.Cut(name, "/")
+		how := flags
+		if more {
+			how = openDir
+		}
+		fd, err := retry(func() (int, error) { return unix.Openat(dir, part, how, 0) })
+		if dir != root {
+			_ = unix.Close(dir)
+		}
+		if err != nil || !more {
+			return fd, err
+		}
+		dir, name = fd, rest
+	}
+}
+
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// walk calls visit for everything below a folder, in no order, and says whether
+// that was all. What vanishes meanwhile is left out. It holds two descriptors,
+// however deep the tree is. visit returns false to stop.
+func walk(root string, visit func(name string, st *unix.Stat_t) bool) (all bool) {
+	top, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(top) }()
+	all = true
+	left, names := maxEntries, 0
+	for dirs := []string{"."}; len(dirs) > 0; {
+		dir := dirs[len(dirs)-1]
+		dirs = dirs[:len(dirs)-1]
+		names -= len(dir)
+		fd, err := openBeneath(top, dir, openDir)
+		if err != nil {
+			all = all && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP))
+			continue
+		}
+		more := list(fd, func(name string, st *unix.Stat_t) bool {
+			if dir != "." {
+				name = dir + "/" + name
+			}
+			if left--; left < 0 {
+				return false
+			}
+			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				if strings.Count(name, "/") < maxDepth && names+len(name) < maxNames {
+					dirs, names = append(dirs, name), names+len(name)
+				} else {
+					all = false
+				}
+			}
+			return visit(name, st)
+		})
+		if !more {
+			return false
+		}
+	}
+	return all
+}
+
+// list calls visit for the entries of a folder, and closes it. It returns false
+// if visit did or the folder could not be read.
+func list(fd int, visit func(name string, st *unix.Stat_t) bool) bool {
+	const batch = 512
+	d := os.NewFile(uintptr(fd), "")
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(batch)
+		for _, name := range names {
+			var st unix.Stat_t
+			if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+				continue
+			}
+			if !visit(name, &st) {
+				return false
+			}
+		}
+		if err != nil || len(names) == 0 {
+			return true
+		}
+	}
+}

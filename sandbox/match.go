@@ -14,14 +14,15 @@ const MaxArtifacts = 1000
 
 // Match says whether a name of the workspace matches a pattern: as path.Match
 // does, part by part between slashes, and a part "**" stands for any number of
-// parts, none included. Names that begin with a dot match like others.
+// parts, none included. Names that begin with a dot match like others. The error
+// is path.ErrBadPattern; a pattern that [Spec.Validate] lets pass gives none.
 func Match(pattern, name string) (bool, error) {
-	return matchParts(strings.Split(pattern, "/"), strings.Split(name, "/"))
+	return matchParts(strings.Split(pattern, "/"), strings.Split(name, "/"), path.Match)
 }
 
-func matchParts(pattern, name []string) (bool, error) {
-	// star remembers the last "**", so that a pattern with many of them takes
-	// time in proportion to pattern times name and no more.
+// matchParts compares parts at most as often as pattern has parts times as often
+// as name has: only the last "**" is ever tried again.
+func matchParts(pattern, name []string, match func(pattern, name string) (bool, error)) (bool, error) {
 	p, n, star, retry := 0, 0, -1, 0
 	for n < len(name) {
 		switch {
@@ -30,7 +31,7 @@ func matchParts(pattern, name []string) (bool, error) {
 			p++
 			continue
 		case p < len(pattern):
-			ok, err := path.Match(pattern[p], name[n])
+			ok, err := match(pattern[p], name[n])
 			if err != nil {
 				return false, err
 			}
@@ -60,12 +61,12 @@ func validatePatterns(patterns []string) error {
 		switch {
 		case p == "" || len(p) > MaxName || strings.HasPrefix(p, "/") || !plain(p):
 			bad = "is not a relative pattern"
-		case path.Clean(p) != p || p == ".." || strings.HasPrefix(p, "../"):
+		case path.Clean(p) != p || p == "." || p == ".." || strings.HasPrefix(p, "../"):
 			bad = "is not clean"
 		}
 		for _, part := range strings.Split(p, "/") {
 			if _, err := path.Match(part, ""); err != nil {
-				bad = "has an open bracket"
+				bad = "has an open bracket or ends a part with a backslash"
 			}
 		}
 		if bad != "" {

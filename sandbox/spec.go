@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -27,6 +28,10 @@ const (
 	// MaxName is the longest name of a file, a box or a key.
 	MaxName = 512
 )
+
+// leastCPUTime is the least that Limits.CPUTime may be; the default of a small
+// share of a short timeout would be less.
+const leastCPUTime = 10 * time.Millisecond
 
 // defences are what a specification may require of the host.
 var defences = []string{"apparmor", "gvisor", "userns"}
@@ -103,10 +108,8 @@ func (s Spec) validateProgram() error {
 		return wflo.Invalid("spec.language", fmt.Sprintf("is %.40q", string(s.Language)), fmt.Sprintf("use %s, %s or %s", Python, Bash, Node))
 	case len(s.Source) > MaxSource:
 		return tooLong("spec.source", int64(len(s.Source)), MaxSource, "bring the bulk as files")
-	case strings.ContainsRune(s.Source, 0):
-		return wflo.Invalid("spec.source", "holds a NUL byte", "remove it")
 	}
-	return nil
+	return text("spec.source", s.Source)
 }
 
 func (s Spec) validateArgv() error {
@@ -115,8 +118,8 @@ func (s Spec) validateArgv() error {
 		if len(arg) > MaxArg {
 			return tooLong(field, int64(len(arg)), MaxArg, "pass it on stdin or as a file")
 		}
-		if strings.ContainsRune(arg, 0) {
-			return wflo.Invalid(field, "holds a NUL byte", "remove it")
+		if err := text(field, arg); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -127,7 +130,9 @@ func (s Spec) validateEnv() error {
 	for _, arg := range s.Argv {
 		total += len(arg) + 1
 	}
-	for name, secret := range s.Secrets {
+	// In order, so that the same specification is refused in the same words.
+	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
+		secret := s.Secrets[name]
 		field := fmt.Sprintf("spec.secrets[%.40q]", name)
 		switch _, twice := s.Env[name]; {
 		case !envName.MatchString(name):
@@ -141,15 +146,17 @@ func (s Spec) validateEnv() error {
 			return err
 		}
 	}
-	for name, value := range s.Env {
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		value := s.Env[name]
 		field := fmt.Sprintf("spec.env[%.40q]", name)
 		switch {
 		case !envName.MatchString(name):
 			return wflo.Invalid(field, "is not a variable's name", "use letters, digits and _, at most 128, not starting with a digit")
-		case strings.ContainsRune(value, 0):
-			return wflo.Invalid(field, "holds a NUL byte", "remove it")
 		case len(name)+1+len(value) > MaxArg:
 			return tooLong(field, int64(len(name)+1+len(value)), MaxArg, "pass it on stdin or as a file")
+		}
+		if err := text(field, value); err != nil {
+			return err
 		}
 		total += len(name) + len(value) + 2
 	}
@@ -182,7 +189,7 @@ func (l Limits) WithDefaults() Limits {
 		l.Timeout = 300 * time.Second
 	}
 	if l.CPUTime == 0 {
-		l.CPUTime = time.Duration(l.CPUs * float64(l.Timeout))
+		l.CPUTime = max(time.Duration(l.CPUs*float64(l.Timeout)), leastCPUTime)
 	}
 	return l
 }
@@ -195,7 +202,7 @@ func (l Limits) WithDefaults() Limits {
 func (l Limits) Validate() error {
 	return l.within(
 		Limits{
-			Memory: 16 * MiB, CPUs: 0.01, PIDs: 1, Timeout: 100 * time.Millisecond, CPUTime: 10 * time.Millisecond,
+			Memory: 16 * MiB, CPUs: 0.01, PIDs: 1, Timeout: 100 * time.Millisecond, CPUTime: leastCPUTime,
 			Tmp: 64 * KiB, Workspace: 64 * KiB, File: 4 * KiB, Open: 32, Output: 1 * KiB, OutputTotal: 1 * KiB, Artifacts: 1 * KiB,
 		},
 		Limits{
@@ -290,6 +297,9 @@ func (o Origin) validate() error {
 			return err
 		}
 	}
+	if o.Attempt < 0 {
+		return wflo.Invalid("spec.origin.attempt", fmt.Sprintf("is %d", o.Attempt), "count attempts from 1, or leave it out")
+	}
 	return nil
 }
 
@@ -364,6 +374,18 @@ func label(field, s string) error {
 		return tooLong(field, int64(len(s)), MaxName, "shorten it")
 	case !plain(s):
 		return wflo.Invalid(field, "is not plain text", "use printable UTF-8")
+	}
+	return nil
+}
+
+// text refuses what would not reach the program as it is: the kernel ends strings
+// at NUL, and JSON, which carries specifications, replaces what is not UTF-8.
+func text(field, s string) error {
+	switch {
+	case strings.ContainsRune(s, 0):
+		return wflo.Invalid(field, "holds a NUL byte", "remove it, or pass it on stdin or as a file")
+	case !utf8.ValidString(s):
+		return wflo.Invalid(field, "is not UTF-8", "pass other bytes on stdin or as a file")
 	}
 	return nil
 }

@@ -20,8 +20,9 @@ func (e *busyError) Unwrap() error { return e.err }
 
 // toWire turns an activity's error into what Temporal records: wflo's errors
 // keep their code as type and their hint as first detail, and are not retried,
-// because the same input would fail again; a provider's fault is retried when
-// it can help, no sooner than the provider asked.
+// because the same input would fail again, unless a machine is to blame; a
+// provider's fault is retried when it can help, no sooner than the provider
+// asked.
 func toWire(err error) error {
 	if err == nil {
 		return nil
@@ -36,7 +37,7 @@ func toWire(err error) error {
 	var e *wflo.Error
 	if errors.As(err, &e) {
 		return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
-			NonRetryable: true, Cause: e.Err, Details: []any{hint},
+			NonRetryable: !transient(e.Code), Cause: e.Err, Details: []any{hint},
 		})
 	}
 	var call *CallError
@@ -47,6 +48,12 @@ func toWire(err error) error {
 		})
 	}
 	return err
+}
+
+// transient says that the machinery failed and not the input: an engine comes
+// back, and another worker's may be there already.
+func transient(code wflo.Code) bool {
+	return code == wflo.CodeSandboxUnavailable || code == wflo.CodeSandboxLost
 }
 
 func providerHint(e *CallError) string {

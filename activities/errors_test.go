@@ -24,6 +24,10 @@ func TestToWire(t *testing.T) {
 		hint  string
 	}{
 		{"wflo's own", fmt.Errorf("ask: %w", budget), wflo.CodeBudgetExceeded, true, 0, "raise it"},
+		{"worker's rules", wflo.Errorf(wflo.CodePolicyDenied, "ask", "no"), wflo.CodePolicyDenied, true, 0, "ask"},
+		{"wrong input", wflo.Invalid("spec.argv", "is empty", "fill it"), wflo.CodeInvalid, true, 0, "fill it"},
+		{"no engine", fmt.Errorf("sandbox: %w", wflo.Errorf(wflo.CodeSandboxUnavailable, "start it", "no")), wflo.CodeSandboxUnavailable, false, 0, "start it"},
+		{"engine gone", fmt.Errorf("sandbox: %w", wflo.Errorf(wflo.CodeSandboxLost, "look", "eof")), wflo.CodeSandboxLost, false, 0, "look"},
 		{"money that others hold", &busyError{err: budget}, wflo.CodeBudgetExceeded, false, busyDelay, "raise it"},
 		{
 			"rate limit", &CallError{Status: 429, Retryable: true, RetryAfter: 7 * time.Second, Err: errors.New("slow down")},

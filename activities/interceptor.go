@@ -27,8 +27,11 @@ type Observer interface {
 	LLMCall(ctx context.Context, provider, model string, u wflo.Usage, cost wflo.Money)
 	// BudgetExceeded says that a call of the workflow type did not fit.
 	BudgetExceeded(workflow string)
-	// SandboxRun says how an execution ended and how long it took in all.
+	// SandboxRun says how an execution ended, as sandbox.OutcomeOf puts it, and
+	// how long it took in all.
 	SandboxRun(ctx context.Context, outcome string, d time.Duration)
+	// SandboxQueued says how long an execution waited for room.
+	SandboxQueued(ctx context.Context, d time.Duration)
 	// ApprovalOpened says that a gate was opened.
 	ApprovalOpened()
 	// ApprovalClosed says how a gate ended and how long it was open.

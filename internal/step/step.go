@@ -38,6 +38,22 @@ type Read struct {
 	Limit int64  `json:"limit"` // bytes
 }
 
+// Progress is what the heartbeats of SandboxRun carry: what an operator sees of
+// an execution that is still going, for instance in `temporal workflow describe`.
+type Progress struct {
+	// Output counts the bytes that the program wrote so far.
+	Output int64 `json:"output"`
+	// Tail is the end of that output, both streams as they arrived: at most
+	// TailBytes of valid UTF-8 without control characters other than tabs and
+	// line ends.
+	Tail string `json:"tail,omitempty"`
+	// Queue is there while the execution waits for room.
+	Queue *sandbox.QueueState `json:"queue,omitempty"`
+}
+
+// TailBytes is how much output a heartbeat carries at most.
+const TailBytes = 2 << 10
+
 // Opening is a gate as it was opened, and the terms that decisions must meet.
 type Opening struct {
 	Gate  wflo.Gate  `json:"gate"`

@@ -22,7 +22,8 @@ var (
 	approvalBuckets = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400, 259200, 604800}
 	workflowBuckets = []float64{.1, .5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 259200, 604800}
 	activityBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
-	creationBuckets = []float64{.05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60}
+	queueBuckets    = []float64{.01, .1, .5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
+	creationBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60}
 )
 
 // maxStates bounds labels that hold a state or an outcome, of which callers
@@ -47,9 +48,10 @@ type Metrics struct {
 	approvalsOpened  prometheus.Counter
 	approvals        *prometheus.CounterVec
 	approvalLatency  prometheus.Histogram
-	sandboxCreation  prometheus.Histogram
+	sandboxes        *Sandboxes
 	sandboxRuns      *prometheus.CounterVec
 	sandboxDuration  *prometheus.HistogramVec
+	sandboxQueue     prometheus.Histogram
 	llmCalls         *prometheus.CounterVec
 	llmTokens        *prometheus.CounterVec
 	budgetExceeded   *prometheus.CounterVec
@@ -111,9 +113,11 @@ func (m *Metrics) register() map[string]bool {
 	add("wflo_approvals_opened_total", m.approvalsOpened)
 	m.approvals = counter("wflo_approval_requests_total", "Approval gates that closed.", "status")
 	m.approvalLatency = single("wflo_approval_latency_seconds", "Time from the opening to the closing of an approval gate.", approvalBuckets)
-	m.sandboxCreation = single("wflo_sandbox_creation_duration_seconds", "Time to create a sandbox.", creationBuckets)
-	m.sandboxRuns = counter("wflo_sandbox_executions_total", "Programs that ran in a sandbox.", "outcome")
-	m.sandboxDuration = histogram("wflo_sandbox_execution_duration_seconds", "Time that programs ran in a sandbox.", activityBuckets, "outcome")
+	m.sandboxes = newSandboxes(m.states)
+	m.sandboxes.register(add)
+	m.sandboxRuns = counter("wflo_sandbox_executions_total", "Programs that were to run in a sandbox, by what became of them.", "outcome")
+	m.sandboxDuration = histogram("wflo_sandbox_execution_duration_seconds", "Time that an execution in a sandbox took in all.", activityBuckets, "outcome")
+	m.sandboxQueue = single("wflo_sandbox_queue_seconds", "Time that executions waited for room on the host.", queueBuckets)
 	m.llmCalls = counter("wflo_llm_api_calls_total", "Calls of language models.", "provider", "model")
 	m.llmTokens = counter("wflo_llm_tokens_total", "Tokens of language models, in disjoint types.", "provider", "model", "type")
 	m.budgetExceeded = counter("wflo_budget_exceeded_total", "Calls that were refused because a budget had no room.", "workflow_name")
@@ -156,16 +160,19 @@ func (m *Metrics) BudgetExceeded(workflow string) {
 	m.budgetExceeded.WithLabelValues(m.workflows.admit(workflow)).Inc()
 }
 
-// SandboxCreated counts the time that the creation of a sandbox took.
-func (m *Metrics) SandboxCreated(ctx context.Context, d time.Duration) {
-	m.observe(ctx, m.sandboxCreation, d)
-}
+// Sandboxes is what a runner of sandboxes tells.
+func (m *Metrics) Sandboxes() *Sandboxes { return m.sandboxes }
 
-// SandboxRun counts a program that ran in a sandbox for d, by a sandbox.Outcome.
+// SandboxRun counts an execution in a sandbox that took d, by a sandbox.Outcome.
 func (m *Metrics) SandboxRun(ctx context.Context, outcome string, d time.Duration) {
 	outcome = m.states.admit(outcome)
 	m.inc(ctx, m.sandboxRuns.WithLabelValues(outcome))
 	m.observe(ctx, m.sandboxDuration.WithLabelValues(outcome), d)
+}
+
+// SandboxQueued counts the time that an execution waited for room.
+func (m *Metrics) SandboxQueued(ctx context.Context, d time.Duration) {
+	m.observe(ctx, m.sandboxQueue, d)
 }
 
 // ApprovalOpened counts a gate that opened.

@@ -47,8 +47,10 @@ func exercise(m *Metrics, ctx context.Context) {
 	m.WorkflowClosed("Refund", "completed", 90*time.Second)
 	m.LLMCall(ctx, "openai", "gpt-5.4-mini", wflo.Usage{Input: 100, CacheRead: 20, Output: 30, Reasoning: 5}, 2_300_000)
 	m.BudgetExceeded("Refund")
-	m.SandboxCreated(ctx, 800*time.Millisecond)
+	m.Sandboxes().Created("cold", 800*time.Millisecond)
+	m.Sandboxes().Usage("c0ffee", 42.5, 64<<20)
 	m.SandboxRun(ctx, "succeeded", 2*time.Second)
+	m.SandboxQueued(ctx, 3*time.Second)
 	m.ApprovalOpened()
 	m.ApprovalClosed(wflo.GateApproved, 20*time.Minute)
 	m.Activity(ctx, "wflo.llm.Chat", "completed", 3*time.Second)
@@ -71,6 +73,10 @@ func TestMetricsNames(t *testing.T) {
 				`wflo_approval_latency_seconds_sum 1200`,
 				`wflo_approval_latency_seconds_bucket{le="1200`,
 				`wflo_sandbox_creation_duration_seconds_sum 0.8`,
+				`wflo_sandbox_creations_total{how="cold"} 1`,
+				`wflo_sandbox_cpu_usage_percent{sandbox_id="c0ffee"} 42.5`,
+				`wflo_sandbox_memory_usage_bytes{sandbox_id="c0ffee"} 6.7108864e+07`,
+				`wflo_sandbox_queue_seconds_sum 3`,
 				`wflo_sandbox_executions_total{outcome="succeeded"} 1`,
 				`wflo_sandbox_execution_duration_seconds_sum{outcome="succeeded"} 2`,
 				`wflo_llm_api_calls_total{model="gpt-5.4-mini",provider="openai"} 1`,

@@ -164,6 +164,41 @@ func TestCPUQuota(t *testing.T) {
 	})
 }
 
+// TestTimerGoesOver lets the first of a queue give up, whose timer the next one
+// must set, though nobody wants to know what it waits for.
+func TestTimerGoesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := small
+		config.Default = Quota{CPUSeconds: 1, Window: time.Minute}
+		c := open(t, config)
+		ticket, err := c.Acquire(t.Context(), request("", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket.Release(time.Second)
+		first, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() {
+			if _, err := c.Acquire(first, request("", 1)); !errors.Is(err, context.Canceled) {
+				t.Errorf("first: %v", err)
+			}
+		})
+		synctest.Wait()
+		group.Go(func() {
+			ticket, err := c.Acquire(t.Context(), request("", 1))
+			if err != nil {
+				t.Errorf("second: %v", err)
+				return
+			}
+			ticket.Release(0)
+		})
+		synctest.Wait()
+		cancel()
+		group.Wait()
+		wantEmpty(t, c)
+	})
+}
+
 // TestClock uses a clock that jumps without telling timers: whoever comes next
 // finds out.
 func TestClock(t *testing.T) {
@@ -312,6 +347,11 @@ func TestStorm(t *testing.T) {
 	config.Sandboxes = 8
 	config.Default = Quota{Concurrent: 3}
 	c := open(t, config)
+	// All wait at first, until one has given up.
+	blocker, err := c.Acquire(t.Context(), request("blocker", 10))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var memory, cpus, running, granted, gaveUp atomic.Int64
 	var perTenant [10]atomic.Int64
 	var group sync.WaitGroup
@@ -333,6 +373,7 @@ func TestStorm(t *testing.T) {
 						t.Errorf("Acquire: %v", err)
 					}
 					gaveUp.Add(1)
+					blocker.Release(0)
 					cancel()
 					continue
 				}

@@ -307,7 +307,7 @@ func TestOwed(t *testing.T) {
 				return w
 			}
 			long, large := add("long", 5), add("large", 10)
-			for {
+			for passed <= tt.want {
 				now += tt.every
 				small := add("small", 5)
 				if !small.granted {

@@ -1,24 +1,35 @@
 // Package docker runs untrusted code in locked-down containers. It is the one
 // package that talks to a container engine.
 //
-// Every execution is a container of its own that is never used again: made,
-// attached, started, watched, looked at and removed. What lasts is a box's
-// workspace, one labelled volume. The things to call are [New] and the methods
-// of sandbox.Runner; Runner.Check says what the engine can do, for a doctor.
+// A sandbox is a container whose PID 1 is wflo's own and waits for a job on its
+// attached stdin (see internal/frame). A one-shot execution has a sandbox to
+// itself, which nothing has used before and nothing uses after. A box has one
+// sandbox that its executions use one after the other, each after everything of
+// the one before is dead and gone; executions of a box at the same time have
+// sandboxes of their own on the same workspace. Started sandboxes wait in a pool,
+// so that an execution begins in a millisecond or two.
+//
+// The things to call are [New], the methods of sandbox.Runner, and
+// [Runner.Shutdown] at the end; Runner.Check and Runner.Defences say what the
+// engine can do, List, Stats, Kill and Collect are for operators.
 //
 // Every container has a read-only root, no network, no capabilities, no way to
-// new privileges, the engine's seccomp profile, a user of its own, sized
+// new privileges, wflo's own seccomp profile, a user that no other has, sized
 // writable places in memory, and limits on memory (without swap), CPU,
 // processes, open files and file size. None of it is optional, and before its
 // first execution a Runner starts a probe inside and looks whether it is so: an
 // engine that ignores a defence is refused. A host without AppArmor is reported
 // in every result.
 //
+// Nothing is left behind by a worker that dies: PID 1 ends itself when its owner
+// is silent, everything that is made is labelled, and any Runner of the same
+// owner removes what is nobody's. A retry adopts an execution that still goes.
+//
 // The package refuses: images that are not allowed or declare volumes, limits
 // above Config.Max, engines without seccomp. It never pulls images and never
-// uses the engine's copy interface. A workspace in memory (a specification
-// without a box) holds half of the memory limit; the size of a box's volume is
-// not bounded by the engine, only each file in it.
+// uses the engine's copy interface on a sandbox. The workspace of a one-shot is
+// memory of an exact size; that of a box is a volume, which PID 1 watches and
+// ends the program when it is over Limits.Workspace, not before the last byte.
 package docker
 
 import (
@@ -28,7 +39,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -37,19 +47,29 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/admission"
+	"github.com/wflo-ai/wflo-go/sandbox/egress"
 )
 
-// Runner runs specifications on one engine. Make it with New. It implements
-// sandbox.Runner.
+// Runner runs specifications on one engine. Make it with New and end it with
+// Shutdown. It implements sandbox.Runner.
 type Runner struct {
 	config Config
 	engine engine
+	room   *admission.Controller
+	proxy  *egress.Proxy
 	starts chan struct{} // a slot per container that may be starting
+	pool   *pool
+	images imageCache
 
 	checking chan struct{} // held by the one that checks the engine
-	mu       sync.Mutex
-	checked  *Engine
-	live     map[*execution]struct{}
+
+	mu      sync.Mutex
+	checked *Engine
+	down    bool
+	live    map[*session]struct{} // every session, for Shutdown and the sweep
+	boxes   map[string]*box
+	wg      sync.WaitGroup // what goes on in the background
 }
 
 var _ sandbox.Runner = (*Runner)(nil)
@@ -70,139 +90,108 @@ func New(ctx context.Context, config Config) (*Runner, error) {
 	if err != nil {
 		return nil, wflo.Errorf(wflo.CodeInvalid, "set docker.host or DOCKER_HOST to an address such as unix:///var/run/docker.sock", "docker.host: %w", err)
 	}
-	r := newRunner(config, cli)
+	r, err := newRunner(config, cli)
+	if err != nil {
+		return nil, errors.Join(err, cli.Close())
+	}
+	if config.Owner == AnyOwner {
+		return r, nil
+	}
 	if _, err := r.Check(ctx); err != nil {
 		config.Logger.WarnContext(ctx, "sandbox is not available yet", "error", err)
-	} else if err := r.sweep(ctx); err != nil {
-		config.Logger.WarnContext(ctx, "sweep of expired sandboxes", "error", err)
+		return r, nil
+	}
+	if _, err := r.Collect(ctx, false); err != nil {
+		config.Logger.WarnContext(ctx, "sweep of what is left behind", "error", err)
 	}
 	return r, nil
 }
 
-func newRunner(config Config, e engine) *Runner {
-	return &Runner{
-		config: config, engine: e,
+func newRunner(config Config, e engine) (*Runner, error) {
+	room, err := admission.New(config.Admission)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox admission: %w", err)
+	}
+	proxy, err := egress.New(config.Egress)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox egress: %w", err)
+	}
+	r := &Runner{
+		config: config, engine: e, room: room, proxy: proxy,
 		starts:   make(chan struct{}, config.Starts),
 		checking: make(chan struct{}, 1),
-		live:     map[*execution]struct{}{},
+		live:     map[*session]struct{}{},
+		boxes:    map[string]*box{},
 	}
+	r.pool = newPool(r)
+	return r, nil
 }
 
-// Disconnect closes idle connections to the engine. Boxes stay.
-func (r *Runner) Disconnect() error { return r.engine.Close() }
+// Admission tells what runs and what waits on this worker.
+func (r *Runner) Admission() admission.Usage { return r.room.Snapshot() }
 
-// Run executes spec; see sandbox.Runner. watch gets the bytes that are kept,
-// before they are made valid UTF-8.
-func (r *Runner) Run(ctx context.Context, spec sandbox.Spec, watch func(s sandbox.Stream, p []byte)) (sandbox.Result, error) {
-	spec, err := r.admit(spec)
-	if err != nil {
-		return sandbox.Result{}, err
-	}
-	about, err := r.Check(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return sandbox.Result{Outcome: sandbox.Cancelled}, nil //nolint:nilerr // the contract: cancelled is a result
-		}
-		return sandbox.Result{}, err
-	}
-	j, err := r.job(ctx, spec)
-	if err == nil {
-		var end ending
-		if end, err = r.execute(ctx, j, watch); err == nil {
-			return result(j, end, about), nil
-		}
-	}
-	if ctx.Err() != nil {
-		// Whatever broke, the caller no longer waits for it.
-		if !errors.Is(err, ctx.Err()) {
-			r.config.Logger.WarnContext(ctx, "cancelled execution", "key", spec.Key, "error", err)
-		}
-		return sandbox.Result{Outcome: sandbox.Cancelled, Runtime: about.Runtime, Missing: about.Missing}, nil
-	}
-	return sandbox.Result{}, err
+// background runs f until it is done; Shutdown waits for it. f's context is
+// bounded by the engine's timeout and by nothing else.
+func (r *Runner) background(f func(ctx context.Context)) {
+	r.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*r.config.EngineTimeout)
+		defer cancel()
+		f(ctx)
+	})
 }
 
-// admit checks a specification against the package's rules and the Runner's.
-func (r *Runner) admit(spec sandbox.Spec) (sandbox.Spec, error) {
-	if err := spec.Validate(); err != nil {
-		return spec, err
-	}
-	if err := spec.Limits.Within(r.config.Max); err != nil {
-		return spec, err
-	}
-	given := spec.Limits
-	spec = spec.WithDefaults()
-	// Only defaults can be above the maximum here.
-	spec.Limits = spec.Limits.Lower(r.config.Max)
-	if given.Tmp == 0 {
-		spec.Limits.Tmp = min(spec.Limits.Tmp, spec.Limits.Memory/2)
-	}
-	if spec.Image == "" {
-		spec.Image = r.config.Image
-	}
-	if !r.config.admits(spec.Image) {
-		return spec, wflo.Invalid("spec.image", fmt.Sprintf("%q is not allowed on this worker", spec.Image),
-			"use "+r.config.Image+", or add it to the sandbox's images in the worker's configuration")
-	}
-	return spec, nil
+func (r *Runner) enter(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live[s] = struct{}{}
 }
 
-// job translates an admitted specification.
-func (r *Runner) job(ctx context.Context, spec sandbox.Spec) (job, error) {
-	image, err := r.image(ctx, spec.Image)
-	if err != nil {
-		return job{}, err
+func (r *Runner) leave(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.live, s)
+}
+
+// Shutdown removes the sandboxes that wait and those that boxes keep, waits for
+// what is being removed, and disconnects. Executions must have ended. The
+// workspaces of boxes stay.
+func (r *Runner) Shutdown(ctx context.Context) error {
+	r.mu.Lock()
+	first := !r.down
+	r.down = true
+	boxes := make([]*box, 0, len(r.boxes))
+	for _, b := range r.boxes {
+		boxes = append(boxes, b)
 	}
-	j := job{
-		key: spec.Key, box: spec.Box, image: image,
-		argv: spec.Argv, env: maps.Clone(spec.Env), stdin: spec.Stdin,
-		limits: spec.Limits, created: time.Now(),
+	r.mu.Unlock()
+	if !first {
+		return nil
 	}
-	j.name = r.containerName(spec.Key)
-	var source *tarFile
-	if spec.Source != "" {
-		var env map[string]string
-		j.argv, env, source = script(spec.Language, spec.Source)
-		maps.Copy(env, spec.Env)
-		j.env = env
-	}
-	if j.files, err = pack(spec.Files, source); err != nil {
-		return job{}, err
-	}
-	if spec.Box != "" {
-		j.volume = r.volumeName(spec.Box)
-		if spec.Image != r.config.Image {
-			err = r.seed(ctx, j)
+	r.pool.drain()
+	for _, b := range boxes {
+		if s := b.takeKept(); s != nil {
+			s.discard()
 		}
 	}
-	return j, err
+	done := make(chan struct{})
+	go func() {
+		r.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), r.engine.Close())
+	}
+	return r.engine.Close()
 }
 
-// result puts what came out into the caller's words.
-func result(j job, end ending, about Engine) sandbox.Result {
-	res := sandbox.Result{
-		Outcome: judge(end), ExitCode: end.code, OOM: end.oom,
-		Duration: end.duration, PeakMemory: end.usage.peak, CPUTime: end.usage.cpu,
-		Image: j.image, Runtime: about.Runtime, Missing: about.Missing,
-	}
-	if end.out != nil {
-		res.Stdout, res.StdoutTruncated = end.out.stdout.text()
-		res.Stderr, res.StderrTruncated = end.out.stderr.text()
-	}
-	return res
-}
+func randomName() string { return "wflo-" + strings.ToLower(rand.Text()) }
 
-// containerName is the same for the same key, so that a retry meets what a dead
-// worker left behind; without a key it is random.
-func (r *Runner) containerName(key string) string {
-	if key == "" {
-		return "wflo-" + strings.ToLower(rand.Text())
-	}
-	return "wflo-" + digest(r.config.Owner, "key", key)
-}
-
-func (r *Runner) volumeName(box string) string {
-	return "wflo-" + digest(r.config.Owner, "box", box)
+// named gives the name of a thing that there is one of: for the same parts the
+// same name, whichever worker asks.
+func (r *Runner) named(kind, what string) string {
+	return "wflo-" + kind + "-" + digest(r.config.Owner, kind, what)
 }
 
 func digest(parts ...string) string {
@@ -212,3 +201,18 @@ func digest(parts ...string) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))[:32]
 }
+
+// pause lets the engine finish what it is doing.
+func pause(ctx context.Context) error {
+	t := time.NewTimer(50 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Disconnect is Shutdown, for those who have no context.
+func (r *Runner) Disconnect() error { return r.Shutdown(context.Background()) }

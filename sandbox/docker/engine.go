@@ -3,14 +3,13 @@ package docker
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/system"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/docker/profile"
 )
 
 // engine is all that this package asks of the client library: what a test can
@@ -30,12 +30,15 @@ type engine interface {
 	ImageInspect(ctx context.Context, ref string, options ...client.ImageInspectOption) (image.InspectResponse, error)
 	ContainerCreate(ctx context.Context, c *container.Config, h *container.HostConfig, n *network.NetworkingConfig, p *v1.Platform, name string) (container.CreateResponse, error)
 	ContainerAttach(ctx context.Context, id string, o container.AttachOptions) (types.HijackedResponse, error)
-	ContainerWait(ctx context.Context, id string, c container.WaitCondition) (<-chan container.WaitResponse, <-chan error)
 	ContainerStart(ctx context.Context, id string, o container.StartOptions) error
 	ContainerKill(ctx context.Context, id, signal string) error
 	ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error)
 	ContainerRemove(ctx context.Context, id string, o container.RemoveOptions) error
 	ContainerList(ctx context.Context, o container.ListOptions) ([]container.Summary, error)
+	ContainerStatsOneShot(ctx context.Context, id string) (container.StatsResponseReader, error)
+	ContainerStatPath(ctx context.Context, id, path string) (container.PathStat, error)
+	CopyToContainer(ctx context.Context, id, path string, content io.Reader, o container.CopyToContainerOptions) error
+	VolumeCreate(ctx context.Context, o volume.CreateOptions) (volume.Volume, error)
 	VolumeList(ctx context.Context, o volume.ListOptions) (volume.ListResponse, error)
 	VolumeInspect(ctx context.Context, name string) (volume.Volume, error)
 	VolumeRemove(ctx context.Context, name string, force bool) error
@@ -48,10 +51,16 @@ type Engine struct {
 	Runtime string // what runs the containers, such as runc
 	CPUs    int    // the host's
 	Cgroups string // "1" or "2"
+	// Runtimes are those that the engine has.
+	Runtimes []string
 	// Missing lists defences that the host lacks; see sandbox.Result.
 	Missing []string
 
-	facts facts
+	arch     string
+	userns   bool
+	apparmor bool
+	image    string // the id of the default image
+	facts    facts
 }
 
 const setupHint = "start Docker and set DOCKER_HOST if it is not local; on Debian deploy/setup.sh installs and starts it"
@@ -102,20 +111,81 @@ func (r *Runner) examine(ctx context.Context) (Engine, error) {
 	if err != nil {
 		return Engine{}, err
 	}
+	image, err := r.image(quick, r.config.Image)
+	if err != nil {
+		return Engine{}, err
+	}
+	e.image = image.id
+	if e.facts.pid1, err = r.installPID1(ctx, e); err != nil {
+		return Engine{}, err
+	}
 	// Leaving out the network is faster than an empty one, and the same to the
-	// program. That is looked at, not believed.
-	for _, e.facts.plumbed = range []bool{false, true} {
+	// program; wflo's AppArmor profile is there if somebody loaded it. Both are
+	// tried, not believed.
+	for _, e.facts = range e.candidates() {
 		var wrong []string
 		if wrong, err = r.probe(ctx, e); err != nil {
-			return Engine{}, err
+			if ctx.Err() != nil || wflo.CodeOf(err) != wflo.CodeSandboxUnavailable {
+				return Engine{}, err
+			}
+			continue
 		}
 		if len(wrong) == 0 {
-			return e, nil
+			return e.judged(r.config)
 		}
 		err = wflo.Errorf(wflo.CodeSandboxUnavailable, "use a Docker engine with its default security settings",
 			"the container engine does not lock sandboxes down: %s", strings.Join(wrong, "; "))
 	}
 	return Engine{}, err
+}
+
+// candidates are ways to make sandboxes on the engine, the best first.
+func (e Engine) candidates() []facts {
+	var all []facts
+	for _, plumbed := range []bool{false, true} {
+		f := e.facts
+		f.plumbed = plumbed
+		if e.apparmor {
+			own := f
+			own.apparmor = profile.AppArmorName
+			all = append(all, own)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// judged says what a working engine lacks, and refuses one that lacks what the
+// configuration requires.
+func (e Engine) judged(c Config) (Engine, error) {
+	if e.apparmor && e.facts.apparmor == "" {
+		e.Missing = append(e.Missing, "apparmor="+profile.AppArmorName)
+	}
+	if c.RequireAppArmor && len(e.Missing) > 0 {
+		return Engine{}, wflo.Errorf(wflo.CodeSandboxUnavailable, "load wflo's profile with apparmor_parser -r, or do not require AppArmor",
+			"the container engine lacks %s", strings.Join(e.Missing, ", "))
+	}
+	return e, nil
+}
+
+// satisfies says whether the engine has what a specification wants of it.
+func (e Engine) satisfies(s sandbox.Security) error {
+	if s.Runtime != "" && !slices.Contains(e.Runtimes, s.Runtime) {
+		return wflo.Errorf(wflo.CodeSandboxUnavailable, "add it to the engine's runtimes, or choose another", "the container engine has no runtime %q", s.Runtime)
+	}
+	runtime := s.Runtime
+	if runtime == "" {
+		runtime = e.Runtime
+	}
+	for _, name := range s.Require {
+		has := map[string]bool{
+			"apparmor": len(e.Missing) == 0, "userns": e.userns, "gvisor": strings.Contains(runtime, sandbox.Runsc),
+		}[name]
+		if !has {
+			return wflo.Errorf(wflo.CodePolicyDenied, "run it on a host that has it, or do not require it", "spec.security.require: this host has no %s", name)
+		}
+	}
+	return nil
 }
 
 // assess judges what an engine says of itself.
@@ -128,7 +198,10 @@ func assess(info system.Info, c Config) (Engine, error) {
 			return o == name || strings.Contains(o+",", "name="+name+",")
 		})
 	}
-	e := Engine{Version: info.ServerVersion, Runtime: info.DefaultRuntime, CPUs: info.NCPU, Cgroups: info.CgroupVersion}
+	e := Engine{
+		Version: info.ServerVersion, Runtime: info.DefaultRuntime, CPUs: info.NCPU, Cgroups: info.CgroupVersion,
+		Runtimes: slices.Sorted(maps.Keys(info.Runtimes)), arch: info.Architecture, userns: has("userns"), apparmor: has("apparmor"),
+	}
 	if c.Runtime != "" {
 		if _, ok := info.Runtimes[c.Runtime]; !ok {
 			return unsafe("add it to the engine's runtimes, or choose another", fmt.Sprintf("has no runtime %q", c.Runtime))
@@ -149,113 +222,6 @@ func assess(info system.Info, c Config) (Engine, error) {
 		}
 		e.Missing = append(e.Missing, "apparmor")
 	}
-	e.facts = facts{owner: c.Owner, runtime: c.Runtime, cpus: info.NCPU}
+	e.facts = facts{owner: c.Owner, cpus: info.NCPU}
 	return e, nil
-}
-
-// probeScript prints what a program sees of its prison.
-const probeScript = `sed -n 's/^\(Uid\|CapEff\|CapPrm\|CapBnd\|CapAmb\|NoNewPrivs\|Seccomp\):[[:space:]]*/\1 /p' /proc/self/status
-sed -n 's/^ *\([^ :|]*\):.*/dev \1/p' /proc/net/dev
-sed -n '2,$s/.*/route/p' /proc/net/route
-if (: >/wflo-probe) 2>/dev/null; then echo writable; fi
-if [ -e /var/run/docker.sock ] || [ -e /run/docker.sock ]; then echo socket; fi
-echo end`
-
-// probe runs probeScript under the same conditions as any program, and lists
-// what is wrong.
-func (r *Runner) probe(ctx context.Context, e Engine) ([]string, error) {
-	id, err := r.image(ctx, r.config.Image)
-	if err != nil {
-		return nil, err
-	}
-	j := r.step(id, "", "sh", "-c", probeScript)
-	end, err := r.executeOn(ctx, j, e.facts, nil)
-	if err != nil {
-		if ctx.Err() != nil || wflo.CodeOf(err) != "" {
-			return nil, err
-		}
-		return nil, wflo.Errorf(wflo.CodeSandboxUnavailable, "see the engine's log", "the container engine cannot start a sandbox: %w", err)
-	}
-	if end.killed == sandbox.Cancelled && ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	stdout, _ := end.out.stdout.text()
-	stderr, _ := end.out.stderr.text()
-	if judge(end) != sandbox.Succeeded {
-		return nil, wflo.Errorf(wflo.CodeSandboxUnavailable, "the image needs /bin/sh and GNU coreutils; deploy/setup.sh builds one that fits",
-			"a first program in %s ended as %s: %.200s", r.config.Image, judge(end), stderr)
-	}
-	return judgeProbe(stdout), nil
-}
-
-// judgeProbe lists what is wrong in the output of probeScript. Anything that is
-// not known to be right is wrong.
-func judgeProbe(out string) []string {
-	right := map[string]bool{
-		"CapEff 0000000000000000": false, "CapPrm 0000000000000000": false, "CapBnd 0000000000000000": false,
-		"CapAmb 0000000000000000": false, "NoNewPrivs 1": false, "Seccomp 2": false,
-		"Uid 65534 65534 65534 65534": false, "dev lo": false, "end": false,
-	}
-	var wrong []string
-	for line := range strings.Lines(out) {
-		line = strings.Join(strings.Fields(line), " ")
-		if _, ok := right[line]; !ok {
-			wrong = append(wrong, "it shows "+line)
-			continue
-		}
-		right[line] = true
-	}
-	for line, seen := range right {
-		if !seen && line != "dev lo" {
-			wrong = append(wrong, "it does not show "+line)
-		}
-	}
-	slices.Sort(wrong)
-	return wrong
-}
-
-// image finds an image and gives its id. It refuses images with volumes, which
-// would be writable places that no limit covers.
-func (r *Runner) image(ctx context.Context, name string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
-	defer cancel()
-	img, err := r.engine.ImageInspect(ctx, name)
-	switch {
-	case errdefs.IsNotFound(err):
-		hint := "docker pull " + name
-		if name == DefaultImage {
-			hint = "build it with deploy/setup.sh, or deploy/sandbox-image/build.sh"
-		}
-		return "", wflo.Errorf(wflo.CodeSandboxUnavailable, hint, "the image %s is not on the engine", name)
-	case client.IsErrConnectionFailed(err):
-		return "", wflo.Errorf(wflo.CodeSandboxUnavailable, setupHint, "no container engine answers: %w", err)
-	case err != nil:
-		return "", fmt.Errorf("find image %s: %w", name, err)
-	case img.Config != nil && len(img.Config.Volumes) > 0:
-		return "", wflo.Invalid("spec.image", name+" declares volumes", "use an image without VOLUME")
-	}
-	return img.ID, nil
-}
-
-// step is a job of the runner's own on a box, in the default image.
-func (r *Runner) step(image, box string, argv ...string) job {
-	j := job{
-		name: r.containerName(""), box: box, image: image, argv: argv, created: time.Now(),
-		limits: sandbox.Limits{
-			Memory: 256 * sandbox.MiB, CPUs: 1, PIDs: 32, Timeout: time.Minute, Tmp: sandbox.MiB,
-			File: 64 * sandbox.GiB, Open: 256, Output: 64 * sandbox.KiB,
-		},
-	}
-	if box != "" {
-		j.volume = r.volumeName(box)
-	}
-	return j
-}
-
-func byLabel(owner string, more ...string) filters.Args {
-	args := filters.NewArgs(filters.Arg("label", labelOwner+"="+owner))
-	for _, m := range more {
-		args.Add("label", m)
-	}
-	return args
 }

@@ -4,31 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/frame"
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
-
-// readScript prints the workspace's file $1 if it has at most $2 bytes. It runs
-// inside a sandbox that has nothing but the workspace, so whatever a hostile
-// program does to the path meanwhile leads to files of the image at worst. A
-// link anywhere in the path is refused, because what it shows is not what the
-// box's user put there.
-const readScript = `f="/workspace/$1"
-if [ ! -e "$f" ] && [ ! -L "$f" ]; then exit 10; fi
-if [ "$(realpath -e -- "$f" 2>/dev/null)" != "$f" ] || [ ! -f "$f" ]; then exit 11; fi
-if [ "$(stat -c %s -- "$f")" -gt "$2" ]; then exit 12; fi
-exec dd if="$f" bs=65536 count="$(($2 + 1))" iflag=nofollow,nonblock,fullblock,count_bytes status=none`
 
 // maxRead is the largest limit of ReadFile: the content is held in memory.
 const maxRead = 256 * sandbox.MiB
 
 // ReadFile reads a file of the box's workspace; see sandbox.Runner. limit is at
-// most 256 MiB. Links are refused.
+// most 256 MiB. Links are refused. The box's PID 1 reads it, with no more rights
+// than the program has, so whatever a hostile program does to the path meanwhile
+// leads to files of the sandbox at worst.
 func (r *Runner) ReadFile(ctx context.Context, box, name string, limit int64) ([]byte, error) {
 	if err := sandbox.ValidateBox(box); err != nil {
 		return nil, err
@@ -40,33 +28,30 @@ func (r *Runner) ReadFile(ctx context.Context, box, name string, limit int64) ([
 		return nil, wflo.Invalid("limit", fmt.Sprintf("is %d", limit), "use 0 to "+sandbox.FormatSize(maxRead))
 	}
 	missing := wflo.Invalid("file", fmt.Sprintf("%q is not in the workspace of %q", name, box), "list the workspace first")
-	if _, err := r.engine.VolumeInspect(ctx, r.volumeName(box)); errdefs.IsNotFound(err) {
-		return nil, missing
-	} else if err != nil {
-		return nil, unreachable("find workspace", err)
-	}
-	j, err := r.fileStep(ctx, box, "sh", "-c", readScript, "sh", name, strconv.FormatInt(limit, 10))
-	if err != nil {
+	if _, ok, err := r.workspaceOf(ctx, box); err != nil {
 		return nil, err
-	}
-	j.readOnly = true
-	j.limits.Output = limit + 1
-	end, err := r.finish(ctx, j)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	out := &end.out.stdout
-	switch {
-	case end.code == 10:
+	} else if !ok {
 		return nil, missing
-	case end.code == 11:
-		return nil, wflo.Invalid("file", fmt.Sprintf("%q is not a regular file", name), "name a file; links and directories are not followed")
-	case end.code == 12, out.dropped > 0, int64(len(out.buf)) > limit:
-		return nil, wflo.Invalid("file", fmt.Sprintf("%q has more than %d bytes", name, limit), "read a part of it with a program in the sandbox")
-	case end.code != 0:
-		return nil, fmt.Errorf("read %s: %s", name, reason(end))
 	}
-	return append([]byte{}, out.buf...), nil
+	q := newRequest(limit)
+	err := r.request(ctx, box, q, func(s *session) error {
+		return s.w.Send(frame.Get, frame.GetMsg{Name: name, Limit: limit})
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	case q.refused == nil:
+		return q.data, nil
+	}
+	switch q.refused.Code {
+	case "missing":
+		return nil, missing
+	case "irregular":
+		return nil, wflo.Invalid("file", fmt.Sprintf("%q is not a regular file", name), "name a file; links and directories are not followed")
+	case "large":
+		return nil, wflo.Invalid("file", fmt.Sprintf("%q has more than %d bytes", name, limit), "read a part of it with a program in the sandbox")
+	}
+	return nil, fmt.Errorf("read %s: %s", name, q.refused.Message)
 }
 
 // WriteFiles puts files into the box's workspace, with mode 0644; see
@@ -78,58 +63,110 @@ func (r *Runner) WriteFiles(ctx context.Context, box string, files []wflo.File) 
 	if err := sandbox.ValidateFiles(files); err != nil {
 		return err
 	}
-	j, err := r.fileStep(ctx, box, "true")
-	if err != nil {
+	q := newRequest(0)
+	err := r.request(ctx, box, q, func(s *session) error {
+		err := s.w.Write(frame.Put, 0, nil)
+		if err == nil {
+			err = sendFiles(s.w, frame.Workspace, files, q.done)
+		}
+		if err == nil {
+			err = s.w.Write(frame.PutEnd, 0, nil)
+		}
 		return err
-	}
-	if j.files, err = pack(files, nil); err != nil {
-		return err
-	}
-	end, err := r.finish(ctx, j)
-	if err != nil {
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("write files: %w", err)
-	}
-	if !end.out.started {
-		return wflo.Invalid("files", "cannot be written: "+reason(end), "see whether a directory is in the way, or the disk is full")
-	}
-	if end.code != 0 {
-		return fmt.Errorf("write files: %s", reason(end))
+	case q.refused != nil:
+		return wflo.Invalid("files", "cannot be written: "+q.refused.Message, "see whether a directory is in the way, or the disk is full")
 	}
 	return nil
 }
 
-func (r *Runner) fileStep(ctx context.Context, box string, argv ...string) (job, error) {
-	if _, err := r.Check(ctx); err != nil {
-		return job{}, err
-	}
-	id, err := r.image(ctx, r.config.Image)
+// request asks a sandbox of the box: the one that waits, or one of the default
+// kind, which then waits for the first execution.
+func (r *Runner) request(ctx context.Context, box string, q *request, ask func(s *session) error) error {
+	about, err := r.Check(ctx)
 	if err != nil {
-		return job{}, err
+		return err
 	}
-	return r.step(id, box, argv...), nil
+	spec, err := r.config.admit(sandbox.Spec{Box: box, Argv: []string{"true"}})
+	if err != nil {
+		return err
+	}
+	x := &execution{r: r, spec: spec, stop: make(chan struct{}), ended: make(chan struct{})}
+	b := r.box(box)
+	b.enter(x)
+	defer b.leave(x)
+	defer close(x.ended)
+	s := b.takeKept()
+	if s == nil || !s.alive() {
+		if s != nil {
+			s.discard()
+		}
+		if s, _, err = r.acquire(ctx, box, templateOf(spec, about.image), about.facts); err != nil {
+			return err
+		}
+	}
+	if err := s.begin(q); err != nil {
+		return err
+	}
+	err = ask(s)
+	if err == nil {
+		err = q.wait(ctx, s, x.stop)
+	}
+	s.end()
+	r.release(s, box, err != nil)
+	return err
 }
 
-// finish executes a step and makes an error of an end that was not its own.
-func (r *Runner) finish(ctx context.Context, j job) (ending, error) {
-	end, err := r.execute(ctx, j, nil)
-	switch {
-	case err != nil:
-		return end, err
-	case judge(end) == sandbox.Cancelled && ctx.Err() != nil:
-		return end, ctx.Err()
-	case judge(end) == sandbox.Cancelled:
-		return end, errors.New("the box was closed")
-	case judge(end) == sandbox.Timeout:
-		return end, errors.New("it took too long")
-	}
-	return end, nil
+// request is a Get or a Put on its way.
+type request struct {
+	limit   int64
+	data    []byte
+	refused *frame.RefusedMsg
+	err     error
+	done    chan struct{}
+	over    bool
 }
 
-func reason(end ending) string {
-	stderr, _ := end.out.stderr.text()
-	stderr, _, _ = strings.Cut(strings.TrimSpace(stderr), "\n")
-	if stderr == "" {
-		return fmt.Sprintf("it exited with %d", end.code)
+func newRequest(limit int64) *request {
+	return &request{limit: limit, data: []byte{}, done: make(chan struct{})}
+}
+
+func (q *request) take(f frame.Frame) {
+	if q.over {
+		return
 	}
-	return fmt.Sprintf("%.200s", stderr)
+	switch f.Type {
+	case frame.FileData:
+		if int64(len(q.data)+len(f.Data)) > q.limit {
+			q.finish(errors.New("more than was asked for"))
+			return
+		}
+		q.data = append(q.data, f.Data...)
+	case frame.FileEnd, frame.Done:
+		q.finish(nil)
+	case frame.Refused:
+		q.refused = &frame.RefusedMsg{}
+		q.finish(f.Decode(q.refused))
+	}
+}
+
+func (q *request) finish(err error) {
+	q.over, q.err = true, err
+	close(q.done)
+}
+
+func (q *request) wait(ctx context.Context, s *session, stop <-chan struct{}) error {
+	select {
+	case <-q.done:
+		return q.err
+	case <-s.over:
+		return wflo.Errorf(wflo.CodeSandboxLost, "try again", "sandbox %.12s ended: %w", s.id, s.fault())
+	case <-stop:
+		return errors.New("the box was closed")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/volume"
 	"go.uber.org/goleak"
 
 	"github.com/wflo-ai/wflo-go/sandbox"
@@ -20,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // the end that nothing is left behind.
 func open(t testing.TB, change func(*Config)) *Runner {
 	t.Helper()
-	c := Config{Owner: "test-" + rand.Text(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	c := Config{Owner: "test-" + rand.Text(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Pool: Pool{Size: -1}}
 	if change != nil {
 		change(&c)
 	}
@@ -33,25 +32,36 @@ func open(t testing.TB, change func(*Config)) *Runner {
 	}
 	t.Cleanup(func() {
 		ctx := context.Background()
-		containers, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: byLabel(c.Owner)})
-		if err != nil || len(containers) > 0 {
-			t.Errorf("containers left: %v, %v", containers, err)
+		if err := r.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
 		}
-		volumes, err := r.engine.VolumeList(ctx, volume.ListOptions{Filters: byLabel(c.Owner)})
-		if err != nil || len(volumes.Volumes) > 0 {
-			t.Errorf("volumes left: %v, %v", volumes.Volumes, err)
-		}
-		for _, c := range containers {
-			_ = r.remove(ctx, c.ID) // the test has failed already
-		}
-		for _, v := range volumes.Volumes {
-			_ = r.engine.VolumeRemove(ctx, v.Name, true)
-		}
-		if err := r.Disconnect(); err != nil {
-			t.Errorf("Disconnect: %v", err)
-		}
+		clean(t, r)
 	})
 	return r
+}
+
+// clean fails the test for what is left, and removes it.
+func clean(t testing.TB, r *Runner) {
+	t.Helper()
+	ctx := context.Background()
+	containers, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: byLabel(r.config.Owner)})
+	if err != nil || len(containers) > 0 {
+		t.Errorf("containers left: %v, %v", containers, err)
+	}
+	for _, c := range containers {
+		_ = r.remove(ctx, c.ID) // the test has failed already
+	}
+	volumes, err := r.volumes(ctx, "")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, v := range volumes {
+		t.Errorf("volume left: %v", v.Labels)
+		_ = r.engine.VolumeRemove(ctx, v.Name, true)
+	}
+	if err := r.engine.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRunner(t *testing.T) {

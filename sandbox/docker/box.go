@@ -1,0 +1,325 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/volume"
+
+	"github.com/wflo-ai/wflo-go/sandbox"
+)
+
+// box is what this worker has of a box: its executions, and the sandbox that
+// waits for the next one.
+type box struct {
+	mu      sync.Mutex
+	kept    *session
+	timer   *time.Timer
+	running map[*execution]struct{}
+	closing bool
+}
+
+// box gives the box of that name, made if need be.
+func (r *Runner) box(name string) *box {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.boxes[name]
+	if b == nil {
+		b = &box{running: map[*execution]struct{}{}}
+		r.boxes[name] = b
+	}
+	return b
+}
+
+// takeKept gives the sandbox that waits, if there is one.
+func (b *box) takeKept() *session {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.kept
+	b.kept = nil
+	if b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
+	}
+	return s
+}
+
+// keep lets a sandbox wait for the box's next execution. It says no if another
+// waits already, or none shall.
+func (b *box) keep(s *session, idle time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing || b.kept != nil || idle < 0 {
+		return false
+	}
+	b.kept = s
+	b.timer = time.AfterFunc(idle, func() {
+		b.mu.Lock()
+		mine := b.kept == s
+		if mine {
+			b.kept, b.timer = nil, nil
+		}
+		b.mu.Unlock()
+		if mine {
+			s.discard()
+		}
+	})
+	return true
+}
+
+func (b *box) enter(x *execution) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running[x] = struct{}{}
+	if b.closing {
+		x.stopOnce.Do(func() { close(x.stop) })
+	}
+}
+
+func (b *box) leave(x *execution) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.running, x)
+}
+
+// workspaceOf says where the files of a box are; ok says that it has any.
+func (r *Runner) workspaceOf(ctx context.Context, name string) (p place, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
+	v, err := r.engine.VolumeInspect(ctx, r.named(kindMarker, name))
+	switch {
+	case errdefs.IsNotFound(err):
+		return place{}, false, nil
+	case err != nil:
+		return place{}, false, unreachable("find workspace", err)
+	}
+	return r.placeOf(v.Labels)
+}
+
+// placeOf reads the labels of a marker.
+func (r *Runner) placeOf(labels map[string]string) (place, bool, error) {
+	uid, err := strconv.ParseUint(labels[labelUID], 10, 32)
+	if err != nil || labels[labelVolume] == "" || labels[labelOwner] != r.config.Owner {
+		return place{}, false, fmt.Errorf("the marker of a box has labels %v", labels)
+	}
+	return place{name: randomName(), volume: labels[labelVolume], uid: uint32(uid), created: time.Now()}, true, nil
+}
+
+// claim makes the session's workspace that of a box, unless another worker was
+// faster; then it says where that one's is.
+func (r *Runner) claim(ctx context.Context, s *session, name string) (other place, lost bool, err error) {
+	labels, err := r.volume(ctx, r.named(kindMarker, name), map[string]string{
+		labelKind: kindMarker, labelBox: name, labelVolume: s.p.volume, labelUID: fmt.Sprint(s.p.uid),
+	})
+	if err != nil || labels[labelVolume] == s.p.volume {
+		return place{}, false, err
+	}
+	other, _, err = r.placeOf(labels)
+	return other, true, err
+}
+
+// How an execution came by its sandbox.
+const (
+	warm = "warm" // one waited
+	kept = "kept" // its box had one
+	cold = "cold" // it was started
+)
+
+// acquire gives a sandbox of the template with the box's workspace, or with one
+// of its own when box is empty.
+func (r *Runner) acquire(ctx context.Context, name string, t template, f facts) (s *session, how string, err error) {
+	begin := time.Now()
+	defer func() {
+		if err == nil {
+			r.config.Observer.Created(how, time.Since(begin))
+		}
+	}()
+	if name == "" {
+		return r.fresh(ctx, t, f)
+	}
+	if s := r.box(name).takeKept(); s != nil {
+		if s.t == t && s.alive() {
+			return s, kept, nil
+		}
+		s.discard()
+	}
+	p, ok, err := r.workspaceOf(ctx, name)
+	if err != nil {
+		return nil, "", err
+	}
+	if !ok {
+		if s, how, err = r.fresh(ctx, t, f); err != nil {
+			return nil, "", err
+		}
+		var lost bool
+		p, lost, err = r.claim(context.WithoutCancel(ctx), s, name)
+		switch {
+		case err != nil:
+			r.pool.drop(s)
+			return nil, "", err
+		case !lost:
+			return s, how, nil
+		}
+		r.pool.put(s)
+	}
+	s, err = r.launch(ctx, t, p, f)
+	return s, cold, err
+}
+
+// fresh gives a sandbox that nothing has used.
+func (r *Runner) fresh(ctx context.Context, t template, f facts) (*session, string, error) {
+	if s := r.pool.take(t); s != nil {
+		return s, warm, nil
+	}
+	s, err := r.launch(ctx, t, place{name: randomName(), uid: newUID(), created: time.Now()}, f)
+	return s, cold, err
+}
+
+// release takes a sandbox back after use.
+func (r *Runner) release(s *session, name string, spent bool) {
+	r.mu.Lock()
+	b, down := r.boxes[name], r.down
+	r.mu.Unlock()
+	if name == "" || spent || down || b == nil || !s.alive() || !b.keep(s, r.config.Idle) {
+		s.discard()
+	}
+}
+
+// Close ends the box's executions and removes its containers and workspace; see
+// sandbox.Runner. Executions of this Runner come out as cancelled.
+func (r *Runner) Close(ctx context.Context, name string) error {
+	if err := sandbox.ValidateBox(name); err != nil {
+		return err
+	}
+	b := r.box(name)
+	if err := b.stop(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.boxes[name] == b {
+			delete(r.boxes, name)
+		}
+	}()
+	p, ok, err := r.workspaceOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	if ok {
+		// Another worker's executions end like the rest.
+		if err := r.removeWith(ctx, p.volume); err != nil {
+			return err
+		}
+		if err := r.removeVolume(ctx, p.volume); err != nil {
+			return err
+		}
+	}
+	if err := r.removeLeases(ctx, name); err != nil {
+		return err
+	}
+	// Last, because it is how the rest is found.
+	return r.removeVolume(ctx, r.named(kindMarker, name))
+}
+
+// stop ends the box's executions and what waits, and returns when they are over.
+func (b *box) stop(ctx context.Context) error {
+	b.mu.Lock()
+	b.closing = true
+	all := make([]*execution, 0, len(b.running))
+	for x := range b.running {
+		x.stopOnce.Do(func() { close(x.stop) })
+		all = append(all, x)
+	}
+	b.mu.Unlock()
+	if s := b.takeKept(); s != nil {
+		s.discard()
+	}
+	for _, x := range all {
+		select {
+		case <-x.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// removeWith removes the containers that have a volume.
+func (r *Runner) removeWith(ctx context.Context, name string) error {
+	args := byLabel(r.config.Owner)
+	args.Add("volume", name)
+	list, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
+	if err != nil {
+		return unreachable("list containers", err)
+	}
+	for _, c := range list {
+		if err := r.remove(ctx, c.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Runner) removeLeases(ctx context.Context, name string) error {
+	volumes, err := r.volumes(ctx, kindLease)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if v.Labels[labelBox] != name {
+			continue
+		}
+		if err := r.removeVolume(ctx, v.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// volumes lists those of a kind.
+func (r *Runner) volumes(ctx context.Context, kind string) ([]*volume.Volume, error) {
+	args := byLabel(r.config.Owner)
+	if kind != "" {
+		args.Add("label", labelKind+"="+kind)
+	}
+	list, err := r.engine.VolumeList(ctx, volume.ListOptions{Filters: args})
+	if err != nil {
+		return nil, unreachable("list volumes", err)
+	}
+	return list.Volumes, nil
+}
+
+// Boxes lists the boxes that have a workspace, in order; see sandbox.Runner. It
+// also removes what dead workers left behind.
+func (r *Runner) Boxes(ctx context.Context) ([]string, error) {
+	if _, err := r.Collect(ctx, false); err != nil {
+		return nil, err
+	}
+	r.pool.tend()
+	markers, err := r.volumes(ctx, kindMarker)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(markers))
+	for _, v := range markers {
+		names = append(names, v.Labels[labelBox])
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// byLabel filters by owner; AnyOwner sees everything that has one.
+func byLabel(owner string) filters.Args {
+	if owner == AnyOwner {
+		return filters.NewArgs(filters.Arg("label", labelOwner))
+	}
+	return filters.NewArgs(filters.Arg("label", labelOwner+"="+owner))
+}

@@ -29,14 +29,15 @@ const (
 )
 
 // OutcomeOf gives the one word for what a Runner returned: the result's outcome,
-// Denied for specifications that are refused, Lost for faults of the machinery.
+// Denied for specifications that are refused
+// (wrong, not allowed, or with a secret that is not there), Lost for faults of the machinery.
 func OutcomeOf(res Result, err error) Outcome {
 	switch {
 	case err == nil:
 		return res.Outcome
 	case errors.Is(err, context.Canceled):
 		return Cancelled
-	case errors.Is(err, wflo.ErrInvalid), errors.Is(err, wflo.ErrPolicyDenied):
+	case errors.Is(err, wflo.ErrInvalid), errors.Is(err, wflo.ErrPolicyDenied), errors.Is(err, wflo.ErrMissingKey):
 		return Denied
 	}
 	return Lost

@@ -30,7 +30,7 @@ func Agent(ctx workflow.Context, task wflo.Task) (wflo.Answer, error) {
 	if _, err := stateOf(ctx); err != nil {
 		return wflo.Answer{}, err
 	}
-	if err := task.Validate(); err != nil {
+	if err := validateTask(task); err != nil {
 		return wflo.Answer{}, err
 	}
 	opts := workflow.GetChildWorkflowOptions(ctx)
@@ -56,11 +56,25 @@ func RunAgent(ctx workflow.Context, task wflo.Task) (wflo.Answer, error) {
 	if err != nil {
 		return wflo.Answer{}, err
 	}
-	if err := task.Validate(); err != nil {
+	if err := validateTask(task); err != nil {
 		return wflo.Answer{}, err
 	}
 	a := &agent{st: st, task: task, tools: toolsOf(task)}
 	return a.run(ctx)
+}
+
+// validateTask also holds the sandbox to the rules that package wflo cannot see,
+// before anything is paid.
+func validateTask(task wflo.Task) error {
+	if err := task.Validate(); err != nil {
+		return err
+	}
+	spec := specOf(task.Sandbox)
+	spec.Argv = []string{"true"}
+	if err := spec.Validate(); err != nil {
+		return fmt.Errorf("task.sandbox: %w", err)
+	}
+	return nil
 }
 
 // agent is one run of a task.

@@ -57,7 +57,11 @@ func toWire(err error) error {
 // retrying with another prompt cannot help and might spend or repeat.
 func final(err error) bool {
 	switch wflo.CodeOf(err) {
-	case wflo.CodeBudgetExceeded, wflo.CodeHalted, wflo.CodeSandboxUnavailable, wflo.CodeUnknownModel, wflo.CodeMissingKey:
+	case wflo.CodeBudgetExceeded, wflo.CodeHalted, wflo.CodeSandboxUnavailable, wflo.CodeSandboxLost, wflo.CodeUnknownModel, wflo.CodeMissingKey:
+		return true
+	}
+	var refused *refusedError
+	if errors.As(err, &refused) {
 		return true
 	}
 	return temporal.IsCanceledError(err)

@@ -9,7 +9,6 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/sandbox"
 )
 
 // maxRead bounds a file that the agent reads, in bytes. More would not fit into
@@ -26,6 +25,9 @@ func toolsOf(task wflo.Task) map[string]tool {
 	tools := map[string]tool{}
 	for _, name := range task.Tools {
 		tools[name] = builtin[name]
+		if c, ok := interpreters[name]; ok {
+			tools[name] = c.tool(name, task.Sandbox)
+		}
 	}
 	for _, at := range task.Activities {
 		tools[at.Name] = activityTool(at)
@@ -33,20 +35,9 @@ func toolsOf(task wflo.Task) map[string]tool {
 	return tools
 }
 
-// builtin are the tools that every agent can be given.
+// builtin are the tools that every agent can be given, besides those that run
+// code.
 var builtin = map[string]tool{
-	wflo.ToolPython: {
-		Tool: describeTool(wflo.ToolPython, "Run a Python 3 program in the sandbox. Its working directory is /workspace, which keeps its files between calls. There is no network. Print what you want to see.", "code", "the program"),
-		call: withArg("code", func(ctx workflow.Context, a *agent, code string) (string, error) {
-			return a.execute(ctx, sandbox.Spec{Language: sandbox.Python, Source: code})
-		}),
-	},
-	wflo.ToolShell: {
-		Tool: describeTool(wflo.ToolShell, "Run a bash script in the sandbox. Its working directory is /workspace, which keeps its files between calls. There is no network.", "command", "the script"),
-		call: withArg("command", func(ctx workflow.Context, a *agent, script string) (string, error) {
-			return a.execute(ctx, sandbox.Spec{Language: sandbox.Bash, Source: script})
-		}),
-	},
 	wflo.ToolRead: {
 		Tool: describeTool(wflo.ToolRead, "Read a text file of /workspace.", "path", "the file, relative to /workspace"),
 		call: withArg("path", readTool),
@@ -103,38 +94,6 @@ func parseArgs(c wflo.ToolCall, names ...string) (map[string]string, error) {
 		args[n] = s
 	}
 	return args, nil
-}
-
-// execute runs code with the task's limits and says how it ended in words that
-// a model understands.
-func (a *agent) execute(ctx workflow.Context, spec sandbox.Spec) (string, error) {
-	box := a.task.Sandbox
-	spec.Image = box.Image
-	spec.Limits.Memory, spec.Limits.CPUs, spec.Limits.Timeout = box.Memory, box.CPUs, box.Timeout
-	// The history keeps the result, and the model sees toolText of it.
-	spec.Limits.Output = 64 << 10
-	res, err := RunSandboxed(ctx, spec)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "outcome: %s (exit code %d)\n", res.Outcome, res.ExitCode)
-	section(&b, "stdout", res.Stdout, res.StdoutTruncated)
-	section(&b, "stderr", res.Stderr, res.StderrTruncated)
-	if !res.OK() {
-		return "", fmt.Errorf("%s", b.String())
-	}
-	return b.String(), nil
-}
-
-func section(b *strings.Builder, name, text string, dropped int64) {
-	if text == "" && dropped == 0 {
-		return
-	}
-	fmt.Fprintf(b, "%s:\n%s\n", name, middle(text, toolText*3/4))
-	if dropped > 0 {
-		fmt.Fprintf(b, "[%d more bytes of %s were dropped; write large output to a file]\n", dropped, name)
-	}
 }
 
 func readTool(ctx workflow.Context, _ *agent, path string) (string, error) {

@@ -162,7 +162,7 @@ func (s *Session) dial(ctx context.Context, to sandbox.Destination) (net.Conn, e
 		}
 		up := &upstream{Conn: conn, session: s, to: to, flow: s.traffic.flow(to.String())}
 		if !s.track(up) {
-			conn.Close()
+			_ = conn.Close()
 			return nil, errClosed
 		}
 		up.flow.connections.Add(1)

@@ -80,6 +80,13 @@ func (x *exchange) invite() error {
 	return err
 }
 
+// complete says whether the body was read to its end.
+func (x *exchange) complete() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.whole
+}
+
 // answered keeps an invitation from getting into the answer.
 func (x *exchange) answered() {
 	x.mu.Lock()
@@ -124,10 +131,10 @@ func (x *exchange) end() bool {
 func (x *exchange) stopWatch() {
 	conn := x.link.conn
 	if conn.SetReadDeadline(time.Unix(1, 0)) != nil {
-		conn.Close()
+		_ = conn.Close()
 	}
 	<-x.watching
 	if conn.SetReadDeadline(time.Time{}) != nil {
-		conn.Close()
+		_ = conn.Close()
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
@@ -27,31 +27,83 @@ var hopByHop = []string{
 	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// newTransport makes the client of the session's destinations. No two sessions
-// share one, so no connection that one made carries what another sends.
+// newTransport makes the client of the session's destinations. Every request has
+// a connection of its own: its destination is resolved and checked anew, nothing
+// that one answer left behind can be taken for another's, and net/http, which
+// prints to the process's log what a destination says unasked on an idle
+// connection, has no idle connection to do that for.
 func (s *Session) newTransport() *http.Transport {
 	c := s.proxy.config
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			to, err := sandbox.ParseDestination(address)
+			up, _, err := s.dialListed(ctx, address)
 			if err != nil {
 				return nil, err
 			}
-			if bad := s.rules.admit(to); bad != nil {
-				return nil, bad
-			}
-			return s.dial(ctx, to)
+			return newReticent(up), nil
 		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs, NextProtos: []string{"http/1.1"}},
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			up, to, err := s.dialListed(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			ctx, cancel := context.WithTimeout(ctx, c.Limits.HeaderTimeout)
+			defer cancel()
+			defer context.AfterFunc(s.ctx, cancel)()
+			conn := tls.Client(up, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs, NextProtos: []string{"http/1.1"}, ServerName: to.Host})
+			if err := conn.HandshakeContext(ctx); err != nil {
+				_ = up.Close()
+				return nil, err
+			}
+			return newReticent(conn), nil
+		},
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 only
-		TLSHandshakeTimeout:    c.Limits.HeaderTimeout,
 		ResponseHeaderTimeout:  c.Limits.IdleTimeout,
 		MaxResponseHeaderBytes: int64(c.Limits.HeaderBytes),
 		DisableCompression:     true,
-		MaxIdleConns:           16,
-		MaxIdleConnsPerHost:    8,
-		IdleConnTimeout:        90 * time.Second,
+		DisableKeepAlives:      true,
 	}
+}
+
+// dialListed holds what the transport asks for to the list once more.
+func (s *Session) dialListed(ctx context.Context, address string) (net.Conn, sandbox.Destination, error) {
+	to, err := sandbox.ParseDestination(address)
+	if err != nil {
+		return nil, to, err
+	}
+	if bad := s.rules.admit(to); bad != nil {
+		return nil, to, bad
+	}
+	up, err := s.dial(ctx, to)
+	return up, to, err
+}
+
+// reticent is a connection from which nothing can be read before something was
+// written: net/http prints what comes earlier to the process's log.
+type reticent struct {
+	net.Conn
+	once sync.Once
+	open chan struct{} // closed by the first Write, or by Close
+}
+
+func newReticent(conn net.Conn) *reticent {
+	return &reticent{Conn: conn, open: make(chan struct{})}
+}
+
+func (r *reticent) Read(p []byte) (int, error) {
+	<-r.open
+	return r.Conn.Read(p)
+}
+
+func (r *reticent) Write(p []byte) (int, error) {
+	r.once.Do(func() { close(r.open) })
+	return r.Conn.Write(p)
+}
+
+func (r *reticent) Close() error {
+	err := r.Conn.Close()
+	r.once.Do(func() { close(r.open) })
+	return err
 }
 
 // forward sends a request on, streams the answer back, and says whether another
@@ -66,7 +118,7 @@ func (l *link) forward(req *http.Request, to sandbox.Destination, scheme string)
 	out := outgoing(x, req, to, scheme, l.session.rules.inject[to])
 	resp, err := l.session.transport.RoundTrip(out)
 	if err == nil && (resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode == http.StatusProxyAuthRequired) {
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		err = unreachable(to, "it answers like a proxy")
 	}
 	if err != nil {
@@ -141,33 +193,32 @@ func (l *link) answer(x *exchange, req *http.Request, resp *http.Response, hide 
 	headers := passOn(resp.Header)
 	delete(headers, "Content-Length")
 	maskHeaders(headers, hide)
-	again := !req.Close && req.ProtoAtLeast(1, 1)
+	again := !req.Close && req.ProtoAtLeast(1, 1) && x.complete()
 	var body io.Reader
-	chunked := false
+	framing, chunked := "", false
+	length := fmt.Sprintf("Content-Length: %d\r\n", resp.ContentLength)
 	switch {
 	case req.Method == http.MethodHead:
 		if resp.ContentLength >= 0 {
-			headers.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+			framing = length
 		}
 	case resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusNotModified:
 	case resp.ContentLength >= 0:
-		headers.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
-		body = resp.Body
-	case again:
-		headers.Set("Transfer-Encoding", "chunked")
-		body, chunked = resp.Body, true
+		framing, body = length, resp.Body
+	case req.ProtoAtLeast(1, 1):
+		framing, body, chunked = "Transfer-Encoding: chunked\r\n", resp.Body, true
 	default:
 		body = resp.Body
 	}
 	if !again {
-		headers.Set("Connection", "close")
+		framing += "Connection: close\r\n"
 	}
 	w := bufio.NewWriterSize(l.conn, 4<<10)
 	fmt.Fprintf(w, "HTTP/1.1 %03d %s\r\n", resp.StatusCode, http.StatusText(resp.StatusCode))
 	if headers.Write(w) != nil {
 		return false
 	}
-	_, _ = w.WriteString("\r\n") // Flush gives the error
+	_, _ = w.WriteString(framing + "\r\n") // Flush gives the error
 	if body == nil {
 		return w.Flush() == nil && again
 	}

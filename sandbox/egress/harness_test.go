@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,19 @@ import (
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain fails if a goroutine is left, or if net/http has written into the
+// process's log: what it writes there comes from destinations and can hold secrets.
+func TestMain(m *testing.M) {
+	process := new(lockedBuffer)
+	slog.SetDefault(slog.New(slog.NewTextHandler(process, nil))) // also that of package log
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if said := process.String(); said != "" {
+			fmt.Fprintf(os.Stderr, "in the process's log:\n%s", said)
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
 
 const token = "s3cr3t-token-of-the-worker"
 

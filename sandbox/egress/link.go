@@ -37,7 +37,7 @@ func newLink(s *Session, conn net.Conn) *link {
 	l.ctx, l.cancel = context.WithCancel(s.ctx)
 	l.dog = newWatchdog(func() {
 		l.cancel()
-		conn.Close()
+		_ = conn.Close()
 	})
 	return l
 }
@@ -174,19 +174,24 @@ func (l *link) refuseError(to sandbox.Destination, err error) {
 func (l *link) checkHello(to sandbox.Destination) bool {
 	name, err := serverName(l.r)
 	l.dog.disarm()
-	reason := ""
 	switch {
 	case errors.Is(err, errProgramGone):
-		return false
 	case err != nil:
-		reason = "was sent something else than TLS on port 443"
-	case name != "" && strings.TrimSuffix(strings.ToLower(name), ".") != to.Host:
-		reason = "was sent TLS for another name"
+		l.session.traffic.refuse(l.session.log, &refusal{
+			status: http.StatusForbidden, to: to.String(), reason: "was sent something else than TLS on port 443",
+		})
+	case !sameHost(name, to):
+		l.session.traffic.refuse(l.session.log, otherName(to))
 	default:
 		return true
 	}
-	l.session.traffic.refuse(l.session.log, &refusal{status: http.StatusForbidden, to: to.String(), reason: reason})
 	return false
+}
+
+// sameHost says whether a server's name of TLS is that of a destination. Without a
+// name it is.
+func sameHost(name string, to sandbox.Destination) bool {
+	return name == "" || strings.TrimSuffix(strings.ToLower(name), ".") == to.Host
 }
 
 // watchdog ends a connection on which nothing moves. It is a timer and no deadline

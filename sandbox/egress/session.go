@@ -80,12 +80,12 @@ func (p *Proxy) Open(ctx context.Context, n sandbox.Network, origin sandbox.Orig
 // while a destination thinks; all other things work without.
 func (s *Session) Serve(conn net.Conn) {
 	if !s.begin() {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	defer s.running.Done()
 	if !s.track(conn) {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	defer s.untrack(conn)
@@ -165,7 +165,7 @@ func (s *Session) endAll() {
 	}
 	s.mu.Unlock()
 	for _, conn := range all {
-		conn.Close()
+		_ = conn.Close()
 	}
 	s.transport.CloseIdleConnections()
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,12 +47,11 @@ type peeker struct {
 }
 
 func (p *peeker) Read(b []byte) (int, error) {
-	got, err := p.r.Peek(p.at + 1)
-	if err != nil {
+	if _, err := p.r.Peek(p.at + 1); err != nil {
 		p.err = err
 		return 0, err
 	}
-	got, _ = p.r.Peek(p.r.Buffered())
+	got, _ := p.r.Peek(p.r.Buffered())
 	n := copy(b, got[p.at:])
 	p.at += n
 	return n, nil
@@ -111,8 +109,8 @@ func (l *link) broken(err error, to, source net.Conn) {
 	if errors.As(err, &r) {
 		l.session.traffic.refuse(l.session.log, r)
 	}
-	to.Close()
-	source.Close()
+	_ = to.Close()
+	_ = source.Close()
 }
 
 // terminate serves a tunnel to a destination that gets a secret: the TLS in it
@@ -132,7 +130,7 @@ func (l *link) terminate(to sandbox.Destination) {
 	if first[0] == handshakeRecord && l.session.authority != nil && to.Port != plainPort {
 		server := tls.Server(&unread{Conn: l.conn, r: l.r}, l.serverConfig(to))
 		if err := server.HandshakeContext(l.ctx); err != nil {
-			l.brokenHandshake(to, err)
+			l.session.log.Debug("no TLS with the program: it may not trust "+CAFile, "to", to.String())
 			return
 		}
 		inner.conn = server
@@ -142,31 +140,28 @@ func (l *link) terminate(to sandbox.Destination) {
 	}
 	if server, ok := inner.conn.(*tls.Conn); ok {
 		l.dog.arm(linger)
-		server.Close()
+		_ = server.Close()
 	}
 }
 
 var errOtherName = errors.New("another name")
+
+func otherName(to sandbox.Destination) *refusal {
+	return &refusal{status: http.StatusForbidden, to: to.String(), reason: "was sent TLS for another name"}
+}
 
 func (l *link) serverConfig(to sandbox.Destination) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if name := strings.TrimSuffix(strings.ToLower(hello.ServerName), "."); name != "" && name != to.Host {
+			if !sameHost(hello.ServerName, to) {
+				l.session.traffic.refuse(l.session.log, otherName(to))
 				return nil, errOtherName
 			}
 			return l.session.authority.certificate(to.Host)
 		},
 	}
-}
-
-func (l *link) brokenHandshake(to sandbox.Destination, err error) {
-	if errors.Is(err, errOtherName) {
-		l.session.traffic.refuse(l.session.log, &refusal{status: http.StatusForbidden, to: to.String(), reason: "was sent TLS for another name"})
-		return
-	}
-	l.session.log.Debug("no TLS with the program: it may not trust "+CAFile, "to", to.String())
 }
 
 // unread is a connection whose first bytes are in a reader.

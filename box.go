@@ -2,6 +2,7 @@ package wflo
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -88,8 +89,8 @@ func (b Box) Validate() error {
 }
 
 func (b Box) validateDefences() error {
-	for name, secret := range b.Secrets {
-		if !variableName.MatchString(name) || secret == "" {
+	for _, name := range sortedNames(b.Secrets) {
+		if !variableName.MatchString(name) || b.Secrets[name] == "" {
 			return Invalid(fmt.Sprintf("task.sandbox.secrets[%.40q]", name), "is not a variable with the name of a secret", "map names such as TOKEN to secrets of the worker")
 		}
 	}
@@ -102,4 +103,10 @@ func (b Box) validateDefences() error {
 		}
 	}
 	return nil
+}
+
+// sortedNames are a map's keys in order: workflow code validates tasks, and must
+// come to the same error each time.
+func sortedNames(m map[string]string) []string {
+	return slices.Sorted(maps.Keys(m)) //workflowcheck:ignore
 }

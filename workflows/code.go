@@ -2,8 +2,6 @@ package workflows
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/workflow"
@@ -55,7 +53,7 @@ func surroundings(box wflo.Box) string {
 		text = "The network reaches nothing but " + strings.Join(box.Network, ", ") + ", by HTTP and HTTPS through the proxy that the environment names."
 	}
 	if len(box.Secrets) > 0 {
-		text += " Secrets are in the variables " + strings.Join(slices.Sorted(maps.Keys(box.Secrets)), ", ") + "; use them and do not print them."
+		text += " Secrets are in the variables " + strings.Join(workflow.DeterministicKeys(box.Secrets), ", ") + "; use them and do not print them."
 	}
 	return text
 }

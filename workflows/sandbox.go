@@ -3,7 +3,6 @@ package workflows
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -80,11 +79,8 @@ func checkDefaults(d sandbox.Spec) error {
 func over(spec, defaults sandbox.Spec) sandbox.Spec {
 	spec.Box = cmp.Or(spec.Box, defaults.Box)
 	spec.Image = cmp.Or(spec.Image, defaults.Image)
-	// A name that the step sets in one way is not set in the other too.
-	env, secrets := maps.Clone(defaults.Env), maps.Clone(defaults.Secrets)
-	maps.DeleteFunc(env, func(name, _ string) bool { return spec.Secrets[name] != "" })
-	maps.DeleteFunc(secrets, func(name, _ string) bool { _, ok := spec.Env[name]; return ok })
-	spec.Env, spec.Secrets = overlay(env, spec.Env), overlay(secrets, spec.Secrets)
+	env, secrets := spec.Env, spec.Secrets
+	spec.Env, spec.Secrets = overlay(env, defaults.Env, secrets), overlay(secrets, defaults.Secrets, env)
 	if spec.Artifacts == nil {
 		spec.Artifacts = defaults.Artifacts
 	}
@@ -100,12 +96,22 @@ func over(spec, defaults sandbox.Spec) sandbox.Spec {
 	return spec
 }
 
-func overlay(below, above map[string]string) map[string]string {
+// overlay fills above with what below has more, without the names of except: a
+// variable that the step sets in one way is not set in the other too.
+func overlay(above, below, except map[string]string) map[string]string {
 	if len(below) == 0 {
 		return above
 	}
-	maps.Copy(below, above)
-	return below
+	out := map[string]string{}
+	for _, name := range workflow.DeterministicKeys(below) {
+		if _, ok := except[name]; !ok {
+			out[name] = below[name]
+		}
+	}
+	for _, name := range workflow.DeterministicKeys(above) {
+		out[name] = above[name]
+	}
+	return out
 }
 
 func limitsOver(l, defaults sandbox.Limits) sandbox.Limits {

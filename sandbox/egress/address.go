@@ -112,7 +112,7 @@ func (s *Session) addresses(ctx context.Context, to sandbox.Destination) ([]neti
 		}
 		found, err = s.proxy.config.Resolver.LookupNetIP(ctx, "ip", name)
 		if err != nil || len(found) == 0 {
-			return nil, unreachable(to, "its name does not resolve")
+			return nil, unreachable(to, "has a name that does not resolve")
 		}
 		for i := range found {
 			// The resolver gives IPv4 addresses in either form.
@@ -169,9 +169,9 @@ func (s *Session) dial(ctx context.Context, to sandbox.Destination) (net.Conn, e
 		return up, nil
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, unreachable(to, "it does not answer")
+		return nil, unreachable(to, "does not answer")
 	}
-	return nil, unreachable(to, "it does not accept the connection")
+	return nil, unreachable(to, "does not accept the connection")
 }
 
 func unreachable(to sandbox.Destination, reason string) *refusal {

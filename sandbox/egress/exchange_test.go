@@ -93,7 +93,7 @@ func TestBrokenAnswers(t *testing.T) {
 	}{
 		"cut":         {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "HTTP/1.1 200", false},
 		"cut chunks":  {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "HTTP/1.1 200", false},
-		"no HTTP":     {"SSH-2.0-x\r\n", "HTTP/1.1 502 wflo: a.test:80 it gave no valid answer", true},
+		"no HTTP":     {"SSH-2.0-x\r\n", "HTTP/1.1 502 wflo: a.test:80 gave no valid answer", true},
 		"switching":   {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "HTTP/1.1 502", true},
 		"proxy":       {"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 502", true},
 		"two lengths": {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 502", true},
@@ -230,7 +230,7 @@ func TestByteLimit(t *testing.T) {
 	if len(flows) != 1 || flows[0].Sent < 1<<20 || flows[0].Sent > 1<<20+64<<10 {
 		t.Errorf("flows are %+v, want 1 MiB and at most a buffer more", flows)
 	}
-	want := map[string]int{"a.test:7000 the bytes of this execution are used up": 1, "a.test:80 the bytes of this execution are used up": 1}
+	want := map[string]int{"a.test:7000 is refused because the bytes of this execution are used up": 1, "a.test:80 is refused because the bytes of this execution are used up": 1}
 	if diff := cmp.Diff(want, refusals(s)); diff != "" {
 		t.Errorf("refusals (-want +got):\n%s", diff)
 	}

@@ -119,7 +119,7 @@ func (l *link) forward(req *http.Request, to sandbox.Destination, scheme string)
 	resp, err := l.session.transport.RoundTrip(out)
 	if err == nil && (resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode == http.StatusProxyAuthRequired) {
 		_ = resp.Body.Close()
-		err = unreachable(to, "it answers like a proxy")
+		err = unreachable(to, "answers like a proxy")
 	}
 	if err != nil {
 		gone := x.ctx.Err() != nil
@@ -282,9 +282,9 @@ func explain(err error) string {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &untrusted):
-		return "its certificate is not trusted by the worker"
+		return "has a certificate that the worker does not trust"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return "it does not answer"
+		return "does not answer"
 	}
-	return "it gave no valid answer"
+	return "gave no valid answer"
 }

@@ -174,7 +174,7 @@ func TestInjectionVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 502 || !strings.Contains(resp.Status, "not trusted") {
+	if resp.StatusCode != 502 || !strings.Contains(resp.Status, "does not trust") {
 		t.Errorf("answer is %s", resp.Status)
 	}
 }

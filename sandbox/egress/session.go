@@ -203,7 +203,7 @@ func (s *Session) spent() bool {
 
 func (s *Session) overspent(to sandbox.Destination) *refusal {
 	return &refusal{
-		status: http.StatusForbidden, to: to.String(), reason: "the bytes of this execution are used up",
+		status: http.StatusForbidden, to: to.String(), reason: "is refused because the bytes of this execution are used up",
 		fix: fmt.Sprintf("exchange at most %s", sandbox.FormatSize(s.proxy.config.Limits.Bytes)),
 	}
 }

@@ -41,7 +41,7 @@ func render(groups []group) ([]byte, error) {
 	f := filter{
 		Comment:       "Made from rules.go of wflo's package sandbox/docker/profile; change it there.",
 		DefaultAction: "SCMP_ACT_ERRNO",
-		// No sub-architectures: 32-bit system calls end the process.
+		// No sub-architectures: a 32-bit call ends the thread that makes it.
 		ArchMap: []architecture{{"SCMP_ARCH_X86_64", []string{}}, {"SCMP_ARCH_AARCH64", []string{}}},
 	}
 	for _, g := range groups {

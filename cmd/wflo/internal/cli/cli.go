@@ -19,6 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
+
+	"github.com/wflo-ai/wflo-go/sandbox/docker"
 )
 
 // DefaultTaskQueue is where `wflo dev` and the shipped worker take work from.
@@ -52,6 +54,8 @@ type Deps struct {
 	TaskQueue string
 	// Commands are added to the root command.
 	Commands []*cobra.Command
+	// Sandboxes connects to the container engine; nil means docker.New.
+	Sandboxes func(context.Context, docker.Config) (Sandboxes, error)
 	// Version is the program's version; empty means that of the build info.
 	Version string
 	// Parts are versions of what is built in, by name, for `wflo version`.
@@ -70,6 +74,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Dial == nil {
 		d.Dial = client.DialContext
+	}
+	if d.Sandboxes == nil {
+		d.Sandboxes = dockerSandboxes
 	}
 	if d.TaskQueue == "" {
 		d.TaskQueue = DefaultTaskQueue
@@ -154,7 +161,7 @@ First steps:
 	root.AddCommand(
 		a.runCmd(), a.listCmd(), a.statusCmd(), a.approvalsCmd(),
 		a.approveCmd(), a.rejectCmd(), a.respondCmd(),
-		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.versionCmd(),
+		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.versionCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

@@ -26,6 +26,21 @@ const (
 	ExitInterrupted = 130
 )
 
+// Exit codes of `wflo sandbox run`, which otherwise passes on the program's:
+// those that timeout, docker and shells use for the same.
+const (
+	ExitSandboxTime   = 124
+	ExitSandbox       = 125
+	ExitSandboxStart  = 126
+	ExitSandboxAbsent = 127
+)
+
+// errTold marks an end about which everything has been said.
+var errTold = errors.New("told already")
+
+// told ends the process with a code and without another word.
+func told(code int) error { return &exitError{code, errTold} }
+
 // exitError fixes the exit code of an error.
 type exitError struct {
 	code int
@@ -96,7 +111,7 @@ func exitCode(err error) int {
 
 // printError writes "wflo: message" and the hint on a line of its own.
 func (a *app) printError(err error) {
-	if err == nil || exitCode(err) == ExitInterrupted {
+	if err == nil || exitCode(err) == ExitInterrupted || errors.Is(err, errTold) {
 		return // whoever pressed Ctrl-C knows
 	}
 	writeError(a.deps.Stderr, err)
@@ -123,7 +138,14 @@ func exitCodesTopic() *cobra.Command {
     4  authentication: no key, a key that is not trusted, or no permission
     5  budget: the worst case did not fit what may be spent
     6  timeout: nobody decided in time, or a run or a server took too long
-  130  interrupted (a run that was being followed goes on)`,
+  130  interrupted (a run that was being followed goes on)
+
+wflo sandbox run passes on the program's exit code; of its own it has 2, 130 and
+
+  124  the timeout or the limit on CPU time ended the program
+  125  there was no sandbox: no engine, no image, refused, or lost underway
+  126  the program could not be started
+  127  there is no such program`,
 	}
 }
 
@@ -139,6 +161,11 @@ func environmentTopic() *cobra.Command {
                      the TOML file with connection profiles, and the profile
   WFLO_USER          who you are, for --user and --as; default: the login name
   WFLO_APPROVER_KEY  file with the Ed25519 key that signs your decisions
+  DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
+                     the container engine of wflo sandbox
+  WFLO_OWNER         whose sandboxes wflo sandbox is about
+  WFLO_SANDBOX_IMAGE the image of wflo sandbox run (default wflo/sandbox:1)
+  WFLO_DATA_DIR      data of the worker on this machine (default: of wflo dev)
   XDG_DATA_HOME      wflo dev keeps its data in $XDG_DATA_HOME/wflo
                      (default ~/.local/share/wflo)
   NO_COLOR, TERM=dumb

@@ -65,10 +65,10 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"", "run", "list", "status", "approvals", "approve", "reject", "respond", "halt", "cancel", "keygen", "version"} {
+	for _, name := range []string{"", "run", "list", "status", "approvals", "approve", "reject", "respond", "halt", "cancel", "keygen", "version", "sandbox", "sandbox run", "sandbox ls", "sandbox stats", "sandbox kill", "sandbox gc", "sandbox check", "sandbox image build"} {
 		t.Run(name, func(t *testing.T) {
 			line := append(strings.Fields(name), "--help")
-			golden(t, "help-"+name+".txt", invoke(t, &fakeTemporal{}, line...))
+			golden(t, "help-"+strings.ReplaceAll(name, " ", "-")+".txt", invoke(t, &fakeTemporal{}, line...))
 		})
 	}
 	for _, topic := range []string{"exit-codes", "environment"} {

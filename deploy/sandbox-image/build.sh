@@ -15,7 +15,7 @@ suite=bookworm
 mirror=${WFLO_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 security=${WFLO_DEBIAN_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 # libnss-myhostname resolves "localhost" where the engine leaves /etc/hosts empty.
-packages=python3,jq,gawk,libnss-myhostname
+packages=python3,nodejs,jq,gawk,libnss-myhostname
 
 hash=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
 if [ "${1:-}" = --hash ]; then
@@ -41,16 +41,17 @@ rm -rf "$root"/usr/share/doc "$root"/usr/share/man "$root"/usr/share/info "$root
 	"$root"/usr/lib/python3*/ensurepip "$root"/usr/lib/python3*/test "$root"/usr/lib/python3*/lib2to3 \
 	"$root"/usr/share/python3/runtime.d "$root"/etc/cron* "$root"/etc/systemd \
 	"$root"/usr/bin/perl* "$root"/usr/share/perl* "$root"/usr/lib/*/perl* "$root"/usr/lib/*/libperl* \
-	"$root"/usr/lib/*/gconv
+	"$root"/usr/lib/*/gconv "$root"/usr/share/nodejs/@types
 find "$root" -xdev -name __pycache__ -prune -exec rm -rf {} +
 chroot "$root" python3 -m compileall -q /usr/lib/python3.11 || true
 find "$root" -xdev ! -type l -perm /6000 -exec chmod ug-s {} +
 find "$root" -xdev -type d -perm -0002 ! -perm -1000 -exec chmod o-w {} +
 printf 'hosts: files myhostname\npasswd: files\ngroup: files\n' >"$root/etc/nsswitch.conf"
 sed -i 's,^nobody:.*,nobody:x:65534:65534:nobody:/tmp:/bin/bash,' "$root/etc/passwd"
+# Every sandbox has a user of its own, and the engine gives a new volume the
+# owner and mode of this directory.
 mkdir -p "$root/workspace"
-chown 65534:65534 "$root/workspace"
-chmod 0770 "$root/workspace"
+chmod 1777 "$root/workspace"
 STRIP
 chmod 755 "$work/strip"
 

@@ -53,6 +53,8 @@ var knownLibraries = []library{
 	{prefix: "google.golang.org/genai", folders: []string{"internal/llm/google"}, integration: true, reason: "Google"},
 	{prefix: "github.com/cohere-ai/cohere-go/v2", folders: []string{"internal/llm/cohere"}, integration: true, reason: "Cohere"},
 
+	{prefix: "golang.org/x/sys/unix", folders: []string{"internal/warden"}, reason: "PID 1 of a sandbox limits, reaps and watches by system calls that package syscall does not have"},
+
 	{prefix: "github.com/prometheus/client_golang", folders: []string{"internal/telemetry", "plugin"}, reason: "metrics with exactly the documented names"},
 	{prefix: "go.opentelemetry.io/", reason: "traces; a family of modules that are released together"},
 	{prefix: "google.golang.org/protobuf", reason: "Temporal's payloads are protocol buffers, and their size is measured as such"},

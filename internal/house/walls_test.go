@@ -48,9 +48,37 @@ var walls = []wall{
 		reason: "the suite judges every Runner, so it must not know any of them",
 	},
 	{
-		folder: "sandbox/docker", own: []string{".", "sandbox"},
+		folder: "sandbox/admission", own: []string{".", "sandbox"},
+		reason: "who may begin is decided from amounts and quotas alone, so it must not know containers or callers",
+	},
+	{
+		folder: "sandbox/egress", own: []string{".", "sandbox"},
+		reason: "what a program may reach is decided in one place, which must not depend on how its bytes get there",
+	},
+	{
+		folder: "sandbox/docker", own: []string{".", "sandbox", "sandbox/admission", "sandbox/egress", "sandbox/docker/...", "internal/frame"},
 		foreign: []string{"github.com/docker/", "github.com/opencontainers/", "github.com/distribution/reference", "github.com/containerd/errdefs"},
 		reason:  "the one package that talks to Docker knows specifications and containers, not agents",
+	},
+	{
+		folder: "sandbox/docker/profile", own: []string{},
+		reason: "a profile is data: operators load it without anything else of ours",
+	},
+	{
+		folder: "sandbox/docker/pid1", own: []string{},
+		reason: "the binaries are data, and must not pull what they were built from into who carries them",
+	},
+	{
+		folder: "internal/frame", own: []string{".", "sandbox"},
+		reason: "the language between worker and sandbox is spoken by PID 1, which lives with the program that it watches: the less it contains, the less can be wrong there",
+	},
+	{
+		folder: "internal/warden", own: []string{".", "sandbox", "internal/frame"}, foreign: []string{"golang.org/x/sys/unix"},
+		reason: "PID 1 lives with the program that it watches: the less it contains, the less can be wrong there",
+	},
+	{
+		folder: "cmd/wflo-runner", own: []string{".", "sandbox", "internal/frame", "internal/warden"}, foreign: []string{"golang.org/x/sys/unix"},
+		reason: "PID 1 lives with the program that it watches: the less it contains, the less can be wrong there",
 	},
 	{
 		folder: "internal/step", own: []string{".", "sandbox"},

@@ -3,14 +3,20 @@ package pid1
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +27,9 @@ import (
 
 // image has a shell, Python and Node; deploy/setup.sh makes it.
 const image = "wflo/sandbox:1"
+
+// user is one that nobody else has: the kernel counts processes per user.
+var user = strconv.Itoa(1<<30 + mathrand.IntN(1<<30))
 
 // volume holds the binary for all tests of this process.
 var volume = "wflo-pid1-test-" + strings.ToLower(rand.Text()[:12])
@@ -82,7 +91,7 @@ func fill(volume string) error {
 
 // box is a container with PID 1 in it, and the worker's end of the conversation.
 type box struct {
-	t  *testing.T
+	t  testing.TB
 	id string
 	*owner
 }
@@ -95,35 +104,69 @@ type owner struct {
 	r   *frame.Reader
 }
 
-// open starts a container, locked down as the driver's are. extra are more flags.
-func open(t *testing.T, extra ...string) *box {
+// open starts a container, locked down as the driver's are, and waits for PID 1.
+func open(t testing.TB) *box {
 	t.Helper()
-	args := []string{
-		"create", "--interactive", "--attach", "stdout", "--attach", "stderr",
-		"--user", "1234567890:1234567890", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only",
-		"--network", "none", "--memory", "128m", "--memory-swap", "128m", "--pids-limit", "96", "--log-driver", "none",
-		"--tmpfs", "/tmp:rw,nosuid,nodev,size=16m,mode=1777", "--tmpfs", "/run/wflo:rw,nosuid,nodev,size=4m,mode=0700,uid=1234567890",
-		"--tmpfs", "/workspace:rw,nosuid,nodev,size=16m,mode=0700,uid=1234567890", "--shm-size", "8m",
-		"--volume", volume + ":/wflo:ro", "--entrypoint", "/wflo/wflo-runner", "--env", "OF_PID_1=yes",
+	mine := "uid=" + user
+	var created struct {
+		ID string `json:"Id"`
 	}
-	id, err := docker(t.Context(), nil, append(append(args, extra...), image)...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	// The command line cannot make a container whose input outlives a client.
+	request(t, "/containers/create", map[string]any{
+		"Image": image, "Entrypoint": []string{"/wflo/wflo-runner"}, "Env": []string{"OF_PID_1=yes"}, "User": user + ":" + user,
+		"OpenStdin": true, "AttachStdin": true, "AttachStdout": true, "AttachStderr": true,
+		"HostConfig": map[string]any{
+			"Binds": []string{volume + ":/wflo:ro"}, "CapDrop": []string{"ALL"}, "SecurityOpt": []string{"no-new-privileges"},
+			"ReadonlyRootfs": true, "NetworkMode": "none", "Memory": 128 << 20, "MemorySwap": 128 << 20, "PidsLimit": 96,
+			"LogConfig": map[string]any{"Type": "none"}, "ShmSize": 8 << 20,
+			"Tmpfs": map[string]string{
+				"/tmp": "rw,nosuid,nodev,size=16m,mode=1777", "/run/wflo": "rw,nosuid,nodev,size=4m,mode=0700," + mine,
+				"/workspace": "rw,nosuid,nodev,size=16m,mode=0700," + mine,
+			},
+		},
+	}, &created)
 	t.Cleanup(func() {
-		if _, err := docker(context.Background(), nil, "rm", "--force", "--volumes", id); err != nil {
+		if _, err := docker(context.Background(), nil, "rm", "--force", "--volumes", created.ID); err != nil {
 			t.Error(err)
 		}
 	})
-	b := &box{t: t, id: id, owner: attach(t, "start", "--attach", "--interactive", id)}
+	b := &box{t: t, id: created.ID, owner: attach(t, "start", "--attach", "--interactive", created.ID)}
 	if f := b.read(); f.Type != frame.Hello {
 		t.Fatalf("the first frame has type %d, want Hello", f.Type)
 	}
 	return b
 }
 
+// request asks the engine for what the command line does not offer.
+func request(t testing.TB, path string, body, into any) {
+	t.Helper()
+	data, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			socket := strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	resp, err := client.Post("http://docker"+path, "application/json", bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode/100 != 2 {
+		t.Fatalf("POST %s: %s %v: %s", path, resp.Status, err, answer)
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // attach runs a client of the container's streams.
-func attach(t *testing.T, args ...string) *owner {
+func attach(t testing.TB, args ...string) *owner {
 	t.Helper()
 	cmd := exec.Command("docker", args...)
 	in, err := cmd.StdinPipe()
@@ -225,14 +268,6 @@ func (b *box) run(m frame.JobMsg) result {
 	return b.wait(nil)
 }
 
-// inherited prints what a program has from PID 1. Python ignores two signals
-// itself; a shell in between does not.
-const inherited = `
-import os, subprocess
-print(sorted(os.listdir("/proc/self/fd")), flush=True) # 3 is the folder that is listed
-subprocess.run(["sh", "-c", "umask; grep -E 'SigIgn|SigBlk' /proc/$$/status"])
-`
-
 func TestEnds(t *testing.T) {
 	b := open(t)
 	type want struct {
@@ -257,8 +292,13 @@ func TestEnds(t *testing.T) {
 		{"killed from inside", script("kill -9 $$"), want{sandbox.Signalled, 137, 9, "", ""}},
 		{"no program", limited(script(""), func(m *frame.JobMsg) { m.Argv = [][]byte{[]byte("nosuch")} }), want{sandbox.StartFailed, 127, 0, "", ""}},
 		{"no permission", limited(script(""), func(m *frame.JobMsg) { m.Argv = [][]byte{[]byte("/etc/passwd")} }), want{sandbox.StartFailed, 126, 0, "", ""}},
-		{"environment", script("env | grep -v ^PWD; pwd; id -u"), want{sandbox.Succeeded, 0, 0, "PATH=/usr/local/bin:/usr/bin:/bin\n/workspace\n1234567890\n", ""}},
-		{"descriptors", python(inherited), want{sandbox.Succeeded, 0, 0, "['0', '1', '2', '3']\n0022\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", ""}},
+		{"environment", script("env | grep -v ^PWD; pwd; id -u"), want{sandbox.Succeeded, 0, 0, "PATH=/usr/local/bin:/usr/bin:/bin\n/workspace\n" + user + "\n", ""}},
+		// 3 is the folder that is listed.
+		{"descriptors", python("import os; print(*sorted(os.listdir('/proc/self/fd')))"), want{sandbox.Succeeded, 0, 0, "0 1 2 3\n", ""}},
+		{"umask", script("umask"), want{sandbox.Succeeded, 0, 0, "0022\n", ""}},
+		{"signals", limited(script(""), func(m *frame.JobMsg) {
+			m.Argv = [][]byte{[]byte("grep"), []byte("-E"), []byte("SigBlk|SigIgn"), []byte("/proc/self/status")}
+		}), want{sandbox.Succeeded, 0, 0, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", ""}},
 		{"timeout", limited(script("sleep 100"), func(m *frame.JobMsg) { m.Timeout = 200 * time.Millisecond }), want{sandbox.Timeout, 137, 9, "", "timeout"}},
 		{"CPU time", limited(script("while :; do :; done"), func(m *frame.JobMsg) { m.CPUTime = 200 * time.Millisecond }), want{sandbox.CPUTimeout, 137, 9, "", "cpu_time"}},
 		{"output limit", limited(script("yes"), func(m *frame.JobMsg) { m.OutputTotal = 7 }), want{sandbox.OutputLimit, 137, 9, "y\ny\ny\ny", "output"}},

@@ -1,9 +1,12 @@
 package plugin
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -11,6 +14,8 @@ import (
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/pricing"
 	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/admission"
+	"github.com/wflo-ai/wflo-go/sandbox/docker"
 )
 
 // DefaultInline is the largest payload that stays in Temporal's history, in
@@ -34,9 +39,21 @@ type Config struct {
 	// Sandbox runs untrusted code; nil means Docker, connected at first use.
 	// Without an engine a sandboxed step fails; it never runs on the host.
 	Sandbox sandbox.Runner
-	// SandboxImage is the default image of the Docker sandbox; empty means its
-	// own default.
-	SandboxImage string
+	// Docker configures the sandbox where Sandbox is nil: images, caps on what
+	// workflows may ask for, pool, quotas, network, defences. The zero value is
+	// safe. Owner, Logger, Secrets and Observer are filled in where they are not
+	// set.
+	Docker docker.Config
+	// PinImages refuses images of Docker.Image and Docker.Images that are not
+	// named by their digest.
+	PinImages bool
+	// SecretsDir holds secrets for programs in sandboxes, one file each, besides
+	// the variables WFLO_SECRET_<NAME>. Where Docker.Secrets is set, neither is
+	// looked at.
+	SecretsDir string
+	// SweepEvery is how often sandboxes of runs that were terminated are looked
+	// for and removed; zero means a minute.
+	SweepEvery time.Duration
 	// Owner marks sandboxes of this installation, so that the sweep of dead
 	// runs leaves others alone. Workers of one Temporal namespace should share
 	// it. Empty means Temporal's address and namespace.
@@ -75,6 +92,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Inline < 0 || c.MaxResult < 0 || c.MaxTokens < 0 {
 		return c, wflo.Invalid("plugin.Config", "has a negative limit", "use 0 for the default")
 	}
+	if c.SweepEvery == 0 {
+		c.SweepEvery = sweepEvery
+	}
+	if err := c.validateSandbox(); err != nil {
+		return c, err
+	}
 	if c.Prices == nil {
 		c.Prices = pricing.Default()
 	}
@@ -89,6 +112,34 @@ func (c Config) withDefaults() (Config, error) {
 		c.DataDir = dir
 	}
 	return c, nil
+}
+
+var pinned = regexp.MustCompile(`(^|@)sha256:[0-9a-f]{64}$`)
+
+// validateSandbox finds what would only show when the first program is to run.
+func (c Config) validateSandbox() error {
+	if c.SweepEvery < 0 {
+		return wflo.Invalid("plugin.Config.SweepEvery", "is negative", "use 0 for a minute")
+	}
+	if c.Owner == docker.AnyOwner || c.Docker.Owner == docker.AnyOwner {
+		return wflo.Invalid("plugin.Config.Owner", "is everybody", "name this installation: the worker removes sandboxes of its owner whose runs it does not know")
+	}
+	if err := c.Docker.Max.Validate(); err != nil {
+		return fmt.Errorf("plugin.Config.Docker.Max: %w", err)
+	}
+	if _, err := admission.New(c.Docker.Admission); err != nil {
+		return fmt.Errorf("plugin.Config.Docker.Admission: %w", err)
+	}
+	if !c.PinImages {
+		return nil
+	}
+	for _, image := range append([]string{c.Docker.Image}, c.Docker.Images...) {
+		if !pinned.MatchString(image) {
+			return wflo.Invalid("plugin.Config.PinImages", fmt.Sprintf("is set, but the image %.80q has no digest", image),
+				"name every image as NAME@sha256:DIGEST, as docker image inspect shows it under RepoDigests")
+		}
+	}
+	return nil
 }
 
 func defaultDataDir() (string, error) {

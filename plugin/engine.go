@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/sandbox"
@@ -13,14 +14,16 @@ import (
 // use a sandbox needs no Docker, and an engine that starts after the worker is
 // found.
 type engine struct {
-	cfg   Config
+	cfg   docker.Config
 	owner func() string
 
 	mu     sync.Mutex
 	runner *docker.Runner
 }
 
-func newEngine(cfg Config, owner func() string) *engine { return &engine{cfg: cfg, owner: owner} }
+func newEngine(cfg docker.Config, owner func() string) *engine {
+	return &engine{cfg: cfg, owner: owner}
+}
 
 // connect finds the engine, or says why not.
 func (e *engine) connect(ctx context.Context) (*docker.Runner, error) {
@@ -29,7 +32,11 @@ func (e *engine) connect(ctx context.Context) (*docker.Runner, error) {
 	if e.runner != nil {
 		return e.runner, nil
 	}
-	r, err := docker.New(ctx, docker.Config{Image: e.cfg.SandboxImage, Owner: e.owner(), Logger: e.cfg.Logger})
+	cfg := e.cfg
+	if cfg.Owner == "" {
+		cfg.Owner = e.owner()
+	}
+	r, err := docker.New(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +84,18 @@ func (e *engine) Boxes(ctx context.Context) ([]string, error) {
 	return r.Boxes(ctx)
 }
 
-// shut releases the connection; executions have ended with the worker.
+// shutTime is how long removing the sandboxes that wait may take.
+const shutTime = 30 * time.Second
+
+// shut removes the sandboxes that wait and disconnects; executions have ended
+// with the worker.
 func (e *engine) shut() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.runner == nil {
 		return nil
 	}
-	return e.runner.Disconnect()
+	ctx, cancel := context.WithTimeout(context.Background(), shutTime)
+	defer cancel()
+	return e.runner.Shutdown(ctx)
 }

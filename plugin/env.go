@@ -18,18 +18,50 @@ import (
 //
 //	WFLO_DATA_DIR         Config.DataDir
 //	WFLO_DATABASE         Config.Database
-//	WFLO_SANDBOX_IMAGE    Config.SandboxImage
 //	WFLO_OWNER            Config.Owner
 //	WFLO_APPROVER_KEYS    NAME=BASE64,...: Ed25519 public keys that decisions may be signed with
 //	WFLO_ALLOW_UNSIGNED   true: decisions without a signature count; for development
 //	WFLO_PRICES           a price book file whose rows stand above the embedded ones
 //	WFLO_MAX_TOKENS       Config.MaxTokens
+//	WFLO_MAX_RESULT       Config.MaxResult, such as 8m
+//	WFLO_SECRETS_DIR      Config.SecretsDir
+//	WFLO_SECRET_<NAME>    the secret <NAME> for programs in sandboxes
+//
+// and for the sandbox, where sizes are written like 512m or 2g, durations like
+// 90s or 1h, lists with commas, and switches as true or false:
+//
+//	WFLO_SANDBOX_HOST                   Docker.Host
+//	WFLO_SANDBOX_IMAGE, _IMAGES         Docker.Image and Docker.Images, a list; * is any
+//	WFLO_SANDBOX_PIN_IMAGES             Config.PinImages
+//	WFLO_SANDBOX_RUNTIME, _RUNTIMES     Docker.Runtime and Docker.Runtimes, a list
+//	WFLO_SANDBOX_REQUIRE_APPARMOR       Docker.RequireAppArmor
+//	WFLO_SANDBOX_ALLOW_OPEN_NETWORK     Docker.AllowOpenNetwork
+//	WFLO_SANDBOX_ALLOW_ENGINE_PROFILE   Docker.AllowEngineProfile
+//	WFLO_SANDBOX_PRIVATE_NETWORKS       Docker.Egress.Private, a list of ADDRESS/BITS
+//	WFLO_SANDBOX_MAX_<LIMIT>            Docker.Max; <LIMIT> is MEMORY, CPUS, PIDS, TIMEOUT, CPU_TIME, TMP,
+//	                                    WORKSPACE, FILE, OPEN, OUTPUT, OUTPUT_TOTAL or ARTIFACTS
+//	WFLO_SANDBOX_POOL, _POOL_MAX        Docker.Pool.Size, -1 for none, and Docker.Pool.Max
+//	WFLO_SANDBOX_POOL_AGE               Docker.Pool.MaxAge
+//	WFLO_SANDBOX_IDLE                   Docker.Idle
+//	WFLO_SANDBOX_HOST_MEMORY            Docker.Admission.Memory: of all sandboxes together
+//	WFLO_SANDBOX_HOST_CPUS              Docker.Admission.CPUs
+//	WFLO_SANDBOX_OVERCOMMIT             Docker.Admission.Overcommit
+//	WFLO_SANDBOX_CONCURRENT             Docker.Admission.Sandboxes
+//	WFLO_SANDBOX_QUEUE                  Docker.Admission.Queue
+//	WFLO_SANDBOX_QUOTAS                 Docker.Admission.Tenants, a list of TENANT=CONCURRENT/CPU TIME/WINDOW,
+//	                                    such as *=8,books=4/30m/1h; * is who is not listed, 0 is no bound
+//	WFLO_SANDBOX_STARTS                 Docker.Starts
+//	WFLO_SANDBOX_ENGINE_TIMEOUT         Docker.EngineTimeout
+//	WFLO_SANDBOX_SWEEP                  Config.SweepEvery
 func FromEnv() (Config, error) {
 	c := Config{
 		DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"),
-		SandboxImage: os.Getenv("WFLO_SANDBOX_IMAGE"), Owner: os.Getenv("WFLO_OWNER"),
+		Owner: os.Getenv("WFLO_OWNER"), SecretsDir: os.Getenv("WFLO_SECRETS_DIR"),
 	}
-	var err error
+	err := sandboxFromEnv(&c)
+	if err != nil {
+		return c, err
+	}
 	if c.Approvals.Keys, err = parseKeys(os.Getenv("WFLO_APPROVER_KEYS")); err != nil {
 		return c, err
 	}

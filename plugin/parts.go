@@ -13,8 +13,10 @@ import (
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
 	"github.com/wflo-ai/wflo-go/internal/postgres"
+	"github.com/wflo-ai/wflo-go/internal/secrets"
 	"github.com/wflo-ai/wflo-go/internal/sqlite"
 	"github.com/wflo-ai/wflo-go/internal/step"
+	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
 
@@ -92,19 +94,42 @@ func (p *Plugin) activities() error {
 	if err != nil {
 		return err
 	}
-	runner := p.cfg.Sandbox
-	if runner == nil {
-		engine := newEngine(p.cfg, p.owner)
-		p.closers = append(p.closers, engine.shut)
-		runner = engine
+	runner, err := p.runner()
+	if err != nil {
+		return err
 	}
 	p.parts.llm = &activities.LLM{
 		Providers: providers, Prices: p.cfg.Prices, Ledger: p.parts.ledger, Observer: p.metrics, MaxTokens: p.cfg.MaxTokens,
 	}
-	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics}
+	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
 	p.parts.approval = &activities.Approval{Terms: p.cfg.Approvals, Logger: p.cfg.Logger, Observer: p.metrics}
 	p.parts.prove()
 	return nil
+}
+
+// runner is what runs untrusted code.
+func (p *Plugin) runner() (sandbox.Runner, error) {
+	if p.cfg.Sandbox != nil {
+		return p.cfg.Sandbox, nil
+	}
+	cfg := p.cfg.Docker
+	if cfg.Secrets == nil {
+		store, err := secrets.New(secrets.Config{Dir: p.cfg.SecretsDir})
+		if err != nil {
+			return nil, err
+		}
+		p.closers = append(p.closers, store.Close)
+		cfg.Secrets = store
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = p.metrics.Sandboxes()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = p.cfg.Logger
+	}
+	engine := newEngine(cfg, p.owner)
+	p.closers = append(p.closers, engine.shut)
+	return engine, nil
 }
 
 // owner names the installation in the labels of its sandboxes.

@@ -14,7 +14,8 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
-// sweepEvery is how long a sandbox may outlive a run that was terminated.
+// sweepEvery is how long a sandbox may outlive a run that was terminated, where
+// the configuration does not say.
 const sweepEvery = time.Minute
 
 // sweep removes, for as long as the worker runs, the sandboxes of runs that
@@ -26,7 +27,7 @@ func (p *Plugin) sweep(instance string, c client.Client) {
 	p.mu.Unlock()
 	p.running.Go(func() {
 		defer c.Close()
-		tick := time.NewTicker(sweepEvery)
+		tick := time.NewTicker(p.cfg.SweepEvery)
 		defer tick.Stop()
 		for {
 			if err := p.sweepOnce(ctx, c); err != nil && ctx.Err() == nil && !errors.Is(err, wflo.ErrSandboxUnavailable) {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Prepares a Debian 12 machine for wflo: the container engine and the sandbox
-# image; for its tests also PostgreSQL's programs, a C compiler and Python.
+# image; for its tests also PostgreSQL's programs, a C compiler, Python,
+# AppArmor's parser and gVisor.
 #
 #   deploy/setup.sh           install, start and build what is missing to run it
 #   deploy/setup.sh tests     and what is missing to test it
@@ -9,13 +10,18 @@
 #
 # It may run any number of times, says one short line per action on stderr, and
 # nothing when there is nothing to do. It never starts a second engine next to
-# one that answers, and never touches a PostgreSQL cluster.
+# one that answers, never restarts one, and never touches a PostgreSQL cluster.
+#
+# WFLO_TEST_GVISOR=off, for this script and for the tests alike, is for machines
+# that cannot have gVisor: tests then hold that it is refused. WFLO_DEBIAN_MIRROR
+# names another mirror.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=${WFLO_SETUP_STATE:-/var/run/wflo-setup}
 log=${WFLO_DOCKERD_LOG:-/var/log/wflo-dockerd.log}
 socket=/var/run/docker.sock
+config=/etc/docker/daemon.json
 image=wflo/sandbox:1
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -43,6 +49,8 @@ missing_packages() {
 	# The race detector needs a C compiler.
 	command -v gcc >/dev/null || echo gcc libc6-dev
 	command -v python3 >/dev/null || echo python3-minimal
+	# Only its parser is wanted, which needs no AppArmor in the kernel.
+	command -v apparmor_parser >/dev/null || echo apparmor
 }
 
 # apt_has prints a package that only some releases split off, if this one does.
@@ -78,6 +86,85 @@ install() {
 }
 
 apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
+
+gvisor_wanted() { [ "${WFLO_TEST_GVISOR:-on}" != off ]; }
+
+# runsc_current leaves any gVisor alone but Debian 12's own: in that one, ls of
+# the same release fails, because it does not know a flag of statx.
+runsc_current() {
+	local version
+	version=$(runsc --version 2>/dev/null) || return 1
+	case "$version" in *'version 0.0~2022'*) return 1 ;; esac
+}
+
+# install_runsc takes Debian 13's package, one static program that needs no
+# other package, through lists of its own: apt's own sources stay as they are.
+install_runsc() {
+	local work apt
+	say "installing runsc (gVisor) of Debian 13"
+	work=$(mktemp -d)
+	mkdir -p "$work/lists/partial" "$work/archives/partial"
+	echo "deb ${WFLO_DEBIAN_MIRROR:-http://deb.debian.org/debian} trixie main" >"$work/sources"
+	apt=(apt-get -o "Dir::Etc::SourceList=$work/sources" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$work/lists"
+		-o "Dir::Cache=$work" -o APT::Sandbox::User=root)
+	if ! { "${apt[@]}" update && (cd "$work" && "${apt[@]}" download runsc) && dpkg -i "$work"/runsc_*.deb; } >"$work/log" 2>&1; then
+		die "runsc could not be installed; set WFLO_TEST_GVISOR=off to test without gVisor" "$work/log"
+	fi
+	rm -rf "$work"
+}
+
+engine_has_runsc() { docker -H "unix://$socket" info -f '{{range $name, $_ := .Runtimes}}{{$name}} {{end}}' 2>/dev/null | grep -qw runsc; }
+
+# register_runsc adds gVisor to the engine's configuration, where runsc install
+# keeps what else is there, and has the engine read it again, which containers
+# do not notice. gVisor's own network would need one of the container's, and a
+# sandbox has none. Its platform systrap needs no /dev/kvm.
+register_runsc() {
+	say "adding the runtime runsc to $config"
+	mkdir -p "$state" "${config%/*}"
+	if [ -e "$config" ]; then cp -p "$config" "$state/daemon.json.before"; else : >"$state/daemon.json.none"; fi
+	runsc install --config_file="$config" --runtime=runsc -- --network=none --platform=systrap >"$state/runsc.log" 2>&1 ||
+		die "runsc could not add itself to $config" "$state/runsc.log"
+	rm -f "$config~"
+	cp -p "$config" "$state/daemon.json.after"
+	reload_engine
+	for _ in $(seq 50); do
+		engine_has_runsc && return 0
+		sleep 0.2
+	done
+	die "the engine does not take the runtime runsc from $config" "$log"
+}
+
+# unregister_runsc undoes that: a file that nobody changed since becomes what it
+# was, and from one that somebody changed only the runtime is taken.
+unregister_runsc() {
+	[ -e "$state/daemon.json.after" ] || return 0
+	say "removing the runtime runsc from $config"
+	if ! cmp -s "$config" "$state/daemon.json.after"; then
+		runsc uninstall --config_file="$config" --runtime=runsc >/dev/null 2>&1 || say "$config has no runtime runsc any more"
+		rm -f "$config~"
+	elif [ -e "$state/daemon.json.before" ]; then
+		cp -p "$state/daemon.json.before" "$config"
+	else
+		# An engine that finds no file keeps what it knows.
+		echo '{"runtimes": {}}' >"$config"
+	fi
+	reload_engine
+	for _ in $(seq 50); do
+		engine_has_runsc || break
+		sleep 0.2
+	done
+	if [ -e "$state/daemon.json.none" ]; then
+		if [ "$(cat "$config")" = '{"runtimes": {}}' ]; then rm -f "$config"; fi
+	fi
+	rm -f "$state"/daemon.json.*
+}
+
+reload_engine() {
+	local pid
+	pid=$(pidof -s dockerd) || return 0
+	kill -HUP "$pid" 2>/dev/null || true # it may end at this moment
+}
 
 # mount_cgroups gives an engine its cgroups where no init system did.
 mount_cgroups() {
@@ -144,6 +231,7 @@ wait_for_engine() {
 start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 stop() {
+	unregister_runsc
 	if [ -e "$state/dockerd.systemd" ]; then
 		say "stopping docker.service"
 		systemctl stop docker.socket docker.service
@@ -173,6 +261,13 @@ check() {
 	else
 		say "engine: none answers at $socket"; bad=1
 	fi
+	if ! gvisor_wanted; then
+		say "gvisor: off by WFLO_TEST_GVISOR"
+	elif runsc_current && engine_has_runsc; then
+		say "gvisor: ok"
+	else
+		say "gvisor: runsc is missing, too old, or not a runtime of the engine (only tests need it)"; bad=1
+	fi
 	if image_current; then say "image: $image is current"; else say "image: $image is missing or of another build"; bad=1; fi
 	[ $bad = 0 ] || say "run deploy/setup.sh as root"
 	return $bad
@@ -191,6 +286,10 @@ main() {
 	# shellcheck disable=SC2086 # a list of words
 	if [ -n "$packages" ]; then install $packages; fi
 	engine_answers || start_engine
+	if [ "${1:-}" = tests ] && gvisor_wanted; then
+		runsc_current || install_runsc
+		engine_has_runsc || register_runsc
+	fi
 	image_current || "$here/sandbox-image/build.sh"
 }
 

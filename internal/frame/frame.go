@@ -148,6 +148,8 @@ func (r *Reader) Read() (Frame, error) {
 			h[0] = b
 			break
 		}
+		rest, _ := r.r.Peek(r.r.Buffered())
+		_, _ = r.r.Discard(len(rest) - len(bytes.TrimLeft(rest, "\x00"))) // what is buffered can be discarded
 	}
 	if _, err := io.ReadFull(r.r, h[1:]); err != nil {
 		return Frame{}, unexpected(err)

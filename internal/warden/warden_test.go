@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 // child is Run in a process of its own, and the worker's end of its streams.
 type child struct {
-	t   *testing.T
+	t   testing.TB
 	o   Options
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -40,7 +40,7 @@ type child struct {
 	r   *frame.Reader
 }
 
-func spawnChild(t *testing.T, change func(*Options)) *child {
+func spawnChild(t testing.TB, change func(*Options)) *child {
 	t.Helper()
 	root := t.TempDir()
 	o := Options{
@@ -231,5 +231,35 @@ func TestDamagedFileStopsTheJob(t *testing.T) {
 	}
 	if left, err := filepath.Glob(c.o.Workspace + "/*"); err != nil || len(left) > 0 {
 		t.Errorf("left in the workspace: %v, %v", left, err)
+	}
+}
+
+// BenchmarkOutput is how fast PID 1 turns output into frames, without an engine
+// in between.
+func BenchmarkOutput(b *testing.B) {
+	c := spawnChild(b, nil)
+	m := shell("head -c 1073741824 /dev/zero")
+	m.OutputTotal = 1 << 31
+	b.SetBytes(1 << 30)
+	for b.Loop() {
+		c.send(frame.Job, m)
+		c.write(frame.Start, "")
+		if m := c.exit(); m.Outcome != sandbox.Succeeded {
+			b.Fatalf("%+v", m)
+		}
+	}
+}
+
+// Without cgroups the limit of CPU time holds by what the kernel says of processes.
+func TestCPUTimeWithoutCgroups(t *testing.T) {
+	c := spawnChild(t, nil)
+	for _, text := range []string{"while :; do :; done", "while :; do sh -c 'i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done'; done"} {
+		m := shell(text)
+		m.CPUTime = 300 * time.Millisecond
+		c.send(frame.Job, m)
+		c.write(frame.Start, "")
+		if m := c.exit(); m.Outcome != sandbox.CPUTimeout || m.CPUTime < 300*time.Millisecond || m.PeakMemory <= 0 {
+			t.Errorf("%s: got %+v, want cpu_timeout", text, m)
+		}
 	}
 }

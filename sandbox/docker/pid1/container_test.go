@@ -295,6 +295,11 @@ func TestEnds(t *testing.T) {
 		{"environment", script("env | grep -v ^PWD; pwd; id -u"), want{sandbox.Succeeded, 0, 0, "PATH=/usr/local/bin:/usr/bin:/bin\n/workspace\n" + user + "\n", ""}},
 		// 3 is the folder that is listed.
 		{"descriptors", python("import os; print(*sorted(os.listdir('/proc/self/fd')))"), want{sandbox.Succeeded, 0, 0, "0 1 2 3\n", ""}},
+		{"first for the kernel", script("cat /proc/self/oom_score_adj /proc/1/oom_score_adj"), want{sandbox.Succeeded, 0, 0, "1000\n0\n", ""}},
+		// The limits are set right after the start, not at it.
+		{"resources", limited(script("until [ $(ulimit -n) = 40 ] && [ $(ulimit -f) = 2 ]; do :; done; ulimit -Hn; head -c 2000 /dev/zero >big"), func(m *frame.JobMsg) {
+			m.Open, m.File = 40, 1024
+		}), want{sandbox.Nonzero, 153, 0, "40\n", ""}},
 		{"umask", script("umask"), want{sandbox.Succeeded, 0, 0, "0022\n", ""}},
 		{"signals", limited(script(""), func(m *frame.JobMsg) {
 			m.Argv = [][]byte{[]byte("grep"), []byte("-E"), []byte("SigBlk|SigIgn"), []byte("/proc/self/status")}

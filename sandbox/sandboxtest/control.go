@@ -31,11 +31,9 @@ var controlAttacks = []attack{
 	{name: "a program called as a flag", spec: sandbox.Spec{Argv: []string{"--privileged"}}, outcome: sandbox.StartFailed},
 	{name: "a program with a line end", spec: sandbox.Spec{Argv: []string{"true\n"}}, outcome: sandbox.StartFailed},
 	{name: "a program with slashes", spec: sandbox.Spec{Argv: []string{"../../../../bin/echo", "held"}}},
-	{name: "a program that is no UTF-8", spec: sandbox.Spec{Argv: []string{"/bin/\xff\xfe"}}, outcome: sandbox.StartFailed},
 	{name: "a directory", spec: sandbox.Spec{Argv: []string{"/"}}, outcome: sandbox.StartFailed},
 	{name: "a file of the kernel", spec: sandbox.Spec{Argv: []string{"/proc/self/environ"}}, outcome: sandbox.StartFailed},
 	{name: "PID 1's own program", spec: limited(sandbox.Spec{Argv: []string{"/proc/1/exe"}}, soon), either: []sandbox.Outcome{sandbox.StartFailed, sandbox.Nonzero, sandbox.Timeout, sandbox.Signalled, sandbox.Succeeded}},
-	{name: "bytes in arguments", spec: sandbox.Spec{Argv: []string{"bash", "-c", `[ "$1" = $'\xff\xfe' ] && echo held`, "x", "\xff\xfe"}}},
 	{name: "a long source", spec: bash("echo held; exit 0\n" + strings.Repeat("#", sandbox.MaxSource-100))},
 }
 
@@ -61,26 +59,28 @@ func testRefusedSpecs(t *testing.T, s *siege) {
 	}
 	echo := []string{"echo", "breach"}
 	specs := map[string]sandbox.Spec{
-		"huge environment": {Argv: echo, Env: huge},
-		"long variable":    {Argv: echo, Env: map[string]string{"A": strings.Repeat("x", 3<<20)}},
-		"long argument":    {Argv: []string{"echo", strings.Repeat("x", 200<<10)}},
-		"NUL in argument":  {Argv: []string{"echo", "a\x00b"}},
-		"variable A=B":     {Argv: echo, Env: map[string]string{"A=B": "x"}},
-		"no network mode":  {Argv: echo, Network: sandbox.Network{Mode: "host"}},
-		"host's network":   {Argv: echo, Network: sandbox.Open()},
-		"runtime":          {Argv: echo, Security: sandbox.Security{Runtime: "../../bin/sh"}},
-		"other runtime":    {Argv: echo, Security: sandbox.Security{Runtime: "io.containerd.runtime.v1.linux"}},
-		"no profile":       {Argv: echo, Security: sandbox.Security{Profile: "unconfined"}},
-		"engine's profile": {Argv: echo, Security: sandbox.Security{Profile: sandbox.Engine}},
-		"artifact outside": {Argv: echo, Artifacts: []string{"../*"}},
-		"artifact by path": {Argv: echo, Artifacts: []string{"/etc/passwd"}},
-		"file outside":     {Argv: echo, Files: []wflo.File{{Name: "../etc/x"}}},
-		"file by path":     {Argv: echo, Files: []wflo.File{{Name: "/etc/x"}}},
-		"secret unknown":   {Argv: echo, Secrets: map[string]string{"A": "no-such-secret"}},
-		"memory for ever":  {Argv: echo, Limits: sandbox.Limits{Memory: -1}},
-		"box of bytes":     {Argv: echo, Box: "\xff"},
-		"key of lines":     {Argv: echo, Key: "a\nb"},
-		"tenant of lines":  {Argv: echo, Origin: sandbox.Origin{Tenant: "a\nb"}},
+		"huge environment":  {Argv: echo, Env: huge},
+		"long variable":     {Argv: echo, Env: map[string]string{"A": strings.Repeat("x", 3<<20)}},
+		"long argument":     {Argv: []string{"echo", strings.Repeat("x", 200<<10)}},
+		"bytes in argument": {Argv: []string{"echo", "\xff\xfe"}},
+		"bytes in program":  {Argv: []string{"/bin/\xff\xfe"}},
+		"NUL in argument":   {Argv: []string{"echo", "a\x00b"}},
+		"variable A=B":      {Argv: echo, Env: map[string]string{"A=B": "x"}},
+		"no network mode":   {Argv: echo, Network: sandbox.Network{Mode: "host"}},
+		"host's network":    {Argv: echo, Network: sandbox.Open()},
+		"runtime":           {Argv: echo, Security: sandbox.Security{Runtime: "../../bin/sh"}},
+		"other runtime":     {Argv: echo, Security: sandbox.Security{Runtime: "io.containerd.runtime.v1.linux"}},
+		"no profile":        {Argv: echo, Security: sandbox.Security{Profile: "unconfined"}},
+		"engine's profile":  {Argv: echo, Security: sandbox.Security{Profile: sandbox.Engine}},
+		"artifact outside":  {Argv: echo, Artifacts: []string{"../*"}},
+		"artifact by path":  {Argv: echo, Artifacts: []string{"/etc/passwd"}},
+		"file outside":      {Argv: echo, Files: []wflo.File{{Name: "../etc/x"}}},
+		"file by path":      {Argv: echo, Files: []wflo.File{{Name: "/etc/x"}}},
+		"secret unknown":    {Argv: echo, Secrets: map[string]string{"A": "no-such-secret"}},
+		"memory for ever":   {Argv: echo, Limits: sandbox.Limits{Memory: -1}},
+		"box of bytes":      {Argv: echo, Box: "\xff"},
+		"key of lines":      {Argv: echo, Key: "a\nb"},
+		"tenant of lines":   {Argv: echo, Origin: sandbox.Origin{Tenant: "a\nb"}},
 	}
 	for _, image := range []string{
 		"--privileged", "host:1/../x", "-v", "wflo/sandbox:1 --privileged", "wflo/sandbox:1\n", "../../etc", "/etc/passwd", "https://example.com/x", "x@sha256:short", "wflo/sandbox:../1",
@@ -189,14 +189,14 @@ func testCloseStorm(t *testing.T, s *siege) {
 	name := box(t, s.r, s.token+"-closing")
 	var wg sync.WaitGroup
 	for i := range 6 {
-		spec := withBox(limited(bash("sleep 2; echo held"), nil), name)
+		spec := withBox(bash("sleep 2; echo held"), name)
 		if i%2 == 0 {
 			spec.Files = []wflo.File{{Name: fmt.Sprint("f", i), Data: []byte("x")}}
 		}
 		wg.Go(func() {
 			res, err := s.r.Run(t.Context(), s.arm(spec), nil)
 			if outcome := sandbox.OutcomeOf(res, err); outcome != sandbox.Cancelled && outcome != sandbox.Succeeded {
-				t.Errorf("Run = %s, %v", outcome, err)
+				t.Errorf("Run = %s (%s), %v, want it cancelled or done", outcome, res.Reason, err)
 			}
 		})
 		if err := s.r.Close(t.Context(), name); err != nil {

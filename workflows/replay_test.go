@@ -82,7 +82,7 @@ func TestReplay(t *testing.T) {
 	p := guard(t)
 	all := recorded(t)
 	for _, name := range []string{
-		"agent", "chain", "chain-next", "gate-approved", "gate-approved-by-update", "gate-rejected", "gate-timed-out",
+		"agent", "agent-refused", "chain", "chain-next", "gate-approved", "gate-approved-by-update", "gate-rejected", "gate-timed-out",
 		"halted", "parent-of-an-agent", "plain", "saga",
 	} {
 		if all[name] == nil {

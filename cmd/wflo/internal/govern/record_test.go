@@ -2,6 +2,7 @@ package govern
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/sandboxtest"
 	"github.com/wflo-ai/wflo-go/wflotest"
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
 	"github.com/wflo-ai/wflo-go/workflows/testdata/histories"
@@ -44,10 +47,17 @@ func TestRecordedHistories(t *testing.T) {
 		workflow any
 		arg      any
 		act      func(w *world, run client.WorkflowRun)
-		code     string // of the failure; "" when the run completes
+		box      *sandboxtest.Fake // nil: succeeds silently
+		code     string            // of the failure; "" when the run completes
 	}{
 		"plain": {workflow: histories.Plain, arg: 3},
 		"agent": {workflow: wflo.WorkflowAgent, arg: agentTask()},
+		"agent refused": {
+			workflow: wflo.WorkflowAgent, arg: agentTask(), code: string(wflo.CodePolicyDenied),
+			box: &sandboxtest.Fake{Do: func(context.Context, sandbox.Spec) (sandbox.Result, error) {
+				return sandbox.Result{}, wflo.Errorf(wflo.CodePolicyDenied, "ask the operator", "no programs today")
+			}},
+		},
 		"parent of an agent": {
 			workflow: histories.Parent, arg: agentTask(),
 		},
@@ -87,7 +97,7 @@ func TestRecordedHistories(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, config{script: countOnce})
+			w := newWorld(t, config{script: countOnce, box: tt.box})
 			var args []any
 			if tt.arg != nil {
 				args = append(args, tt.arg)

@@ -14,12 +14,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/telemetry"
 	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/sandbox/admission"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
+	"github.com/wflo-ai/wflo-go/workflows"
 )
 
 var _ docker.Observer = (*telemetry.Sandboxes)(nil)
@@ -246,4 +250,59 @@ func left(t *testing.T, owner string) {
 			t.Errorf("left on the engine: %+v", s)
 		}
 	}
+}
+
+// TestRunOnTheEngine goes all the way: from a workflow's verbs through the
+// activity to real containers and back.
+func TestRunOnTheEngine(t *testing.T) {
+	owner := "plugin-test-" + rand.Text()
+	p := newPlugin(t, func(c *Config) {
+		c.Owner, c.MaxResult = owner, 64<<10
+		c.Docker.Pool.Size = -1
+	})
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(2 * time.Minute)
+	env.SetWorkerOptions(worker.Options{Interceptors: p.Interceptors()})
+	Register(env, p)
+	type results struct{ First, Second, Alone sandbox.Result }
+	env.RegisterWorkflowWithOptions(func(ctx workflow.Context) (r results, err error) {
+		ctx = workflows.WithSandbox(ctx, sandbox.Spec{
+			Env: map[string]string{"WHO": "everybody"}, Artifacts: []string{"out/**"}, Limits: sandbox.Limits{Memory: 64 << 20},
+		})
+		bash := sandbox.Spec{
+			Language: sandbox.Bash, Files: []wflo.File{{Name: "in", Data: []byte("7")}},
+			Source: "mkdir -p out; echo $WHO $(cat in) >out/a; head -c 100000 /dev/urandom >out/big; touch f",
+		}
+		if r.First, err = workflows.RunSandboxed(ctx, bash); err != nil {
+			return r, err
+		}
+		look := sandbox.Spec{Language: sandbox.Bash, Source: "ls", Artifacts: []string{}}
+		if r.Second, err = workflows.RunSandboxed(ctx, look); err != nil {
+			return r, err
+		}
+		look.Box = sandbox.OneShot
+		r.Alone, err = workflows.RunSandboxed(ctx, look)
+		return r, err
+	}, workflow.RegisterOptions{Name: "test"})
+	env.ExecuteWorkflow("test")
+	var r results
+	if err := env.GetWorkflowResult(&r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.First.Artifacts) != 1 || r.First.Artifacts[0].Name != "out/a" || string(r.First.Artifacts[0].Data) != "everybody 7\n" {
+		t.Errorf("artifacts %v of %+v", r.First.Artifacts, r.First)
+	}
+	if diff := cmp.Diff([]string{"out/big"}, r.First.ArtifactsMissed); diff != "" {
+		t.Errorf("artifacts that a result cannot carry (-want +got):\n%s", diff)
+	}
+	if r.Second.Stdout != "f\nin\nout\n" || r.Alone.Stdout != "" || !r.Alone.OK() {
+		t.Errorf("the run's workspace holds %q, that of a one-shot %q (%+v)", r.Second.Stdout, r.Alone.Stdout, r.Alone)
+	}
+	boxes, err := p.Boxes(context.Background())
+	if err != nil || len(boxes) > 0 {
+		t.Errorf("boxes after the run: %v, %v", boxes, err)
+	}
+	p.Close()
+	left(t, owner)
 }

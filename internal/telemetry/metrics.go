@@ -40,7 +40,7 @@ type Metrics struct {
 	runOf    func(context.Context) (wflo.Run, bool)
 	logger   *slog.Logger
 
-	workflows, activities, providers, models, states *names
+	workflows, activities, providers, models, states, outcomes *names
 
 	executions       *prometheus.CounterVec
 	workflowDuration *prometheus.HistogramVec
@@ -65,7 +65,7 @@ func NewMetrics(config Config) *Metrics {
 	m := &Metrics{
 		registry: config.Registry, runOf: config.RunFromContext, logger: config.Logger,
 		workflows: newNames(config.MaxNames), activities: newNames(config.MaxNames),
-		providers: newNames(config.MaxNames), models: newNames(config.MaxNames), states: newNames(maxStates),
+		providers: newNames(config.MaxNames), models: newNames(config.MaxNames), states: newNames(maxStates), outcomes: newNames(maxStates),
 	}
 	if m.registry == nil {
 		m.registry = prometheus.NewRegistry()
@@ -113,7 +113,7 @@ func (m *Metrics) register() map[string]bool {
 	add("wflo_approvals_opened_total", m.approvalsOpened)
 	m.approvals = counter("wflo_approval_requests_total", "Approval gates that closed.", "status")
 	m.approvalLatency = single("wflo_approval_latency_seconds", "Time from the opening to the closing of an approval gate.", approvalBuckets)
-	m.sandboxes = newSandboxes(m.states)
+	m.sandboxes = newSandboxes()
 	m.sandboxes.register(add)
 	m.sandboxRuns = counter("wflo_sandbox_executions_total", "Programs that were to run in a sandbox, by what became of them.", "outcome")
 	m.sandboxDuration = histogram("wflo_sandbox_execution_duration_seconds", "Time that an execution in a sandbox took in all.", activityBuckets, "outcome")
@@ -165,7 +165,7 @@ func (m *Metrics) Sandboxes() *Sandboxes { return m.sandboxes }
 
 // SandboxRun counts an execution in a sandbox that took d, by a sandbox.Outcome.
 func (m *Metrics) SandboxRun(ctx context.Context, outcome string, d time.Duration) {
-	outcome = m.states.admit(outcome)
+	outcome = m.outcomes.admit(outcome)
 	m.inc(ctx, m.sandboxRuns.WithLabelValues(outcome))
 	m.observe(ctx, m.sandboxDuration.WithLabelValues(outcome), d)
 }

@@ -19,7 +19,7 @@ const (
 // Sandboxes counts what a runner tells of its sandboxes: it is the runner's
 // observer. Its methods may be called at the same time and in any order.
 type Sandboxes struct {
-	states    *names
+	how       *names
 	creation  prometheus.Histogram
 	creations *prometheus.CounterVec
 	cpu       *prometheus.GaugeVec
@@ -31,12 +31,12 @@ type Sandboxes struct {
 	order []string // of ended, oldest first
 }
 
-func newSandboxes(states *names) *Sandboxes {
+func newSandboxes() *Sandboxes {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"sandbox_id"})
 	}
 	return &Sandboxes{
-		states: states,
+		how: newNames(maxStates),
 		creation: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "wflo_sandbox_creation_duration_seconds", Help: "Time until a sandbox was there for an execution.", Buckets: creationBuckets,
 		}),
@@ -60,7 +60,7 @@ func (s *Sandboxes) register(add func(string, prometheus.Collector)) {
 // that took.
 func (s *Sandboxes) Created(how string, took time.Duration) {
 	s.creation.Observe(seconds(took))
-	s.creations.WithLabelValues(s.states.admit(how)).Inc()
+	s.creations.WithLabelValues(s.how.admit(how)).Inc()
 }
 
 // Usage shows what a live sandbox uses now: CPU in percent of one core, memory

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/wflo-ai/wflo-go"
 )
 
 // TestSandboxSeriesEnd: a series per sandbox that stayed would be a leak in the
@@ -70,5 +72,37 @@ func TestSandboxMetricsTakeAnyValue(t *testing.T) {
 	s.Ended("\xff")
 	if got := scrape(t, m, "text/plain"); strings.Contains(got, "sandbox_id=") {
 		t.Errorf("a sandbox that ended is shown:\n%s", got)
+	}
+}
+
+// TestOutcomesKeepTheirNames: all that labels hold by design fits beside each
+// other.
+func TestOutcomesKeepTheirNames(t *testing.T) {
+	m := NewMetrics(Config{})
+	outcomes := []string{
+		"succeeded", "nonzero", "signalled", "out_of_memory", "timeout", "cpu_timeout", "output_limit", "disk_full", "start_failed",
+		"cancelled", "policy_denied", "infra_lost",
+	}
+	for _, o := range outcomes {
+		m.SandboxRun(t.Context(), o, time.Second)
+	}
+	for _, s := range []string{"completed", "failed", "halted"} {
+		m.WorkflowClosed("w", s, time.Second)
+	}
+	for _, s := range []string{"ok", "error", "cancelled"} {
+		m.Activity(t.Context(), "a", s, time.Second)
+	}
+	for _, s := range []wflo.GateStatus{wflo.GateApproved, wflo.GateRejected, wflo.GateTimedOut} {
+		m.ApprovalClosed(s, time.Second)
+	}
+	for _, how := range []string{"warm", "kept", "cold"} {
+		m.Sandboxes().Created(how, time.Second)
+	}
+	got := scrape(t, m, "text/plain")
+	if strings.Contains(got, `"`+nameOther+`"`) {
+		t.Errorf("names were lost:\n%s", got)
+	}
+	for _, o := range outcomes {
+		wantLines(t, got, `wflo_sandbox_executions_total{outcome="`+o+`"} 1`)
 	}
 }

@@ -24,6 +24,7 @@ type box struct {
 	timer   *time.Timer
 	running map[*execution]struct{}
 	closing bool
+	closed  chan struct{} // when a Close is over
 }
 
 // box gives the box of that name, made if need be.
@@ -32,7 +33,7 @@ func (r *Runner) box(name string) *box {
 	defer r.mu.Unlock()
 	b := r.boxes[name]
 	if b == nil {
-		b = &box{running: map[*execution]struct{}{}}
+		b = &box{running: map[*execution]struct{}{}, closed: make(chan struct{})}
 		r.boxes[name] = b
 	}
 	return b
@@ -74,12 +75,23 @@ func (b *box) keep(s *session, idle time.Duration) bool {
 	return true
 }
 
-func (b *box) enter(x *execution) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.running[x] = struct{}{}
-	if b.closing {
-		x.stopOnce.Do(func() { close(x.stop) })
+// enterBox adds an execution to its box. While the box is being closed it waits:
+// what comes then is for the next box of that name.
+func (r *Runner) enterBox(ctx context.Context, x *execution) (*box, error) {
+	for {
+		b := r.box(x.spec.Box)
+		b.mu.Lock()
+		if !b.closing {
+			b.running[x] = struct{}{}
+			b.mu.Unlock()
+			return b, nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-b.closed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
@@ -198,17 +210,19 @@ func (r *Runner) Close(ctx context.Context, name string) error {
 	if err := sandbox.ValidateBox(name); err != nil {
 		return err
 	}
-	b := r.box(name)
-	if err := b.stop(ctx); err != nil {
+	b, err := r.closeBox(ctx, name)
+	if err != nil {
 		return err
 	}
 	defer func() {
 		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.boxes[name] == b {
-			delete(r.boxes, name)
-		}
+		delete(r.boxes, name)
+		r.mu.Unlock()
+		close(b.closed)
 	}()
+	if err := b.stop(ctx); err != nil {
+		return err
+	}
 	p, ok, err := r.workspaceOf(ctx, name)
 	if err != nil {
 		return err
@@ -229,10 +243,28 @@ func (r *Runner) Close(ctx context.Context, name string) error {
 	return r.removeVolume(ctx, r.named(kindMarker, name))
 }
 
+// closeBox marks a box as one that is being closed, by this caller alone.
+func (r *Runner) closeBox(ctx context.Context, name string) (*box, error) {
+	for {
+		b := r.box(name)
+		b.mu.Lock()
+		mine := !b.closing
+		b.closing = true
+		b.mu.Unlock()
+		if mine {
+			return b, nil
+		}
+		select {
+		case <-b.closed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // stop ends the box's executions and what waits, and returns when they are over.
 func (b *box) stop(ctx context.Context) error {
 	b.mu.Lock()
-	b.closing = true
 	all := make([]*execution, 0, len(b.running))
 	for x := range b.running {
 		x.stopOnce.Do(func() { close(x.stop) })

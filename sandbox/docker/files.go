@@ -51,7 +51,7 @@ func (r *Runner) ReadFile(ctx context.Context, box, name string, limit int64) ([
 	case "large":
 		return nil, wflo.Invalid("file", fmt.Sprintf("%q has more than %d bytes", name, limit), "read a part of it with a program in the sandbox")
 	}
-	return nil, fmt.Errorf("read %s: %s", name, q.refused.Message)
+	return nil, wflo.Invalid("file", fmt.Sprintf("%q cannot be read: %s", name, q.refused.Message), "see its mode and that of its directories")
 }
 
 // WriteFiles puts files into the box's workspace, with mode 0644; see
@@ -95,8 +95,10 @@ func (r *Runner) request(ctx context.Context, box string, q *request, ask func(s
 		return err
 	}
 	x := &execution{r: r, spec: spec, stop: make(chan struct{}), ended: make(chan struct{})}
-	b := r.box(box)
-	b.enter(x)
+	b, err := r.enterBox(ctx, x)
+	if err != nil {
+		return err
+	}
 	defer b.leave(x)
 	defer close(x.ended)
 	s := b.takeKept()

@@ -98,12 +98,7 @@ func (p *pool) put(s *session) {
 }
 
 // drop removes a sandbox and the workspace that was made for it.
-func (p *pool) drop(s *session) {
-	s.discard()
-	if s.p.volume != "" {
-		p.r.abandon(s.p.volume)
-	}
-}
+func (p *pool) drop(s *session) { s.discardWith(s.p.volume) }
 
 // forget makes room for another template.
 func (p *pool) forget() {

@@ -60,8 +60,10 @@ func (r *Runner) run(ctx context.Context, spec sandbox.Spec, watch func(sandbox.
 		defer x.network.Close()
 	}
 	if spec.Box != "" {
-		b := r.box(spec.Box)
-		b.enter(x)
+		b, err := r.enterBox(ctx, x)
+		if err != nil {
+			return sandbox.Result{}, err
+		}
 		defer b.leave(x)
 	}
 	defer close(x.ended)

@@ -218,13 +218,19 @@ func (s *session) detach() {
 	s.wg.Wait()
 }
 
-// discard removes the container, in the background and whatever it is doing,
-// with a workspace that is nobody's.
-func (s *session) discard() {
+// discard removes the container, in the background and whatever it is doing.
+func (s *session) discard() { s.discardWith("") }
+
+// discardWith removes the container and then a volume that only it has.
+func (s *session) discardWith(volume string) {
 	s.r.background(func(ctx context.Context) {
 		s.detach()
-		if err := s.r.remove(ctx, s.id); err != nil {
-			s.r.config.Logger.WarnContext(ctx, "remove container", "container", s.id, "error", err)
+		err := s.r.remove(ctx, s.id)
+		if err == nil && volume != "" {
+			err = s.r.removeVolume(ctx, volume)
+		}
+		if err != nil {
+			s.r.config.Logger.WarnContext(ctx, "remove sandbox", "container", s.id, "volume", volume, "error", err)
 		}
 		s.r.leave(s)
 		s.r.config.Observer.Ended(s.id)

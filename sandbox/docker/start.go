@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -193,7 +192,9 @@ func (r *Runner) abandon(name string) {
 
 // removeVolume waits for the containers that still hold a volume to go.
 func (r *Runner) removeVolume(ctx context.Context, name string) error {
-	for range 100 {
+	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
+	for {
 		err := r.engine.VolumeRemove(ctx, name, false)
 		switch {
 		case err == nil, errdefs.IsNotFound(err):
@@ -201,11 +202,10 @@ func (r *Runner) removeVolume(ctx context.Context, name string) error {
 		case !errdefs.IsConflict(err):
 			return unreachable("remove volume", err)
 		}
-		if err := pause(ctx); err != nil {
-			return err
+		if perr := pause(ctx); perr != nil {
+			return fmt.Errorf("remove volume: it stays in use: %w", err)
 		}
 	}
-	return errors.New("remove volume: it stays in use")
 }
 
 // unreachable tells an engine that is not there from one that refused.

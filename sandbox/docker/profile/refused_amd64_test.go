@@ -73,6 +73,8 @@ var probes = []probe{
 	call("clone CLONE_NEWUTS", 56, refused, 0x4000000|17),
 	call("clone CLONE_NEWCGROUP", 56, refused, 0x2000000|17),
 	call("clone3", 435, unknown),
+	call("prlimit64 of another process", 302, refused, 1, 7),
+	call("io_setup", 206, unknown, 1),
 	call("ptrace PTRACE_ATTACH", 101, refused, 16, none),
 	call("process_vm_readv", 310, refused),
 	call("process_vm_writev", 311, refused),

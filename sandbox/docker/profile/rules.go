@@ -67,13 +67,17 @@ var groups = []group{
 	{
 		reason: "processes: starting, waiting, ending, signals, and what a process may ask about itself",
 		names: words(`alarm arch_prctl execve execveat exit exit_group fork getpgid getpgrp getpid getppid getpriority
-			getrlimit getrusage getsid gettid kill pause pidfd_open pidfd_send_signal prctl prlimit64 restart_syscall
+			getrlimit getrusage getsid gettid kill pause pidfd_open pidfd_send_signal prctl restart_syscall
 			rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
 			rt_tgsigqueueinfo set_robust_list get_robust_list set_tid_address setpgid setpriority setrlimit setsid
 			sigaltstack signalfd signalfd4 tgkill times tkill uname sysinfo vfork wait4 waitid ioprio_get ioprio_set
 			getcpu sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam
 			sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setattr sched_setparam sched_setscheduler
 			sched_yield`),
+	},
+	{
+		reason: "limits of the process itself: PID 1 has the program's user, so a program could limit it to death",
+		args:   [][]test{{is(0, 0)}}, names: words(`prlimit64`),
 	},
 	{
 		reason: "new processes and threads, in the namespaces that there are: a user namespace gives capabilities, and with them most holes of the last ten years",
@@ -105,8 +109,8 @@ var groups = []group{
 			pselect6 select`),
 	},
 	{
-		reason: "the older asynchronous input and output, which databases use; it goes through the same checks as read and write",
-		names:  words(`io_cancel io_destroy io_getevents io_pgetevents io_setup io_submit`),
+		reason: "the older asynchronous input and output: its contexts are counted host-wide (fs.aio-max-nr), so one sandbox could take them all",
+		errno:  enosys, names: words(`io_cancel io_destroy io_getevents io_pgetevents io_setup io_submit`),
 	},
 	{
 		reason: "shared memory, semaphores and queues, in the sandbox's own IPC namespace",

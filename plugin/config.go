@@ -14,7 +14,6 @@ import (
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/pricing"
 	"github.com/wflo-ai/wflo-go/sandbox"
-	"github.com/wflo-ai/wflo-go/sandbox/admission"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
 )
 
@@ -123,12 +122,6 @@ func (c Config) validateSandbox() error {
 	}
 	if c.Owner == docker.AnyOwner || c.Docker.Owner == docker.AnyOwner {
 		return wflo.Invalid("plugin.Config.Owner", "is everybody", "name this installation: the worker removes sandboxes of its owner whose runs it does not know")
-	}
-	if err := c.Docker.Max.Validate(); err != nil {
-		return fmt.Errorf("plugin.Config.Docker.Max: %w", err)
-	}
-	if _, err := admission.New(c.Docker.Admission); err != nil {
-		return fmt.Errorf("plugin.Config.Docker.Admission: %w", err)
 	}
 	if !c.PinImages {
 		return nil

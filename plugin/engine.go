@@ -25,6 +25,23 @@ func newEngine(cfg docker.Config, owner func() string) *engine {
 	return &engine{cfg: cfg, owner: owner}
 }
 
+// tryConfig says what is wrong with a configuration, without an engine: a runner
+// for everybody's sandboxes has none of its own and asks for nothing.
+func tryConfig(cfg docker.Config) error {
+	cfg.Owner = docker.AnyOwner
+	if cfg.Admission.Memory == 0 {
+		// Not every machine tells what it has, and a worker that never uses a
+		// sandbox need not know.
+		cfg.Admission.Memory = sandbox.GiB
+	}
+	ctx := context.Background()
+	r, err := docker.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return r.Shutdown(ctx)
+}
+
 // connect finds the engine, or says why not.
 func (e *engine) connect(ctx context.Context) (*docker.Runner, error) {
 	e.mu.Lock()

@@ -127,6 +127,9 @@ func (p *Plugin) runner() (sandbox.Runner, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = p.cfg.Logger
 	}
+	if err := tryConfig(cfg); err != nil {
+		return nil, fmt.Errorf("plugin.Config.Docker: %w", err)
+	}
 	engine := newEngine(cfg, p.owner)
 	p.closers = append(p.closers, engine.shut)
 	return engine, nil

@@ -46,6 +46,9 @@ func TestSandboxConfigRefuses(t *testing.T) {
 		"every owner":    {func(c *Config) { c.Docker.Owner = "*" }, "Owner"},
 		"cap too small":  {func(c *Config) { c.Docker.Max.Memory = 1 }, "limits.memory"},
 		"odd quota":      {func(c *Config) { c.Docker.Admission.Default.Concurrent = -1 }, "admission.default"},
+		"no pool size":   {func(c *Config) { c.Docker.Pool.Max = -1 }, "docker.pool"},
+		"odd address":    {func(c *Config) { c.Docker.Host = "nowhere" }, "docker.host"},
+		"odd image":      {func(c *Config) { c.Docker.Images = []string{"A B"} }, "docker.image"},
 		"negative sweep": {func(c *Config) { c.SweepEvery = -1 }, "SweepEvery"},
 		"no directory":   {func(c *Config) { c.SecretsDir = filepath.Join(c.DataDir, "missing") }, "secrets"},
 	} {

@@ -161,8 +161,8 @@ func environmentTopic() *cobra.Command {
                      the TOML file with connection profiles, and the profile
   WFLO_USER          who you are, for --user and --as; default: the login name
   WFLO_APPROVER_KEY  file with the Ed25519 key that signs your decisions
-  DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
-                     the container engine of wflo sandbox
+  WFLO_SANDBOX_HOST, DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
+                     the container engine of wflo sandbox; the first wins
   WFLO_OWNER         whose sandboxes wflo sandbox is about
   WFLO_SANDBOX_IMAGE the image of wflo sandbox run (default wflo/sandbox:1)
   WFLO_DATA_DIR      data of the worker on this machine (default: of wflo dev)

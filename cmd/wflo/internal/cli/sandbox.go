@@ -55,7 +55,8 @@ func (a *app) sandboxCmd() *cobra.Command {
 		Use:   "sandbox",
 		Short: "Run programs in sandboxes, and look after the sandboxes of this host",
 		Long: `Run a program in a sandbox, and see, end and clear away the sandboxes that
-workers made on this host's container engine. DOCKER_HOST names another engine.
+workers made on this host's container engine. WFLO_SANDBOX_HOST or DOCKER_HOST
+name another engine.
 
 A sandbox belongs to an owner: the installation whose worker made it. Commands
 see those of one owner: that of --owner, of WFLO_OWNER, of the Temporal address
@@ -192,6 +193,7 @@ func pick(list []docker.Sandbox, id string) (docker.Sandbox, error) {
 // waiting: the process is about to end.
 func (a *app) withSandboxes(ctx context.Context, owner string, config docker.Config, do func(Sandboxes) error) (err error) {
 	config.Owner, config.Pool = owner, docker.Pool{Size: -1}
+	config.Host = os.Getenv("WFLO_SANDBOX_HOST") // as for the worker; empty leaves it to DOCKER_HOST
 	boxes, err := a.deps.Sandboxes(ctx, config)
 	if err != nil {
 		return err

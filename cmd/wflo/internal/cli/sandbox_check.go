@@ -70,6 +70,8 @@ func (a *app) sandboxCheck(ctx context.Context, boxes Sandboxes) error {
 	err := printAll(a, defences, []string{"DEFENCE", "THERE", "DETAIL"}, func(d docker.Defence) []string {
 		detail := d.Detail
 		if d.Hint != "" {
+			// An error's text may have the hint already.
+			detail = strings.Replace(detail, " ("+d.Hint+")", "", 1)
 			detail = strings.TrimPrefix(detail+"; "+d.Hint, "; ")
 		}
 		return []string{d.Name, thereIs(d), detail}

@@ -154,11 +154,15 @@ func (a *app) queued(ctx context.Context) context.Context {
 
 // noSandbox is a fault of the machinery, apart from every program's exit codes.
 func noSandbox(err error) error {
-	code := ExitSandbox
-	if errors.Is(err, wflo.ErrInvalid) {
-		code = ExitUsage
+	switch {
+	case errors.Is(err, wflo.ErrInvalid):
+		return &exitError{ExitUsage, err}
+	case errors.Is(err, wflo.ErrSandboxLost):
+		// Its own hint is for workflows, which try again by themselves.
+		message, _ := wflo.Explain(err)
+		err = wflo.Errorf(wflo.CodeSandboxLost, "run it again; if nobody killed it, see the engine's log", "%s", message)
 	}
-	return &exitError{code, err}
+	return &exitError{ExitSandbox, err}
 }
 
 // runCode is the exit code for a result.

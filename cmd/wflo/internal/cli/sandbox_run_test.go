@@ -195,6 +195,7 @@ func TestSandboxEnds(t *testing.T) {
 		},
 		"missed":    {res: sandbox.Result{Outcome: sandbox.Succeeded, ArtifactsMissed: []string{"a"}}, code: 0, want: []string{"artifact a is left out: all together may have 16 MiB"}},
 		"no engine": {err: lost, code: 125, want: []string{"wflo: no container engine answers\nhint: start Docker\n"}},
+		"lost":      {err: wflo.Errorf(wflo.CodeSandboxLost, "it is run again", "sandbox 1 is gone"), code: 125, want: []string{"wflo: sandbox 1 is gone\nhint: run it again; if nobody"}},
 		"denied":    {err: wflo.Errorf(wflo.CodePolicyDenied, "h", "apparmor is missing"), code: 125, want: []string{"apparmor is missing"}},
 		"invalid":   {err: wflo.Invalid("spec.image", "declares volumes", "h"), code: 2, want: []string{"declares volumes"}},
 	} {

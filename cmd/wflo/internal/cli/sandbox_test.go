@@ -207,12 +207,23 @@ func TestSandboxCollect(t *testing.T) {
 	f.invoke(t, nil, "gc").want(t, ExitError, []string{"removed volume wflo-x"}, []string{"torn"})
 }
 
+// Commands ask the engine that the worker uses.
+func TestSandboxHost(t *testing.T) {
+	t.Setenv("WFLO_SANDBOX_HOST", "unix:///run/other.sock")
+	f := &fakeSandboxes{}
+	f.invoke(t, nil, "ls").want(t, 0, nil, []string{"no sandboxes"})
+	if f.config.Host != "unix:///run/other.sock" {
+		t.Errorf("host %q", f.config.Host)
+	}
+}
+
 func TestSandboxCheck(t *testing.T) {
 	f := &fakeSandboxes{defences: []docker.Defence{
 		{Name: "seccomp", OK: true, Detail: "strict", Required: true, Hint: "not shown"},
+		{Name: "engine", Detail: "torn (mend it)", Hint: "mend it"},
 		{Name: "apparmor", Detail: "the kernel has none", Hint: "boot with apparmor=1"},
 	}}
-	f.invoke(t, nil, "check").want(t, 0, []string{"DEFENCE   THERE  DETAIL\nseccomp   yes    strict\napparmor  no     the kernel has none; boot with apparmor=1\n"}, nil)
+	f.invoke(t, nil, "check").want(t, 0, []string{"DEFENCE   THERE  DETAIL\nseccomp   yes    strict\nengine    no     torn; mend it\napparmor  no     the kernel has none; boot with apparmor=1\n"}, nil)
 	f.invoke(t, nil, "check", "-o", "json").want(t, 0, []string{`"name": "apparmor"`, `"ok": false`, `"hint": "boot with apparmor=1"`}, nil)
 	f.defences[0].OK = false
 	f.invoke(t, nil, "check").want(t, ExitError, []string{"seccomp   MISSING"}, []string{"it lacks seccomp", "hint: "})

@@ -175,6 +175,30 @@ func testConcurrent(t *testing.T, r sandbox.Runner) {
 	}
 }
 
+// testQueue starts more than a small host has room for. Whether one has to wait
+// is not for us to say; what is said about it must be in order.
+func testQueue(t *testing.T, r sandbox.Runner) {
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var states []sandbox.QueueState
+			ctx := sandbox.WithQueueWatch(t.Context(), func(s sandbox.QueueState) { states = append(states, s) })
+			begin := time.Now()
+			res, err := r.Run(ctx, sandbox.Spec{Argv: []string{"sleep", "0.2"}}, nil)
+			took := time.Since(begin)
+			if err != nil || !res.OK() || res.Queued < 0 || res.Queued+res.Duration > took {
+				t.Errorf("Run = %s, %v: queued for %v and ran for %v of %v", res.Outcome, err, res.Queued, res.Duration, took)
+			}
+			for i, s := range states {
+				if last := i == len(states)-1; s.Waiting == last || s.Waiting && s.Reason == "" || s.Position < 0 {
+					t.Errorf("states %+v, want some that wait for something, and one that does not", states)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // testLinks plants what a hostile program can plant, and reads and writes over it.
 func testLinks(t *testing.T, r sandbox.Runner) {
 	name := box(t, r, "links")

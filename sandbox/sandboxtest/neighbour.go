@@ -178,6 +178,11 @@ func (n *neighbour) alive(ctx context.Context) error {
 	n.mu.Lock()
 	until := n.beats + 2
 	n.mu.Unlock()
+	return n.since(ctx, until)
+}
+
+// since waits until there were so many beats.
+func (n *neighbour) since(ctx context.Context, until int) error {
 	deadline := time.NewTimer(3 * patience)
 	defer deadline.Stop()
 	for {

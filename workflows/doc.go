@@ -5,7 +5,8 @@
 // The verbs:
 //
 //   - [Ask] calls a language model, within the run's budget
-//   - [RunSandboxed] runs untrusted code in the run's sandbox
+//   - [RunSandboxed] runs untrusted code in the run's sandbox; [WithSandbox] sets
+//     a workflow's defaults for it
 //   - [RequireApproval] waits for a person's decision on exactly one action
 //   - [Step] names a piece of work, memoises its result, and may ask for
 //     approval and undo itself on failure

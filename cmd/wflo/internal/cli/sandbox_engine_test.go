@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
 )
@@ -247,4 +249,32 @@ func TestEngineAbsent(t *testing.T) {
 	realSandbox(t, "", "ls").want(t, ExitError, nil, hint)
 	realSandbox(t, "", "gc").want(t, ExitError, nil, hint)
 	realSandbox(t, "", "run", "true").want(t, ExitSandbox, nil, hint)
+}
+
+// A worker's sandbox says which run it is for, and is ended by that.
+func TestEngineKillRun(t *testing.T) {
+	ownSandboxes(t)
+	worker, err := docker.New(t.Context(), docker.Config{Owner: os.Getenv("WFLO_OWNER"), Pool: docker.Pool{Size: -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := worker.Run(t.Context(), sandbox.Spec{
+			Argv: []string{"sleep", "600"}, Key: rand.Text(), Origin: sandbox.Origin{Run: "refund-7", Step: "charge", Tenant: "billing", Attempt: 1},
+		}, nil)
+		ended <- errors.Join(err, worker.Shutdown(context.WithoutCancel(t.Context())))
+	}()
+	for !strings.Contains(realSandbox(t, "", "ls").out, "running  refund-7  charge  billing") {
+		select {
+		case err := <-ended:
+			t.Fatalf("ends before it is listed: %v", err)
+		default:
+		}
+	}
+	realSandbox(t, "", "kill", "--run", "refund-8").want(t, ExitError, nil, []string{"run refund-8 has no sandbox"})
+	realSandbox(t, "", "kill", "--run", "refund-7").want(t, 0, []string{"killed "}, nil)
+	if err := <-ended; !errors.Is(err, wflo.ErrSandboxLost) {
+		t.Errorf("the worker sees %v", err)
+	}
 }

@@ -266,7 +266,7 @@ func TestRunOnTheEngine(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(2 * time.Minute)
-	env.SetWorkerOptions(worker.Options{Interceptors: p.Interceptors()})
+	env.SetWorkerOptions(worker.Options{Interceptors: p.Interceptors(), DeadlockDetectionTimeout: time.Minute})
 	Register(env, p)
 	type results struct{ First, Second, Alone sandbox.Result }
 	env.RegisterWorkflowWithOptions(func(ctx workflow.Context) (r results, err error) {

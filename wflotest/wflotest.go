@@ -112,7 +112,9 @@ func (e *Env) setUp() {
 	suite.SetLogger(log.NewStructuredLogger(e.logger()))
 	e.TestWorkflowEnvironment = suite.NewTestWorkflowEnvironment()
 	e.SetTestTimeout(time.Minute)
-	e.SetWorkerOptions(worker.Options{Interceptors: e.guard.Interceptors()})
+	// The SDK takes a second without progress for a deadlock, which a machine that
+	// is busy with other tests needs at times.
+	e.SetWorkerOptions(worker.Options{Interceptors: e.guard.Interceptors(), DeadlockDetectionTimeout: 30 * time.Second})
 	plugin.Register(e, e.guard)
 	header, err := converter.GetDefaultDataConverter().ToPayload(wflo.Run{
 		User: e.cfg.User, Team: e.cfg.Team, Budget: wflo.Budget{Limit: e.cfg.Budget},

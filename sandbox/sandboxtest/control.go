@@ -113,12 +113,13 @@ print("ready", flush=True); time.sleep(0.5)
 	spec.Key = s.token + "-key"
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	good := 0
+	good, ends := 0, []string{}
 	for range 3 {
 		wg.Go(func() {
 			res, err := s.r.Run(t.Context(), s.arm(spec), nil)
 			mu.Lock()
 			defer mu.Unlock()
+			ends = append(ends, fmt.Sprintf("%s %q %v", res.Outcome, res.Stdout, err))
 			switch {
 			case err == nil && res.OK() && res.Stdout == "ready\nheld\n":
 				good++
@@ -129,7 +130,7 @@ print("ready", flush=True); time.sleep(0.5)
 	}
 	wg.Wait()
 	if good == 0 {
-		t.Error("none of them succeeded")
+		t.Errorf("none of them succeeded: %q", ends)
 	}
 	if _, err := s.r.ReadFile(t.Context(), name, "twice", 10); wflo.CodeOf(err) != wflo.CodeInvalid {
 		t.Errorf("two ran at once: %v", err)

@@ -175,10 +175,13 @@ func (n *neighbour) hear(line string) {
 // alive waits for two more beats, so that one of them began after the call, and
 // gives what was wrong since the last call.
 func (n *neighbour) alive(ctx context.Context) error {
+	return n.since(ctx, n.heard()+2)
+}
+
+func (n *neighbour) heard() int {
 	n.mu.Lock()
-	until := n.beats + 2
-	n.mu.Unlock()
-	return n.since(ctx, until)
+	defer n.mu.Unlock()
+	return n.beats
 }
 
 // since waits until there were so many beats.
@@ -203,6 +206,9 @@ func (n *neighbour) since(ctx context.Context, until int) error {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the neighbour: %w", ctx.Err())
 		case <-n.done:
+			if n.heard() >= until {
+				continue
+			}
 			return fmt.Errorf("the neighbour is gone: %s, code %d, %.300q, %.300q, %w", n.res.Outcome, n.res.ExitCode, n.res.Stdout, n.res.Stderr, n.err)
 		case <-deadline.C:
 			return fmt.Errorf("the neighbour is silent after %d beats", beats)

@@ -27,15 +27,11 @@ type JobMsg struct {
 	// Network makes PID 1 listen on ProxyPort for the program.
 	Network bool `json:"network,omitempty"`
 	// The limits that PID 1 holds itself; see sandbox.Limits.
-	Timeout time.Duration `json:"timeout"`
-	CPUTime time.Duration `json:"cpu_time"`
-	PIDs    int64         `json:"pids"`
-	// Open and File become resource limits of the program (descriptors, bytes of
-	// a file); zero leaves those of the container.
-	Open        int64 `json:"open,omitempty"`
-	File        int64 `json:"file,omitempty"`
-	Output      int64 `json:"output"`
-	OutputTotal int64 `json:"output_total"`
+	Timeout     time.Duration `json:"timeout"`
+	CPUTime     time.Duration `json:"cpu_time"`
+	PIDs        int64         `json:"pids"`
+	Output      int64         `json:"output"`
+	OutputTotal int64         `json:"output_total"`
 	// Workspace is the most that /workspace may hold, in bytes, where the file
 	// system does not say so itself; zero where it does.
 	Workspace int64 `json:"workspace,omitempty"`

@@ -89,9 +89,12 @@ func explain(program string, err error) *startError {
 	return e
 }
 
-// limited calls fork so that the program has its resource limits. The soft limit
-// of processes is in force from its first moment; the hard ones cannot be,
-// because PID 1 could not get its own back.
+// limited calls fork so that the program has its limit of processes. The soft
+// limit is in force from its first moment. The hard one follows where the sandbox
+// lets a process limit another, which the strict profile does not: there a
+// program can raise its limit again, up to what the container's limit of
+// processes leaves it. PID 1 cannot lower its own hard limit, because it could
+// not get it back.
 func limited(m frame.JobMsg, h *host, fork func() (int, error)) (int, error) {
 	var old unix.Rlimit
 	pids := uint64(max(m.PIDs, 1) + ownThreads())
@@ -109,21 +112,10 @@ func limited(m frame.JobMsg, h *host, fork func() (int, error)) (int, error) {
 		return 0, err
 	}
 	if limit {
-		lower(pid, unix.RLIMIT_NPROC, pids)
+		n := min(pids, old.Max)
+		_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: n}, nil)
 	}
-	lower(pid, unix.RLIMIT_NOFILE, uint64(max(m.Open, 0)))
-	lower(pid, unix.RLIMIT_FSIZE, uint64(max(m.File, 0)))
 	return pid, nil
-}
-
-// lower sets a limit of a process that is not above what it has; zero means none.
-func lower(pid, resource int, n uint64) {
-	var old unix.Rlimit
-	if n == 0 || unix.Prlimit(pid, resource, nil, &old) != nil {
-		return
-	}
-	n = min(n, old.Max)
-	_ = unix.Prlimit(pid, resource, &unix.Rlimit{Cur: n, Max: n}, nil)
 }
 
 // openPipes gives PID 1's ends, which never block, and the program's.

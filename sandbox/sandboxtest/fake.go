@@ -1,9 +1,13 @@
 // Package sandboxtest tests what runs sandboxes and what uses them. [Fake] is a
 // Runner without an engine for those who use one; [Test] is the suite that every
-// real Runner must pass, and [TestFiles] the part of it that a fake passes too.
+// real Runner must pass, [TestFiles] the part of it that a fake passes too, and
+// [Hostile] besieges a Runner with programs that want more than they were given.
 //
-// The suite expects the standard image (bash, coreutils, python3) and refuses
-// nothing for being slow: an engine that is not there fails it.
+// The suites expect the standard image (bash, coreutils, python3, node) and
+// refuse nothing for being slow: an engine that is not there fails them. The
+// programs of Hostile are in tables by what they are after (resources.go,
+// kernel.go, network.go and so on); a new trick is a new row, which prints
+// "breach" where it succeeds.
 package sandboxtest
 
 import (

@@ -156,6 +156,7 @@ func wide(spec sandbox.Spec) sandbox.Spec {
 
 // fileTests use the files from outside.
 var fileTests = map[string]func(*testing.T, *siege){
+	"more than may come back":          testTooMany,
 	"what comes back":                  testComesBack,
 	"links that change while we read":  testRacingRead,
 	"links that change while we write": testRacingWrite,
@@ -188,6 +189,14 @@ open(b"new\nline", "w").write("x"); open(b"\xff", "w").write("x"); os.symlink("/
 		if !utf8.ValidString(c.Name) {
 			t.Errorf("a change is called %q", c.Name)
 		}
+	}
+}
+
+func testTooMany(t *testing.T, s *siege) {
+	source := fmt.Sprintf(`for i in range(%d): open("f" + str(i), "w").write("x")`, sandbox.MaxArtifacts+500)
+	res := s.exec(t, wide(collect(source)))
+	if res.Stdout != "held\n" || len(res.Artifacts) != sandbox.MaxArtifacts || len(res.ArtifactsMissed) == 0 {
+		t.Errorf("%s %q: %d artifacts and %d missed, want %d and some", res.Outcome, res.Stderr, len(res.Artifacts), len(res.ArtifactsMissed), sandbox.MaxArtifacts)
 	}
 }
 

@@ -69,6 +69,10 @@ var walls = []wall{
 		reason: "the binaries are data, and must not pull what they were built from into who carries them",
 	},
 	{
+		folder: "deploy",
+		reason: "the image's recipe is carried inside programs; it is files and nothing else",
+	},
+	{
 		folder: "internal/frame", own: []string{".", "sandbox"},
 		reason: "the language between worker and sandbox is spoken by PID 1, which lives with the program that it watches: the less it contains, the less can be wrong there",
 	},

@@ -29,7 +29,7 @@ func (r *Runner) Defences(ctx context.Context) ([]Defence, error) {
 	info, err := r.engine.Info(ctx)
 	if err != nil {
 		err = wflo.Errorf(wflo.CodeSandboxUnavailable, setupHint, "no container engine answers: %w", err)
-		return []Defence{{Name: "engine", Detail: err.Error(), Hint: setupHint, Required: true}}, err
+		return []Defence{{Name: "engine", Detail: "no container engine answers", Hint: setupHint, Required: true}}, err
 	}
 	has := func(name string) bool {
 		return slices.ContainsFunc(info.SecurityOptions, func(o string) bool { return strings.Contains(o+",", "name="+name+",") })
@@ -56,7 +56,8 @@ func (r *Runner) Defences(ctx context.Context) ([]Defence, error) {
 
 func lockedDown(e Engine, err error) string {
 	if err != nil {
-		return err.Error()
+		message, _ := wflo.Explain(err)
+		return message
 	}
 	how := "no network at all"
 	if e.facts.plumbed {

@@ -104,8 +104,15 @@ func New(ctx context.Context, config Config) (*Runner, error) {
 	if _, err := r.Collect(ctx, false); err != nil {
 		config.Logger.WarnContext(ctx, "sweep of what is left behind", "error", err)
 	}
+	if spec, err := r.config.admit(defaultBox); err == nil {
+		r.pool.stock(templateOf(spec, r.known().image))
+	}
 	return r, nil
 }
+
+// defaultBox is what most executions ask for: a box, and everything else as it
+// comes. The pool begins with its kind.
+var defaultBox = sandbox.Spec{Box: "box", Argv: []string{"true"}}
 
 func newRunner(config Config, e engine) (*Runner, error) {
 	room, err := admission.New(config.Admission)
@@ -213,6 +220,3 @@ func pause(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-
-// Disconnect is Shutdown, for those who have no context.
-func (r *Runner) Disconnect() error { return r.Shutdown(context.Background()) }

@@ -181,6 +181,9 @@ func (e Engine) satisfies(s sandbox.Security) error {
 		has := map[string]bool{
 			"apparmor": len(e.Missing) == 0, "userns": e.userns, "gvisor": strings.Contains(runtime, sandbox.Runsc),
 		}[name]
+		if !has && name == "gvisor" {
+			return wflo.Errorf(wflo.CodePolicyDenied, "set spec.security.runtime to runsc, or do not require it", "spec.security.require: the runtime is %s, not gvisor", runtime)
+		}
 		if !has {
 			return wflo.Errorf(wflo.CodePolicyDenied, "run it on a host that has it, or do not require it", "spec.security.require: this host has no %s", name)
 		}

@@ -90,10 +90,11 @@ func (r *Runner) request(ctx context.Context, box string, q *request, ask func(s
 	if err != nil {
 		return err
 	}
-	spec, err := r.config.admit(sandbox.Spec{Box: box, Argv: []string{"true"}})
+	spec, err := r.config.admit(defaultBox)
 	if err != nil {
 		return err
 	}
+	spec.Box = box
 	x := &execution{r: r, spec: spec, stop: make(chan struct{}), ended: make(chan struct{})}
 	b, err := r.enterBox(ctx, x)
 	if err != nil {

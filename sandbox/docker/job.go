@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -335,10 +337,23 @@ func (j *job) post(ctx context.Context, why sandbox.Outcome) (ending, error) {
 		end.Reason = "the kernel ended the whole sandbox for memory"
 		return end, nil
 	}
-	state := "it is gone"
-	if err == nil && c.State != nil {
-		state = fmt.Sprintf("%s with code %d %s", c.State.Status, c.State.ExitCode, c.State.Error)
+	state := "its container is gone"
+	switch {
+	case err != nil || c.State == nil:
+	case c.State.Running:
+		state = "its stream is broken"
+		if fault := j.s.fault(); !errors.Is(fault, io.EOF) {
+			state += ": " + fault.Error()
+		}
+	default:
+		state = fmt.Sprintf("it exited with %d", c.State.ExitCode)
+		if c.State.Error != "" {
+			state += ": " + c.State.Error
+		}
+	}
+	if said := strings.TrimSpace(j.s.said()); said != "" {
+		state += fmt.Sprintf(" (%.300s)", said)
 	}
 	return ending{}, wflo.Errorf(wflo.CodeSandboxLost, "it is run again; see the engine's log if this repeats",
-		"sandbox %.12s ended under its program (%s): %w: %.300s", j.s.id, state, j.s.fault(), j.s.said())
+		"sandbox %.12s ended under its program: %s", j.s.id, state)
 }

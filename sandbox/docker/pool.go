@@ -37,14 +37,9 @@ func newPool(r *Runner) *pool {
 	return p
 }
 
-// take gives a sandbox that waits, if there is one, and has others started.
-func (p *pool) take(t template) *session {
-	if p.r.config.Pool.Size < 0 || t.open {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down {
+// of gives the shelf of a template, if there is a pool for it. p.mu is held.
+func (p *pool) of(t template) *shelf {
+	if p.r.config.Pool.Size < 0 || t.open || p.down {
 		return nil
 	}
 	sh := p.shelf[t]
@@ -54,6 +49,26 @@ func (p *pool) take(t template) *session {
 		p.forget()
 	}
 	sh.used = time.Now()
+	return sh
+}
+
+// stock has sandboxes started for whoever comes first.
+func (p *pool) stock(t template) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if sh := p.of(t); sh != nil {
+		p.refill(t, sh)
+	}
+}
+
+// take gives a sandbox that waits, if there is one, and has others started.
+func (p *pool) take(t template) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sh := p.of(t)
+	if sh == nil {
+		return nil
+	}
 	var found *session
 	for found == nil && len(sh.idle) > 0 {
 		s := sh.idle[0]

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -138,17 +137,10 @@ func (w *Worker) guard(info dev.Info, providers []plugin.Provider) error {
 // their directory, which one process can use at a time; runs in memory belong to
 // the address.
 func owner(info dev.Info) string {
-	of := info.HostPort
 	if !info.Ephemeral {
-		of = info.DataDir
-		if path, err := filepath.Abs(of); err == nil {
-			of = path
-		}
-		if path, err := filepath.EvalSymlinks(of); err == nil {
-			of = path
-		}
+		return cli.DevOwner(info.DataDir, info.Namespace)
 	}
-	sum := sha256.Sum256([]byte(of + "\n" + info.Namespace))
+	sum := sha256.Sum256([]byte(info.HostPort + "\n" + info.Namespace))
 	return "dev-" + hex.EncodeToString(sum[:8])
 }
 
@@ -182,7 +174,7 @@ func engine(ctx context.Context) string {
 	defer cancel()
 	r, err := docker.New(ctx, docker.Config{})
 	if err == nil {
-		defer func() { _ = r.Disconnect() }()
+		defer func() { _ = r.Shutdown(context.WithoutCancel(ctx)) }() // it only looked
 		var e docker.Engine
 		if e, err = r.Check(ctx); err == nil {
 			return "Docker " + e.Version + ", image " + docker.DefaultImage

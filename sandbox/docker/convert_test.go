@@ -70,7 +70,9 @@ func TestConvert(t *testing.T) {
 			return []any{h.Memory, h.MemorySwap, h.NanoCPUs, *h.PidsLimit, len(h.Ulimits)},
 				[]any{int64(512*sandbox.MiB + pid1Memory), int64(512*sandbox.MiB + pid1Memory), int64(5e8), int64(128 + pid1PIDs), 4}
 		}},
-		"least":                {few, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) { return *h.PidsLimit, int64(1 + pid1PIDs) }},
+		"least": {few, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) {
+			return *h.PidsLimit, int64(1 + pid1PIDs)
+		}},
 		"more than the host":   {many, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) { return h.NanoCPUs, int64(2e9) }},
 		"strict":               {oneShot, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) { return h.SecurityOpt, strict }},
 		"the engine's profile": {engines, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) { return h.SecurityOpt, strict[:1] }},

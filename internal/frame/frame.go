@@ -64,6 +64,7 @@ const (
 	Adopted                  // AdoptedMsg; then output from its beginning
 	Pong                     //
 	NetOpen                  // the program connects to the proxy; opens the stream
+	Taken                    // another worker takes over; the payload is its nonce
 )
 
 // MaxData is the longest payload of a frame that carries data, MaxMessage of
@@ -91,7 +92,7 @@ func limit(t Type) uint32 {
 }
 
 // known says whether t is a type at all.
-func known(t Type) bool { return t >= Job && t <= NetReset || t >= Hello && t <= NetOpen }
+func known(t Type) bool { return t >= Job && t <= NetReset || t >= Hello && t <= Taken }
 
 // Padding is so many zeros that whatever frame they interrupt is complete (and
 // damaged), and the next byte begins a new one.

@@ -29,7 +29,6 @@ type JobMsg struct {
 	// The limits that PID 1 holds itself; see sandbox.Limits.
 	Timeout     time.Duration `json:"timeout"`
 	CPUTime     time.Duration `json:"cpu_time"`
-	PIDs        int64         `json:"pids"`
 	Output      int64         `json:"output"`
 	OutputTotal int64         `json:"output_total"`
 	// Workspace is the most that /workspace may hold, in bytes, where the file
@@ -40,6 +39,12 @@ type JobMsg struct {
 	Artifacts     []string `json:"artifacts,omitempty"`
 	ArtifactBytes int64    `json:"artifact_bytes,omitempty"`
 }
+
+// PID1Threads is how many processes PID 1 counts as: it starts so many threads at
+// once and then needs hardly another. A sandbox's limit of processes is the
+// program's plus this, so the program never has more than its own, and at times
+// one or two less.
+const PID1Threads = 20
 
 // ProxyPort is where programs find the proxy, on 127.0.0.1.
 const ProxyPort = 3128
@@ -94,8 +99,9 @@ type WindowMsg struct {
 	Bytes int `json:"bytes"`
 }
 
-// AdoptMsg asks for the job of Key, running or ended. PID 1 writes Nonce between
-// two frames, so that the new owner knows where frames begin, then Adopted and,
+// AdoptMsg asks for the job of Key, running or ended. PID 1 answers with Taken,
+// whose payload is Nonce, so that the new owner knows where frames begin and the
+// old one that it owns nothing any more; then with Adopted and,
 // if it has the job, all that is kept of its output, and Exit when it ends.
 type AdoptMsg struct {
 	Key   string `json:"key"`

@@ -5,7 +5,9 @@ package warden
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +45,45 @@ func empty(folder string) error {
 			return fmt.Errorf("empty %s: %w", folder, c.err)
 		}
 	}
+}
+
+// emptyIPC removes what System V calls of programs left in the sandbox: shared
+// memory, semaphores and message queues, which live until somebody removes them.
+func emptyIPC() error {
+	var failed error
+	for kind, remove := range map[string]func(id uintptr) unix.Errno{
+		"shm": func(id uintptr) unix.Errno {
+			_, _, e := unix.Syscall(unix.SYS_SHMCTL, id, unix.IPC_RMID, 0)
+			return e
+		},
+		"sem": func(id uintptr) unix.Errno {
+			_, _, e := unix.Syscall6(unix.SYS_SEMCTL, id, 0, unix.IPC_RMID, 0, 0, 0)
+			return e
+		},
+		"msg": func(id uintptr) unix.Errno {
+			_, _, e := unix.Syscall(unix.SYS_MSGCTL, id, unix.IPC_RMID, 0)
+			return e
+		},
+	} {
+		table, err := os.ReadFile("/proc/sysvipc/" + kind)
+		if err != nil {
+			continue // a kernel without
+		}
+		for line := range strings.Lines(string(table)) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 {
+				continue
+			}
+			id, err := strconv.ParseUint(fields[1], 10, 31)
+			if err != nil {
+				continue // the heading
+			}
+			if e := remove(uintptr(id)); e != 0 && e != unix.EINVAL && e != unix.EIDRM {
+				failed = fmt.Errorf("remove System V %s %d: %w", kind, id, e)
+			}
+		}
+	}
+	return failed
 }
 
 type cleaner struct {

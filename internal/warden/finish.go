@@ -5,6 +5,7 @@ package warden
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -99,6 +100,12 @@ func (j *job) tidy(m *frame.ExitMsg) {
 				m.Reason = err.Error()
 			}
 		}
+	}
+	if os.Getpid() != 1 {
+		return // what is there is the machine's
+	}
+	if err := emptyIPC(); err != nil {
+		m.Spent = true
 	}
 }
 

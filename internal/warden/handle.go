@@ -227,10 +227,12 @@ func (w *warden) adopt(f frame.Frame) {
 	w.note(note{raw: true, data: adopted(m.Nonce, frame.AdoptedMsg{Reason: why})})
 }
 
-// adopted is the nonce and the answer as one piece, so that no other frame comes
+// adopted is Taken and the answer as one piece, so that no other frame comes
 // between them.
 func adopted(nonce []byte, m frame.AdoptedMsg) []byte {
-	b := bytes.NewBuffer(bytes.Clone(nonce))
-	_ = frame.NewWriter(b).Send(frame.Adopted, m) // a Buffer takes everything
+	var b bytes.Buffer // takes everything
+	w := frame.NewWriter(&b)
+	_ = w.Write(frame.Taken, 0, nonce)
+	_ = w.Send(frame.Adopted, m)
 	return b.Bytes()
 }

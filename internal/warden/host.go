@@ -13,12 +13,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// spareThreads are started in advance: a program that has used up all process
-// IDs would otherwise end PID 1 with the next thread that it needs. They are
-// more than there are calls that block at the same time.
-const spareThreads = 8
+	"github.com/wflo-ai/wflo-go/internal/frame"
+)
 
 // host is what PID 1 knows of its own process.
 type host struct {
@@ -45,7 +42,9 @@ func harden() *host {
 	debug.SetGCPercent(50)
 	signal.Notify(h.children, unix.SIGCHLD)
 	ignoreSignals()
-	warmThreads(spareThreads)
+	for n := 1; ownThreads() < frame.PID1Threads && n < 4*frame.PID1Threads; n++ {
+		warmThreads(n)
+	}
 	return h
 }
 
@@ -81,7 +80,10 @@ func ignoreSignals() {
 	}
 }
 
-// warmThreads makes the runtime start n threads, which it never ends.
+// warmThreads makes the runtime have n threads for goroutines, which it never
+// ends: a program that has used up all process IDs would otherwise end PID 1 with
+// the next thread that it needs. There are more than calls that block at the same
+// time.
 func warmThreads(n int) {
 	var ready, done sync.WaitGroup
 	release := make(chan struct{})
@@ -103,7 +105,7 @@ func warmThreads(n int) {
 func ownThreads() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return 2 * spareThreads
+		return frame.PID1Threads
 	}
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, "Threads:"); ok {
@@ -112,7 +114,7 @@ func ownThreads() int64 {
 			}
 		}
 	}
-	return 2 * spareThreads
+	return frame.PID1Threads
 }
 
 // volunteer makes the next child the kernel's first choice when memory runs out,
@@ -136,5 +138,10 @@ func stream(fd int, name string) (*os.File, error) {
 	if err := unix.SetNonblock(dup, true); err != nil {
 		return nil, os.NewSyscallError("fcntl "+name, err)
 	}
+	widen(dup)
 	return os.NewFile(uintptr(dup), name), nil
 }
+
+// widen makes a pipe hold more, so that bulk needs fewer turns of writer and
+// reader. A kernel that has no room left for the user's pipes leaves it.
+func widen(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 512<<10) }

@@ -132,6 +132,7 @@ func strike() {
 type process struct {
 	pid, parent int
 	ticks       int64 // of CPU time, with that of reaped children
+	zombie      bool
 }
 
 // processes lists what programs started: in a container all but PID 1,
@@ -166,7 +167,7 @@ func readProcess(pid int) (process, bool) {
 	if len(fields) < 15 {
 		return process{}, false
 	}
-	p := process{pid: pid}
+	p := process{pid: pid, zombie: fields[0] == "Z" || fields[0] == "X"}
 	p.parent, _ = strconv.Atoi(fields[1])
 	for _, field := range fields[11:15] {
 		n, _ := strconv.ParseInt(field, 10, 64)

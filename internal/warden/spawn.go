@@ -67,7 +67,7 @@ func spawn(m frame.JobMsg, workspace string, f *family) (*pipes, <-chan unix.Wai
 	}()
 	attr := &syscall.ProcAttr{Dir: workspace, Env: stringsOf(m.Env), Files: theirs, Sys: &syscall.SysProcAttr{Setsid: true}}
 	ended, err := f.start(func() (int, error) {
-		return limited(m, f.host, func() (int, error) { return syscall.ForkExec(path, stringsOf(m.Argv), attr) })
+		return preferred(f.host, func() (int, error) { return syscall.ForkExec(path, stringsOf(m.Argv), attr) })
 	})
 	if err != nil {
 		ours.close()
@@ -89,33 +89,12 @@ func explain(program string, err error) *startError {
 	return e
 }
 
-// limited calls fork so that the program has its limit of processes. The soft
-// limit is in force from its first moment. The hard one follows where the sandbox
-// lets a process limit another, which the strict profile does not: there a
-// program can raise its limit again, up to what the container's limit of
-// processes leaves it. PID 1 cannot lower its own hard limit, because it could
-// not get it back.
-func limited(m frame.JobMsg, h *host, fork func() (int, error)) (int, error) {
-	var old unix.Rlimit
-	pids := uint64(max(m.PIDs, 1) + ownThreads())
-	limit := m.PIDs > 0 && unix.Getrlimit(unix.RLIMIT_NPROC, &old) == nil
-	if limit {
-		_ = unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: min(pids, old.Max), Max: old.Max})
-	}
+// preferred calls fork so that the kernel ends the program before PID 1 when
+// memory runs out.
+func preferred(h *host, fork func() (int, error)) (int, error) {
 	undo := h.volunteer()
-	pid, err := fork()
-	undo()
-	if limit {
-		_ = unix.Setrlimit(unix.RLIMIT_NPROC, &old)
-	}
-	if err != nil {
-		return 0, err
-	}
-	if limit {
-		n := min(pids, old.Max)
-		_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: n}, nil)
-	}
-	return pid, nil
+	defer undo()
+	return fork()
 }
 
 // openPipes gives PID 1's ends, which never block, and the program's.
@@ -153,6 +132,7 @@ func openPipes(stdin bool) (ours *pipes, theirs []uintptr, err error) {
 			_ = unix.Close(mine)
 			return ours, theirs, fmt.Errorf("pipe: %w", err)
 		}
+		widen(mine)
 		*end = os.NewFile(uintptr(mine), "pipe")
 	}
 	return ours, theirs, nil

@@ -5,6 +5,7 @@ package warden
 import (
 	"errors"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,9 @@ func walk(root string, visit func(name string, st *unix.Stat_t) bool) (all bool)
 		dirs = dirs[:len(dirs)-1]
 		names -= len(dir)
 		fd, err := openBeneath(top, dir, openDir)
+		if errors.Is(err, unix.EACCES) {
+			fd, err = unlock(top, dir)
+		}
 		if err != nil {
 			all = all && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP))
 			continue
@@ -93,6 +97,21 @@ func walk(root string, visit func(name string, st *unix.Stat_t) bool) (all bool)
 		}
 	}
 	return all
+}
+
+// unlock opens a folder that its owner may not read, which is also PID 1, by
+// making it readable: what cannot be seen cannot be measured. A link that takes
+// the folder's place meanwhile leads to files of the program at worst.
+func unlock(top int, dir string) (int, error) {
+	parent, err := openBeneath(top, path.Dir(dir), openDir)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(parent) }()
+	if err := unix.Fchmodat(parent, path.Base(dir), 0o700, 0); err != nil {
+		return -1, err
+	}
+	return openBeneath(top, dir, openDir)
 }
 
 // list calls visit for the entries of a folder, and closes it. It returns false

@@ -120,7 +120,7 @@ func (c *child) exit() (m frame.ExitMsg) {
 
 func shell(text string) frame.JobMsg {
 	return frame.JobMsg{
-		Argv: [][]byte{[]byte("sh"), []byte("-c"), []byte(text)}, Timeout: time.Minute, CPUTime: time.Minute, PIDs: 100, Output: 1000, OutputTotal: 1 << 20,
+		Argv: [][]byte{[]byte("sh"), []byte("-c"), []byte(text)}, Timeout: time.Minute, CPUTime: time.Minute, Output: 1000, OutputTotal: 1 << 20,
 	}
 }
 

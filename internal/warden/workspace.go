@@ -109,7 +109,8 @@ func (j *job) guardQuota(done <-chan struct{}) {
 	if j.msg.Workspace <= 0 {
 		return
 	}
-	const rest, share = 100 * time.Millisecond, 20
+	const rest, share, patience = 100 * time.Millisecond, 20, 3
+	veiled := 0
 	pause := time.NewTimer(rest)
 	defer pause.Stop()
 	for {
@@ -120,6 +121,14 @@ func (j *job) guardQuota(done <-chan struct{}) {
 		}
 		began := time.Now()
 		if j.checkQuota() != nil {
+			return
+		}
+		// A descriptor may be on its way for a moment, and a process that begins
+		// another program is nobody's for one.
+		if reason := veil(); reason == "" {
+			veiled = 0
+		} else if veiled++; veiled == patience {
+			j.stop(sandbox.DiskFull, "workspace", "the workspace cannot be measured: "+reason)
 			return
 		}
 		pause.Reset(max(rest, share*time.Since(began)))
@@ -174,6 +183,45 @@ func deleted(dev uint64) (blocks int64) {
 		_ = d.Close()
 	}
 	return blocks
+}
+
+// veil says how programs keep open files from being seen, if they do: files that
+// are deleted and held in such a way would take room that nobody can measure.
+func veil() string {
+	for _, p := range processes() {
+		dir := "/proc/" + strconv.Itoa(p.pid)
+		d, err := os.Open(dir + "/fd")
+		if errors.Is(err, unix.EACCES) && !p.zombie {
+			return fmt.Sprintf("process %d hides its open files", p.pid)
+		}
+		if err != nil {
+			continue
+		}
+		names, _ := d.Readdirnames(-1)
+		for _, name := range names {
+			var st unix.Stat_t
+			if unix.Fstatat(int(d.Fd()), name, &st, 0) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && carries(dir+"/fdinfo/"+name) {
+				_ = d.Close()
+				return fmt.Sprintf("a socket of process %d holds open files", p.pid)
+			}
+		}
+		_ = d.Close()
+	}
+	return ""
+}
+
+// carries says whether descriptors are on their way in a socket.
+func carries(info string) bool {
+	b, err := os.ReadFile(info)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if n, ok := strings.CutPrefix(line, "scm_fds:"); ok {
+			return strings.TrimSpace(n) != "0"
+		}
+	}
+	return false
 }
 
 // maxMissed is how many artifacts that did not fit are named.

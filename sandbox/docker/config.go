@@ -211,6 +211,20 @@ func (c Config) admit(spec sandbox.Spec) (sandbox.Spec, error) {
 	return spec, c.permit(spec)
 }
 
+// runtime gives the runtime to ask the engine for, and refuses one that the
+// worker's configuration does not allow. engine is the engine's own choice, which
+// may be named as well as left out.
+func (c Config) runtime(wanted, engine string) (string, error) {
+	switch {
+	case wanted == c.Runtime, c.Runtime == "" && wanted == engine:
+		return c.Runtime, nil
+	case slices.Contains(c.Runtimes, wanted):
+		return wanted, nil
+	}
+	return "", wflo.Errorf(wflo.CodePolicyDenied, "leave it empty, or add it to the runtimes in the worker's configuration",
+		"spec.security.runtime %q is not allowed on this worker", wanted)
+}
+
 // permit refuses what the worker's configuration does not allow.
 func (c Config) permit(spec sandbox.Spec) error {
 	denied := func(hint, format string, args ...any) error {
@@ -221,8 +235,6 @@ func (c Config) permit(spec sandbox.Spec) error {
 		return denied("configure an owner", "a runner of every owner runs nothing")
 	case spec.Image != c.Image && !slices.Contains(c.Images, spec.Image) && !slices.Contains(c.Images, AnyImage):
 		return denied("use "+c.Image+", or add it to the sandbox's images in the worker's configuration", "spec.image %q is not allowed on this worker", spec.Image)
-	case spec.Security.Runtime != c.Runtime && !slices.Contains(c.Runtimes, spec.Security.Runtime):
-		return denied("leave it empty, or add it to the runtimes in the worker's configuration", "spec.security.runtime %q is not allowed on this worker", spec.Security.Runtime)
 	case spec.Security.Profile == sandbox.Engine && !c.AllowEngineProfile:
 		return denied("leave it empty, or allow it in the worker's configuration", "spec.security.profile %q is not allowed on this worker", spec.Security.Profile)
 	case spec.Network.Mode == sandbox.NetworkOpen && !c.AllowOpenNetwork:

@@ -61,6 +61,9 @@ type Runner struct {
 	starts chan struct{} // a slot per container that may be starting
 	pool   *pool
 	images imageCache
+	// takeOvers are one at a time: two that write to the same PID 1 at once
+	// could cut each other's frames.
+	takeOvers sync.Mutex
 
 	checking chan struct{} // held by the one that checks the engine
 

@@ -93,7 +93,7 @@ func (j *job) take(f frame.Frame) {
 		if err = f.Decode(&m); err == nil {
 			err = fmt.Errorf("PID 1 refused the job: %s: %s", m.Code, m.Message)
 		}
-	case frame.Adopted:
+	case frame.Taken:
 		err = errStolen
 	case frame.Window:
 		var m frame.WindowMsg

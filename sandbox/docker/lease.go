@@ -138,6 +138,8 @@ func (x *execution) takeOver(ctx context.Context, id string) (*session, *adoptio
 	case c.State == nil || !c.State.Running:
 		return nil, nil, errors.New("its container has ended")
 	}
+	x.r.takeOvers.Lock()
+	defer x.r.takeOvers.Unlock()
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // never fails
 	nonce[0] |= 1           // and does not begin like padding

@@ -87,6 +87,9 @@ func (x *execution) prepare(ctx context.Context) (err error) {
 	if x.about, err = x.r.Check(ctx); err != nil {
 		return err
 	}
+	if x.spec.Security.Runtime, err = x.r.config.runtime(x.spec.Security.Runtime, x.about.Runtime); err != nil {
+		return err
+	}
 	if err := x.about.satisfies(x.spec.Security); err != nil {
 		return err
 	}
@@ -164,7 +167,7 @@ func (x *execution) task() task {
 		stdin: x.spec.Stdin, files: x.spec.Files,
 		msg: frame.JobMsg{
 			Key: x.spec.Key, Stdin: len(x.spec.Stdin) > 0, Network: x.network != nil,
-			Timeout: l.Timeout, CPUTime: l.CPUTime, PIDs: l.PIDs, Output: l.Output, OutputTotal: l.OutputTotal,
+			Timeout: l.Timeout, CPUTime: l.CPUTime, Output: l.Output, OutputTotal: l.OutputTotal,
 			Artifacts: x.spec.Artifacts, ArtifactBytes: l.Artifacts,
 		},
 	}

@@ -50,7 +50,7 @@ const pid1Dir = "/wflo"
 // What PID 1 itself needs, on top of the program's limits.
 const (
 	pid1Memory = 12 * sandbox.MiB
-	pid1PIDs   = 24
+	pid1PIDs   = frame.PID1Threads
 )
 
 // template is everything about a sandbox that is fixed when its container is

@@ -118,7 +118,7 @@ func open(t testing.TB) *box {
 		"OpenStdin": true, "AttachStdin": true, "AttachStdout": true, "AttachStderr": true,
 		"HostConfig": map[string]any{
 			"Binds": []string{volume + ":/wflo:ro"}, "CapDrop": []string{"ALL"}, "SecurityOpt": []string{"no-new-privileges", "seccomp=" + profile.Seccomp()},
-			"ReadonlyRootfs": true, "NetworkMode": "none", "Memory": 128 << 20, "MemorySwap": 128 << 20, "PidsLimit": 96,
+			"ReadonlyRootfs": true, "NetworkMode": "none", "Memory": 128 << 20, "MemorySwap": 128 << 20, "PidsLimit": 80 + frame.PID1Threads,
 			"LogConfig": map[string]any{"Type": "none"}, "ShmSize": 8 << 20,
 			"Tmpfs": map[string]string{
 				"/tmp": "rw,nosuid,nodev,size=16m,mode=1777", "/run/wflo": "rw,nosuid,nodev,size=4m,mode=0700," + mine,
@@ -206,7 +206,7 @@ func (b *box) read() frame.Frame {
 func script(text string, args ...string) frame.JobMsg {
 	m := frame.JobMsg{
 		Argv: [][]byte{[]byte("sh"), []byte("-c"), []byte(text), []byte("sh")}, Env: [][]byte{[]byte("PATH=/usr/local/bin:/usr/bin:/bin")},
-		Timeout: time.Minute, CPUTime: time.Minute, PIDs: 64, Output: 1 << 20, OutputTotal: 1 << 30,
+		Timeout: time.Minute, CPUTime: time.Minute, Output: 1 << 20, OutputTotal: 1 << 30,
 	}
 	for _, a := range args {
 		m.Argv = append(m.Argv, []byte(a))

@@ -342,22 +342,6 @@ func (w *wire) back(to, from net.Conn) {
 	delete(w.ends, from)
 }
 
-// lost waits until the engine has given the answers that were lost, and says how
-// many there were.
-func (w *wire) lost() int {
-	w.mu.Lock()
-	w.mute = ""
-	var all []chan struct{}
-	for _, missed := range w.missed {
-		all = append(all, missed)
-	}
-	w.mu.Unlock()
-	for _, missed := range all {
-		<-missed
-	}
-	return len(all)
-}
-
 // cut ends all connections, and new ones at once, until mended.
 func (w *wire) cut() {
 	w.mu.Lock()

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
 
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
@@ -93,4 +96,65 @@ func (w *worker) kill() {
 		}
 		_ = w.cmd.Wait() // it says that it was killed
 	})
+}
+
+// TestWorkersKilled kills workers at many points of an execution. What is left
+// ends itself, and is then all that a sweep looks for.
+func TestWorkersKilled(t *testing.T) {
+	t.Parallel()
+	cli := dial(t)
+	owner := configure(t, nil).Owner
+	for i, after := range []time.Duration{0, 2, 5, 10, 20, 40, 70, 100, 150, 200, 300} {
+		spec := shell("sleep 1000")
+		spec.Limits.Timeout = time.Second
+		if i%2 == 0 {
+			spec.Box, spec.Key = fmt.Sprint("killed-", i), fmt.Sprint(i)
+		}
+		w := hire(t, orders{Owner: owner, Spec: spec, Pool: 1})
+		w.says("ready")
+		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+		<-ctx.Done()
+		cancel()
+		w.kill()
+	}
+	// PID 1 keeps a result that somebody may still adopt for long; these have
+	// nobody, so their boxes are closed as the sweep of dead runs does.
+	r, err := New(t.Context(), configure(t, func(c *Config) { c.Owner = owner }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes, err := r.Boxes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, box := range boxes {
+		if err := r.Close(t.Context(), box); err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, "sandboxes of dead workers", func() bool { return running(t, cli, owner) == 0 })
+	inv, err := r.inventory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := map[string]bool{}
+	for _, c := range inv.containers {
+		if gone[c.ID] = true; c.State != "created" && c.State != "exited" {
+			t.Errorf("a container is %s", c.State)
+		}
+		if err := cli.ContainerRemove(t.Context(), c.ID, container.RemoveOptions{Force: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	dead := deadVolumes(inv, gone, time.Now().Add(2*unclaimed))
+	if len(dead) != len(inv.volumes) {
+		t.Errorf("%d of %d volumes count as left behind", len(dead), len(inv.volumes))
+	}
+	for _, name := range dead {
+		if err := cli.VolumeRemove(t.Context(), name, false); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("left behind, and found: %d boxes, %d containers, %d volumes", len(boxes), len(gone), len(dead))
+	shut(t, r, owner)
 }

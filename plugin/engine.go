@@ -57,6 +57,7 @@ func (e *engine) connect(ctx context.Context) (*docker.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Warm()
 	e.runner = r
 	return r, nil
 }

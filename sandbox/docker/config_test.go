@@ -39,6 +39,7 @@ func TestAdmit(t *testing.T) {
 		"another digest":               {Config{Images: []string{"other", "other:1", "other@sha256:" + strings.Repeat("b", 64)}}, pinned, wflo.CodePolicyDenied},
 		"any image":                    {Config{Images: []string{AnyImage}}, pinned, ""},
 		"a runtime":                    {Config{}, gvisor, wflo.CodePolicyDenied},
+		"the engine's runtime":         {Config{}, with(func(s *sandbox.Spec) { s.Security.Runtime = "crun" }), ""},
 		"a listed runtime":             {Config{Runtimes: []string{"runsc"}}, gvisor, ""},
 		"the configured runtime":       {Config{Runtime: "runsc"}, gvisor, ""},
 		"not the configured runtime":   {Config{Runtime: "runsc"}, with(func(s *sandbox.Spec) { s.Security.Runtime = "runc" }), wflo.CodePolicyDenied},
@@ -50,7 +51,11 @@ func TestAdmit(t *testing.T) {
 		"the maximum":                  {Config{Max: sandbox.Limits{Memory: sandbox.GiB}}, large, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec, err := c.config.withDefaults().admit(c.spec)
+			config := c.config.withDefaults()
+			spec, err := config.admit(c.spec)
+			if err == nil {
+				_, err = config.runtime(spec.Security.Runtime, "crun")
+			}
 			if got := wflo.CodeOf(err); got != c.want || (err == nil) != (c.want == "") {
 				t.Fatalf("admit: %v, want code %q", err, c.want)
 			}

@@ -71,7 +71,7 @@ func TestConvert(t *testing.T) {
 				[]any{int64(512*sandbox.MiB + pid1Memory), int64(512*sandbox.MiB + pid1Memory), int64(5e8), int64(128 + pid1PIDs), 4}
 		}},
 		"least": {few, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) {
-			return *h.PidsLimit, int64(1 + pid1PIDs)
+			return *h.PidsLimit, int64(4 + pid1PIDs)
 		}},
 		"more than the host":   {many, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) { return h.NanoCPUs, int64(2e9) }},
 		"strict":               {oneShot, here, host, func(_ *container.Config, h *container.HostConfig) (any, any) { return h.SecurityOpt, strict }},
@@ -195,7 +195,7 @@ func lockedHost(t template, p place, f facts) shape {
 		"Mounts": func(v any) bool { return lockedMounts(v.([]mount.Mount), p, f) },
 		"Memory": is(t.memory + pid1Memory), "MemorySwap": is(t.memory + pid1Memory),
 		"NanoCPUs":  func(v any) bool { return f.cpus == 0 || v.(int64) <= int64(f.cpus)*1e9 },
-		"PidsLimit": func(v any) bool { return *v.(*int64) == t.pids+pid1PIDs },
+		"PidsLimit": func(v any) bool { return *v.(*int64) == max(t.pids, 4)+pid1PIDs },
 		"Ulimits": is([]*container.Ulimit{
 			{Name: "nofile", Soft: t.files, Hard: t.files}, {Name: "fsize", Soft: t.file, Hard: t.file}, {Name: "core"}, {Name: "msgqueue"},
 		}),

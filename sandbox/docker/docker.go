@@ -107,10 +107,16 @@ func New(ctx context.Context, config Config) (*Runner, error) {
 	if _, err := r.Collect(ctx, false); err != nil {
 		config.Logger.WarnContext(ctx, "sweep of what is left behind", "error", err)
 	}
-	if spec, err := r.config.admit(defaultBox); err == nil {
-		r.pool.stock(templateOf(spec, r.known().image))
-	}
 	return r, nil
+}
+
+// Warm has sandboxes started for the box that comes first, of the default kind,
+// in the background. Without, the first execution starts its own.
+func (r *Runner) Warm() {
+	e := r.known()
+	if spec, err := r.config.admit(defaultBox); err == nil && e != nil {
+		r.pool.stock(templateOf(spec, e.image))
+	}
 }
 
 // defaultBox is what most executions ask for: a box, and everything else as it

@@ -197,8 +197,8 @@ func tmpfs(t template, uid uint32) map[string]string {
 }
 
 func resources(t template, cpus int) container.Resources {
-	// PID 1 holds the program to its own number; this is the wall behind it.
-	pids := t.pids + pid1PIDs
+	// With fewer no program of an image could start another.
+	pids := max(t.pids, 4) + pid1PIDs
 	if cpus > 0 && t.cpus > float64(cpus) {
 		t.cpus = float64(cpus) // the engine refuses more than it has
 	}

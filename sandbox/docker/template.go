@@ -1,8 +1,9 @@
 package docker
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,7 +107,11 @@ type place struct {
 // newUID draws a user for a sandbox. Kernels count inotify instances, pending
 // signals, message queues and more per user and host-wide: sandboxes that share
 // one can starve each other.
-func newUID() uint32 { return 1_000_000_000 + rand.Uint32N(1_000_000_000) }
+func newUID() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return 1_000_000_000 + binary.BigEndian.Uint32(b[:])%1_000_000_000
+}
 
 // convert translates a template to what the engine is asked for. It is pure, and
 // it is the only place that fills these structures: what it never sets, no

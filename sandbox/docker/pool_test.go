@@ -29,7 +29,7 @@ func TestPoolOnce(t *testing.T) {
 		if seen[res.Sandbox] {
 			t.Errorf("sandbox %s again", res.Sandbox)
 		}
-		if seen[res.Sandbox] = true; res.Warm != (i > 0) {
+		if seen[res.Sandbox] = true; i > 0 && !res.Warm {
 			t.Errorf("execution %d: warm %v", i, res.Warm)
 		}
 		until(t, "the pool", r.pool.stocked)
@@ -60,12 +60,16 @@ func TestPoolNoticesDeath(t *testing.T) {
 	r := open(t, func(c *Config) { c.Pool.Size = 1 })
 	must(t, r, shell("true"))
 	until(t, "the pool", r.pool.stocked)
-	dead := waiting(r)[0]
-	if err := dial(t).ContainerRemove(t.Context(), dead.id, container.RemoveOptions{Force: true}); err != nil {
-		t.Fatal(err)
+	r.pool.fills.Wait()
+	cli, dead := dial(t), map[string]bool{}
+	for _, s := range waiting(r) {
+		if err := cli.ContainerRemove(t.Context(), s.id, container.RemoveOptions{Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		<-s.over
+		dead[s.id] = true
 	}
-	<-dead.over
-	if res := must(t, r, shell("true")); res.Sandbox == dead.id || res.Warm {
+	if res := must(t, r, shell("true")); dead[res.Sandbox] || res.Warm {
 		t.Errorf("got %s, warm %v", res.Sandbox, res.Warm)
 	}
 }
@@ -76,22 +80,30 @@ func TestPoolAge(t *testing.T) {
 	t.Parallel()
 	r := open(t, func(c *Config) { c.Pool.Size, c.Pool.MaxAge = 1, time.Hour })
 	must(t, r, shell("true"))
-	until(t, "the pool", r.pool.stocked)
-	old := waiting(r)[0]
-	age := func(s *session) {
-		r.pool.mu.Lock()
-		defer r.pool.mu.Unlock()
-		s.born = s.born.Add(-2 * time.Hour)
+	age := func() map[string]bool {
+		until(t, "the pool", r.pool.stocked)
+		r.pool.fills.Wait()
+		old := map[string]bool{}
+		for _, s := range waiting(r) {
+			r.pool.mu.Lock()
+			s.born = s.born.Add(-2 * time.Hour)
+			r.pool.mu.Unlock()
+			old[s.id] = true
+		}
+		return old
 	}
-	age(old)
-	if res := must(t, r, shell("true")); res.Sandbox == old.id || res.Warm {
+	old := age()
+	if res := must(t, r, shell("true")); old[res.Sandbox] || res.Warm {
 		t.Errorf("got %s, warm %v, want a new one", res.Sandbox, res.Warm)
 	}
-	until(t, "the pool", r.pool.stocked)
-	old = waiting(r)[0]
-	age(old)
+	old = age()
 	r.pool.tend()
-	until(t, "the pool", func() bool { return r.pool.stocked() && waiting(r)[0] != old })
+	until(t, "the pool", r.pool.stocked)
+	for _, s := range waiting(r) {
+		if old[s.id] {
+			t.Errorf("%s still waits", s.id)
+		}
+	}
 }
 
 // TestPoolMost holds that the whole pool has a bound, and that kinds that nobody
@@ -126,7 +138,7 @@ func TestPoolForgets(t *testing.T) {
 	r := open(t, func(c *Config) { c.Pool.Size, c.Pool.Max = 1, 1 })
 	oldest := shell("true")
 	must(t, r, oldest)
-	until(t, "the pool", r.pool.stocked)
+	r.pool.fills.Wait()
 	for i := range int64(maxKinds) {
 		r.pool.take(template{pids: i + 1}) // no room, so none is started
 	}

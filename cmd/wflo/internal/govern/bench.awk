@@ -7,6 +7,13 @@ BEGIN {
 	target["govern OneActivity", "p50-ms"] = 15
 	target["govern DevStart/new", "p50-s"] = 2
 	target["govern DevStart/again", "p50-s"] = 2
+	target["docker FirstByte", "pool-p50-ms"] = 2
+	target["docker FirstByte", "pool-p99-ms"] = 10
+	target["docker Cold", "cold-to-docker-run-ratio"] = 0.75
+	target["docker Kill", "kill-p99-ms"] = 150
+	target["docker Stream", "worker-heap-MiB"] = 64
+	least["docker FirstByte", "docker-exec-to-pool-ratio"] = 20
+	least["docker FirstByte", "docker-run-to-pool-ratio"] = 60
 	printf "%-44s %s\n", "benchmark", "figures"
 }
 
@@ -28,6 +35,10 @@ $1 ~ /^Benchmark/ && $2 ~ /^[0-9]+$/ {
 		else if (unit == "ns/op" && value >= 1000) { value = sprintf("%.2f", value / 1000); unit = "µs/op" }
 		line = line " " value " " unit
 		key = name SUBSEP $(i + 1)
+		if (key in least) {
+			line = line " (target at least " least[key] ")"
+			if ($i + 0 < least[key]) missed[++misses] = name ": " $i " " $(i + 1) ", the target is at least " least[key]
+		}
 		if (key in target) {
 			line = line " (target " target[key] ")"
 			seen[key] = 1

@@ -154,5 +154,8 @@ func running(t testing.TB, cli *client.Client, owner string) int {
 }
 
 func TestRunner(t *testing.T) {
-	sandboxtest.Test(t, func(t *testing.T) sandbox.Runner { return open(t, nil) })
+	secrets := sandboxtest.NewSecrets()
+	sandboxtest.Test(t, func(t *testing.T) sandbox.Runner {
+		return open(t, func(c *Config) { c.Secrets = secrets })
+	}, sandboxtest.Options{Secrets: secrets})
 }

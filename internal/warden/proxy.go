@@ -98,8 +98,9 @@ func (p *proxy) open(c net.Conn) {
 	p.next++
 	conn := &connection{Conn: c, in: newInflow(), out: newWindow()}
 	p.conns[id] = conn
-	p.w.note(note{t: frame.NetOpen, stream: id})
 	p.busy.Go(func() {
+		// Not as a note: data must not overtake it.
+		_ = p.w.out.Write(frame.NetOpen, id, nil)
 		var both sync.WaitGroup
 		both.Go(func() { p.send(id, conn) })
 		both.Go(func() { p.receive(id, conn) })

@@ -134,7 +134,7 @@ func (w *warden) end(code int, err error) {
 }
 
 // forsaken says that nobody has spoken for long, and nothing is left to wait for:
-// no job that runs, no result that somebody may still adopt.
+// no job or result that somebody may still adopt.
 func (w *warden) forsaken(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +147,7 @@ func (w *warden) forsaken(now time.Time) bool {
 	}
 	switch j.phase {
 	case running:
-		return false
+		return j.msg.Key == "" // nobody can adopt it
 	case ended:
 		unread := j.msg.Key != "" && w.heard.Before(j.endedAt)
 		return !unread || now.Sub(j.endedAt) >= w.o.Keep

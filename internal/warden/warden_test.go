@@ -159,6 +159,18 @@ func TestSilenceEndsIt(t *testing.T) {
 	})
 }
 
+// TestSilenceEndsWhatNobodyCanAdopt holds that a job without a key does not
+// outlive its worker.
+func TestSilenceEndsWhatNobodyCanAdopt(t *testing.T) {
+	c := spawnChild(t, func(o *Options) { o.Silence = 100 * time.Millisecond })
+	c.send(frame.Job, shell("sleep 1000"))
+	c.write(frame.Start, "")
+	_ = c.in.Close()
+	if err := c.cmd.Wait(); err != nil {
+		t.Errorf("ended with %v, want 0", err)
+	}
+}
+
 func TestNothingIsLeft(t *testing.T) {
 	c := spawnChild(t, nil)
 	c.send(frame.Job, shell(`(setsid sh -c 'sleep 1000 & echo $! >pid; wait' >/dev/null &); while [ ! -s pid ]; do :; done; mkdir -p ../tmp/a/b/c; echo x >../tmp/a/b/c/d; chmod 0 ../tmp/a/b`))

@@ -176,17 +176,18 @@ func (m *mask) write(p []byte) []byte {
 	}
 	p = slices.Concat(m.held, p)
 	var out []byte
-	for len(p) > 0 {
+	for {
+		// What may become an earlier or a longer secret waits, also if there is
+		// a whole one in it.
+		hold := len(p) - m.prefix(p)
 		i, n := m.find(p)
-		if i < 0 {
-			break
+		if i < 0 || hold <= i {
+			m.held = bytes.Clone(p[hold:])
+			return append(out, p[:hold]...)
 		}
 		out = append(append(out, p[:i]...), stars...)
 		p = p[i+n:]
 	}
-	hold := m.prefix(p)
-	m.held = bytes.Clone(p[len(p)-hold:])
-	return append(out, p[:len(p)-hold]...)
 }
 
 // find gives the first secret in p; of two at the same place the longer.
@@ -213,15 +214,38 @@ func (m *mask) prefix(p []byte) int {
 	return longest
 }
 
-// flush gives out what turned out to be no secret. Most of one is masked too:
-// a program that is ended in the middle must not show it.
+// flush gives out what was held back. Most of a secret is masked too: a program
+// that is ended in the middle must not show it.
 func (m *mask) flush() []byte {
-	held := m.held
+	p := m.held
 	m.held = nil
-	for _, s := range m.secrets {
-		if len(held) >= minMasked && bytes.HasPrefix(s, held) && 2*len(held) >= len(s) {
-			return stars
+	var out []byte
+	for len(p) > 0 {
+		switch n := m.begins(p); {
+		case n > 0:
+			out, p = append(out, stars...), p[n:]
+		case m.most(p):
+			return append(out, stars...)
+		default:
+			out, p = append(out, p[0]), p[1:]
 		}
 	}
-	return held
+	return out
+}
+
+// begins gives the length of the longest secret with which p begins.
+func (m *mask) begins(p []byte) int {
+	for _, s := range m.secrets {
+		if bytes.HasPrefix(p, s) {
+			return len(s)
+		}
+	}
+	return 0
+}
+
+// most says that p is at least half of a secret, from its beginning.
+func (m *mask) most(p []byte) bool {
+	return len(p) >= minMasked && slices.ContainsFunc(m.secrets, func(s []byte) bool {
+		return 2*len(p) >= len(s) && bytes.HasPrefix(s, p)
+	})
 }

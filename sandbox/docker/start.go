@@ -89,6 +89,12 @@ func (r *Runner) create(ctx context.Context, t template, p place, f facts) (stri
 	switch {
 	case err == nil:
 	case client.IsErrConnectionFailed(err):
+		// Perhaps only the answer was lost.
+		r.background(func(ctx context.Context) {
+			if err := r.remove(ctx, p.name); err != nil {
+				r.config.Logger.WarnContext(ctx, "remove container of unknown state", "container", p.name, "error", err)
+			}
+		})
 		return "", wflo.Errorf(wflo.CodeSandboxUnavailable, setupHint, "no container engine answers: %w", err)
 	case errdefs.IsNotFound(err):
 		return "", wflo.Errorf(wflo.CodeSandboxUnavailable, "the image was removed just now; bring it back", "create container: %w", err)

@@ -186,7 +186,7 @@ func makeDirs(place, name string) (int, error) {
 func enter(dir int, name string) (fd int, err error) {
 	const tries = 8
 	for range tries {
-		fd, err = retry(func() (int, error) { return unix.Openat(dir, name, openDir, 0) })
+		fd, err = openDir(dir, name)
 		switch {
 		case errors.Is(err, unix.ENOENT):
 			if err := unix.Mkdirat(dir, name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {

@@ -18,22 +18,42 @@ const (
 	maxNames   = 16 << 20 // bytes of the names that are remembered at a time
 )
 
-const (
-	openDir  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	openFile = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
-)
+// openFile opens a file that is no link, and waits for nobody.
+func openFile(dir int, name string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	return retry(func() (int, error) { return unix.Openat(dir, name, flags, 0) })
+}
+
+// openDir opens a folder that is no link. gVisor follows links when it is asked
+// for a folder, whatever else it is told, so what the name stands for is held
+// first and opened once it is known.
+func openDir(dir int, name string) (int, error) {
+	at, err := retry(func() (int, error) { return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(at) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return -1, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return -1, unix.ENOTDIR
+	}
+	return retry(func() (int, error) { return unix.Openat(at, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+}
 
 // openBeneath opens a file or folder without following a link anywhere. The name
 // is clean and relative; "." is root itself.
-func openBeneath(root int, name string, flags int) (int, error) {
+func openBeneath(root int, name string, last func(dir int, name string) (int, error)) (int, error) {
 	dir := root
 	for {
 		part, rest, more := strings.Cut(name, "/")
-		how := flags
+		open := last
 		if more {
-			how = openDir
+			open = openDir
 		}
-		fd, err := retry(func() (int, error) { return unix.Openat(dir, part, how, 0) })
+		fd, err := open(dir, part)
 		if dir != root {
 			_ = unix.Close(dir)
 		}

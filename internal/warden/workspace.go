@@ -175,7 +175,7 @@ func deleted(dev uint64) (blocks int64) {
 		names, _ := d.Readdirnames(-1)
 		for _, name := range names {
 			var st unix.Stat_t
-			if unix.Fstatat(fd, name, &st, 0) == nil && st.Dev == dev && st.Nlink == 0 && !seen[st.Ino] {
+			if unix.Fstatat(fd, name, &st, 0) == nil && st.Dev == dev && !seen[st.Ino] && nameless(fd, name, &st) {
 				seen[st.Ino] = true
 				blocks += st.Blocks
 			}
@@ -183,6 +183,18 @@ func deleted(dev uint64) (blocks int64) {
 		_ = d.Close()
 	}
 	return blocks
+}
+
+// nameless says that an open file has no name any more. gVisor counts the last
+// name of a deleted file on, and tells by the end of the path. Who calls a file
+// like that is charged for it twice.
+func nameless(dir int, name string, st *unix.Stat_t) bool {
+	if st.Nlink != 1 || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return st.Nlink == 0
+	}
+	path := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, path)
+	return err == nil && strings.HasSuffix(string(path[:n]), " (deleted)")
 }
 
 // veil says how programs keep open files from being seen, if they do: files that

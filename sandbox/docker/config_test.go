@@ -164,26 +164,38 @@ func TestSatisfies(t *testing.T) {
 
 func TestJudgeProbe(t *testing.T) {
 	good := "Uid\t7 7\t7 7\nCapPrm 0000000000000000\nCapEff 0000000000000000\nCapBnd 0000000000000000\nCapAmb 0000000000000000\nNoNewPrivs 1\nSeccomp 2\ndev lo\nend\n"
+	own := "Uid 7 7 7 7\nCapPrm 0000000000000000\nCapEff 0000000000000000\nCapBnd 0000000000000000\nSeccomp 0\ndev lo\nend\n"
 	for name, c := range map[string]struct {
 		out   string
 		wrong int
+		in    prison
 	}{
-		"good":                {good, 0},
-		"without a loopback":  {strings.Replace(good, "dev lo\n", "", 1), 0},
-		"a capability":        {strings.Replace(good, "CapBnd 0000000000000000", "CapBnd 00000000a80425fb", 1), 2},
-		"root":                {strings.Replace(good, "Uid\t7 7\t7 7", "Uid 0 0 0 0", 1), 2},
-		"saved as root":       {strings.Replace(good, "7\t7 7", "7 0 7", 1), 2},
-		"privileges":          {strings.Replace(good, "NoNewPrivs 1", "NoNewPrivs 0", 1), 2},
-		"no filter":           {strings.Replace(good, "Seccomp 2", "Seccomp 0", 1), 2},
-		"a network":           {good + "dev eth0\n", 1},
-		"a route":             {good + "route\n", 1},
-		"a writable root":     {good + "writable\n", 1},
-		"a writable PID 1":    {good + "pid1\n", 1},
-		"the engine's socket": {good + "socket\n", 1},
-		"cut":                 {strings.TrimSuffix(good, "end\n"), 1},
-		"nothing":             {"", 8},
+		"good":                {good, 0, prison{}},
+		"without a loopback":  {strings.Replace(good, "dev lo\n", "", 1), 0, prison{}},
+		"a capability":        {strings.Replace(good, "CapBnd 0000000000000000", "CapBnd 00000000a80425fb", 1), 2, prison{}},
+		"root":                {strings.Replace(good, "Uid\t7 7\t7 7", "Uid 0 0 0 0", 1), 2, prison{}},
+		"saved as root":       {strings.Replace(good, "7\t7 7", "7 0 7", 1), 2, prison{}},
+		"privileges":          {strings.Replace(good, "NoNewPrivs 1", "NoNewPrivs 0", 1), 2, prison{}},
+		"no filter":           {strings.Replace(good, "Seccomp 2", "Seccomp 0", 1), 2, prison{}},
+		"a network":           {good + "dev eth0\n", 1, prison{}},
+		"a route":             {good + "route\n", 1, prison{}},
+		"a writable root":     {good + "writable\n", 1, prison{}},
+		"a writable PID 1":    {good + "pid1\n", 1, prison{}},
+		"the engine's socket": {good + "socket\n", 1, prison{}},
+		"cut":                 {strings.TrimSuffix(good, "end\n"), 1, prison{}},
+		"nothing":             {"", 8, prison{}},
+		"a kernel":            {good + "kernel 6.1\n", 0, prison{kernel: "6.1"}},
+		"gVisor":              {own + "kernel 4.4.0\n", 0, prison{true, "6.1"}},
+		"gVisor as runc is":   {good + "kernel 4.4.0\n", 0, prison{true, "6.1"}},
+		"not gVisor":          {good + "kernel 6.1\n", 1, prison{true, "6.1"}},
+		"an unknown kernel":   {own, 1, prison{true, "6.1"}},
+		"an unknown host":     {own + "kernel 4.4.0\n", 1, prison{true, ""}},
+		"gVisor's lines":      {own + "kernel 4.4.0\n", 4, prison{kernel: "6.1"}},
+		"two kernels":         {own + "kernel 4.4.0\nkernel 6.1\n", 1, prison{true, "6.1"}},
+		"gVisor, privileges":  {own + "kernel 4.4.0\nNoNewPrivs 0\n", 1, prison{true, "6.1"}},
+		"gVisor, capability":  {strings.Replace(own, "CapBnd 0000000000000000", "CapBnd 00000000a80425fb", 1) + "kernel 4.4.0\n", 2, prison{true, "6.1"}},
 	} {
-		if got := judgeProbe(c.out, 7); len(got) != c.wrong {
+		if got := judgeProbe(c.out, 7, c.in); len(got) != c.wrong {
 			t.Errorf("%s: %q, want %d faults", name, got, c.wrong)
 		}
 	}

@@ -69,6 +69,7 @@ type Runner struct {
 
 	mu      sync.Mutex
 	checked *Engine
+	tried   map[string]bool // runtimes besides the Runner's own that are safe
 	down    bool
 	live    map[*session]struct{} // every session, for Shutdown and the sweep
 	boxes   map[string]*box
@@ -136,6 +137,7 @@ func newRunner(config Config, e engine) (*Runner, error) {
 		config: config, engine: e, room: room, proxy: proxy,
 		starts:   make(chan struct{}, config.Starts),
 		checking: make(chan struct{}, 1),
+		tried:    map[string]bool{},
 		live:     map[*session]struct{}{},
 		boxes:    map[string]*box{},
 	}

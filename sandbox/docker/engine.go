@@ -57,6 +57,7 @@ type Engine struct {
 	Missing []string
 
 	arch     string
+	kernel   string // the host's release
 	userns   bool
 	apparmor bool
 	image    string // the id of the default image
@@ -124,7 +125,7 @@ func (r *Runner) examine(ctx context.Context) (Engine, error) {
 	// tried, not believed.
 	for _, e.facts = range e.candidates() {
 		var wrong []string
-		if wrong, err = r.probe(ctx, e); err != nil {
+		if wrong, err = r.probe(ctx, e, ""); err != nil {
 			if ctx.Err() != nil || wflo.CodeOf(err) != wflo.CodeSandboxUnavailable {
 				return Engine{}, err
 			}
@@ -133,10 +134,40 @@ func (r *Runner) examine(ctx context.Context) (Engine, error) {
 		if len(wrong) == 0 {
 			return e.judged(r.config)
 		}
-		err = wflo.Errorf(wflo.CodeSandboxUnavailable, "use a Docker engine with its default security settings",
-			"the container engine does not lock sandboxes down: %s", strings.Join(wrong, "; "))
+		err = unlocked(wrong)
 	}
 	return Engine{}, err
+}
+
+func unlocked(wrong []string) error {
+	return wflo.Errorf(wflo.CodeSandboxUnavailable, "use a Docker engine with its default security settings",
+		"the container engine does not lock sandboxes down: %s", strings.Join(wrong, "; "))
+}
+
+// tryRuntime looks, the first time, at a sandbox of a runtime that specifications
+// may name besides the Runner's own.
+func (r *Runner) tryRuntime(ctx context.Context, e Engine, runtime string) error {
+	if runtime == r.config.Runtime {
+		return nil
+	}
+	r.mu.Lock()
+	tried := r.tried[runtime]
+	r.mu.Unlock()
+	if tried {
+		return nil
+	}
+	e.Runtime = runtime
+	wrong, err := r.probe(ctx, e, runtime)
+	if err != nil {
+		return err
+	}
+	if len(wrong) > 0 {
+		return unlocked(wrong)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried[runtime] = true
+	return nil
 }
 
 // candidates are ways to make sandboxes on the engine, the best first.
@@ -179,7 +210,7 @@ func (e Engine) satisfies(s sandbox.Security) error {
 	}
 	for _, name := range s.Require {
 		has := map[string]bool{
-			"apparmor": len(e.Missing) == 0, "userns": e.userns, "gvisor": strings.Contains(runtime, sandbox.Runsc),
+			"apparmor": len(e.Missing) == 0 && !virtual(runtime), "userns": e.userns, "gvisor": virtual(runtime),
 		}[name]
 		if !has && name == "gvisor" {
 			return wflo.Errorf(wflo.CodePolicyDenied, "set spec.security.runtime to runsc, or do not require it", "spec.security.require: the runtime is %s, not gvisor", runtime)
@@ -203,7 +234,8 @@ func assess(info system.Info, c Config) (Engine, error) {
 	}
 	e := Engine{
 		Version: info.ServerVersion, Runtime: info.DefaultRuntime, CPUs: info.NCPU, Cgroups: info.CgroupVersion,
-		Runtimes: slices.Sorted(maps.Keys(info.Runtimes)), arch: info.Architecture, userns: has("userns"), apparmor: has("apparmor"),
+		Runtimes: slices.Sorted(maps.Keys(info.Runtimes)), arch: info.Architecture, kernel: info.KernelVersion,
+		userns: has("userns"), apparmor: has("apparmor"),
 	}
 	if c.Runtime != "" {
 		if _, ok := info.Runtimes[c.Runtime]; !ok {
@@ -225,6 +257,6 @@ func assess(info system.Info, c Config) (Engine, error) {
 		}
 		e.Missing = append(e.Missing, "apparmor")
 	}
-	e.facts = facts{owner: c.Owner, cpus: info.NCPU}
+	e.facts = facts{owner: c.Owner, cpus: info.NCPU, virtual: virtual(e.Runtime)}
 	return e, nil
 }

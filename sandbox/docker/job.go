@@ -47,10 +47,11 @@ type job struct {
 	stdin   *window
 	tunnels *tunnels // nil without a network
 
-	done chan struct{} // closed by the last frame
-	once sync.Once
-	exit frame.ExitMsg
-	err  error // why the frames make no sense
+	began time.Time
+	done  chan struct{} // closed by the last frame
+	once  sync.Once
+	exit  frame.ExitMsg
+	err   error // why the frames make no sense
 
 	files    []wflo.File
 	incoming *incoming
@@ -66,7 +67,7 @@ type incoming struct {
 }
 
 func newJob(s *session, t task, out *capture) *job {
-	j := &job{s: s, task: t, out: out, stdin: newWindow(), done: make(chan struct{})}
+	j := &job{s: s, task: t, out: out, stdin: newWindow(), began: time.Now(), done: make(chan struct{})}
 	if t.serve != nil {
 		j.tunnels = newTunnels(s.w, t.serve)
 	}
@@ -317,7 +318,24 @@ func (j *job) result(ctx context.Context) (ending, bool, error) {
 		return ending{}, true, fmt.Errorf("sandbox %.12s: %w", j.s.id, j.err)
 	}
 	j.out.end()
-	return ending{ExitMsg: j.exit, out: j.out, artifacts: j.files}, j.exit.Spent, nil
+	return ending{ExitMsg: j.exit, out: j.out, artifacts: j.files}, j.exit.Spent || j.s.virtual(), nil
+}
+
+// felled are the exit codes, and reasons, of a sandbox that ends without a word
+// of its PID 1 where programs can bring that about, under gVisor. Somebody on the
+// host may have done it too, but a program whose end looked like a fault of the
+// machinery would be run again, as often as it likes.
+var felled = map[int]string{
+	2:   "gVisor's kernel could not go on, as for a program that has more processes than its limit",
+	137: "the whole sandbox was killed: by the program, which can reach PID 1 under gVisor, for memory, or from outside",
+}
+
+// virtual says that PID 1 runs in gVisor, which does not keep programs from the
+// PID 1 of their user: after the first of them nothing in the sandbox is to be
+// trusted with a second.
+func (s *session) virtual() bool {
+	e := s.r.known()
+	return e != nil && s.t.virtual(e.facts) || virtual(s.t.runtime)
 }
 
 // post finds out how a sandbox ended that did not report it: by the kernel for
@@ -326,6 +344,7 @@ func (j *job) post(ctx context.Context, why sandbox.Outcome) (ending, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.s.r.config.EngineTimeout)
 	defer cancel()
 	end := ending{out: j.out, ExitMsg: frame.ExitMsg{Outcome: why, Code: 128 + 9, Signal: 9, Spent: true}}
+	end.Duration = time.Since(j.began)
 	end.CPUTime, end.PeakMemory = j.usage.CPUTime, j.usage.Memory
 	j.out.end()
 	if why != "" {
@@ -336,6 +355,12 @@ func (j *job) post(ctx context.Context, why sandbox.Outcome) (ending, error) {
 		end.Outcome, end.OOM, end.Hit = sandbox.OutOfMemory, true, []string{"memory"}
 		end.Reason = "the kernel ended the whole sandbox for memory"
 		return end, nil
+	}
+	if err == nil && c.State != nil && !c.State.Running && j.s.virtual() && j.s.said() == "" {
+		if end.Reason = felled[c.State.ExitCode]; end.Reason != "" {
+			end.Outcome = sandbox.Signalled
+			return end, nil
+		}
 	}
 	state := "its container is gone"
 	switch {

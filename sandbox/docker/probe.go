@@ -26,15 +26,16 @@ import (
 const probeScript = `sed -n 's/^\(Uid\|CapEff\|CapPrm\|CapBnd\|CapAmb\|NoNewPrivs\|Seccomp\):[[:space:]]*/\1 /p' /proc/self/status
 sed -n 's/^ *\([^ :|]*\):.*/dev \1/p' /proc/net/dev
 sed -n '2,$s/.*/route/p' /proc/net/route
+sed -n 's/^Linux version \([^ ]*\).*/kernel \1/p' /proc/version
 if (: >/wflo-probe) 2>/dev/null; then echo writable; fi
 if (: >/wflo/probe) 2>/dev/null; then echo pid1; fi
 if [ -e /var/run/docker.sock ] || [ -e /run/docker.sock ]; then echo socket; fi
 echo end`
 
 // probe runs probeScript under the same conditions as any program, and lists
-// what is wrong.
-func (r *Runner) probe(ctx context.Context, e Engine) ([]string, error) {
-	spec, err := r.config.admit(sandbox.Spec{Argv: []string{"sh", "-c", probeScript}})
+// what is wrong. An empty runtime is the Runner's own.
+func (r *Runner) probe(ctx context.Context, e Engine, runtime string) ([]string, error) {
+	spec, err := r.config.admit(sandbox.Spec{Argv: []string{"sh", "-c", probeScript}, Security: sandbox.Security{Runtime: runtime}})
 	if err != nil {
 		return nil, err
 	}
@@ -64,30 +65,56 @@ func (r *Runner) probe(ctx context.Context, e Engine) ([]string, error) {
 		return nil, wflo.Errorf(wflo.CodeSandboxUnavailable, "the image needs /bin/sh and GNU coreutils; deploy/setup.sh builds one that fits",
 			"a first program in %s ended as %s: %s %.200s", r.config.Image, end.Outcome, end.Reason, stderr)
 	}
-	return judgeProbe(stdout, s.p.uid), nil
+	return judgeProbe(stdout, s.p.uid, prison{virtual(e.Runtime), e.kernel}), nil
+}
+
+// prison is where a probe ran.
+type prison struct {
+	virtual bool   // under gVisor
+	kernel  string // the host's release
 }
 
 // judgeProbe lists what is wrong in the output of probeScript. Anything that is
 // not known to be right is wrong.
-func judgeProbe(out string, uid uint32) []string {
-	right := map[string]bool{
-		"CapEff 0000000000000000": false, "CapPrm 0000000000000000": false, "CapBnd 0000000000000000": false,
-		"CapAmb 0000000000000000": false, "NoNewPrivs 1": false, "Seccomp 2": false,
-		fmt.Sprintf("Uid %d %d %d %d", uid, uid, uid, uid): false, "dev lo": false, "end": false,
+//
+// gVisor's kernel gives no new privileges to anybody, has no ambient
+// capabilities, and applies no filter of the container's to its programs, whose
+// calls it answers itself; the filter towards the host is its own. Releases
+// differ in whether their /proc says so, so there these lines may be left out.
+// In return the kernel must not be the host's: a runtime that only has the name
+// is refused.
+func judgeProbe(out string, uid uint32, p prison) []string {
+	const optional, required, seen = 0, 1, 2
+	right := map[string]int{
+		"CapEff 0000000000000000": required, "CapPrm 0000000000000000": required, "CapBnd 0000000000000000": required,
+		"CapAmb 0000000000000000": required, "NoNewPrivs 1": required, "Seccomp 2": required,
+		fmt.Sprintf("Uid %d %d %d %d", uid, uid, uid, uid): required, "dev lo": optional, "end": required,
+	}
+	if p.virtual {
+		right["CapAmb 0000000000000000"], right["NoNewPrivs 1"], right["Seccomp 2"] = optional, optional, optional
+		right["Seccomp 0"] = optional
 	}
 	var wrong []string
+	kernel := ""
 	for line := range strings.Lines(out) {
 		line = strings.Join(strings.Fields(line), " ")
+		if release, ok := strings.CutPrefix(line, "kernel "); ok && kernel == "" {
+			kernel = release
+			continue
+		}
 		if _, ok := right[line]; !ok {
 			wrong = append(wrong, "it shows "+line)
 			continue
 		}
-		right[line] = true
+		right[line] = seen
 	}
-	for line, seen := range right {
-		if !seen && line != "dev lo" {
+	for line, state := range right {
+		if state == required {
 			wrong = append(wrong, "it does not show "+line)
 		}
+	}
+	if p.virtual && (kernel == "" || p.kernel == "" || kernel == p.kernel) {
+		wrong = append(wrong, fmt.Sprintf("its kernel is %q and the host's %q, not one of its own", kernel, p.kernel))
 	}
 	slices.Sort(wrong)
 	return wrong

@@ -93,6 +93,9 @@ func (x *execution) prepare(ctx context.Context) (err error) {
 	if err := x.about.satisfies(x.spec.Security); err != nil {
 		return err
 	}
+	if err := x.r.tryRuntime(ctx, x.about, x.spec.Security.Runtime); err != nil {
+		return err
+	}
 	if x.image, err = x.r.image(ctx, x.spec.Image); err != nil {
 		return err
 	}

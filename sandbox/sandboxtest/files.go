@@ -318,6 +318,9 @@ func withBox(spec sandbox.Spec, name string) sandbox.Spec {
 // before it is noticed; that it goes on is the breach.
 func testHoards(t *testing.T, s *siege) {
 	for how, source := range hoards {
+		if s.opts.Virtual && how == "deleted, but on its way" {
+			continue // gVisor does not say what a socket holds
+		}
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			name := box(t, s.r, s.token+"-hoard-"+how)

@@ -18,7 +18,7 @@ for what, *args in (
     ("lookup_dcookie", 212, 0, buf, 64), ("uselib", 134, b"/lib/x"), ("_sysctl", 156, buf), ("vserver", 236, 0, 0, 0), ("migrate_pages", 256, 1, 1, buf, buf),
     ("set_mempolicy", 238, 1, buf, 64), ("mbind", 237, 0, 4096, 1, buf, 64, 0), ("move_pages of PID 1", 279, 1, 0, None, None, None, 0), ("process_madvise", 440, -1, buf, 1, 21, 0),
     ("process_mrelease", 448, -1, 0), ("kcmp", 312, 1, os.getpid(), 0, 0, 0), ("pidfd_getfd", 438, call(434, 1, 0), 0, 0), ("lsm_set_self_attr", 460, 100, buf, 64, 0)):
-    if VIRTUAL and what in ("ptrace of its parent", "sethostname", "setdomainname", "syslog clear", "set_mempolicy", "mbind"): continue
+    if VIRTUAL and what in ("ptrace of its parent", "sethostname", "setdomainname", "syslog clear", "set_mempolicy", "mbind", "keyctl", "keyctl join"): continue
     refused(what, call(*args))
 `)},
 	{name: "rare system calls", spec: probe(`

@@ -35,7 +35,8 @@ func forged(own []byte) []byte {
 // protocolAttacks play with the streams that they have.
 var protocolAttacks = []attack{
 	{name: "writing to PID 1", spec: probe(`
-for n in 0, 1, 2:
+# gVisor lets it: what it says of an execution's end is the program's own word.
+for n in () if VIRTUAL else (0, 1, 2):
     for p in "/proc/1/fd/%d" % n, "/proc/%d/fd/%d" % (os.getppid(), n):
         try: fd = os.open(p, os.O_WRONLY | os.O_NONBLOCK)
         except OSError: continue
@@ -50,7 +51,7 @@ for n in 1, 2:
     except OSError: pass
     os.close(fd)
 `)},
-	{name: "streams that do not block", spec: probe(`
+	{name: "streams that do not block", virtual: mortal, spec: probe(`
 import fcntl
 for fd in 0, 1, 2:
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK | os.O_ASYNC)

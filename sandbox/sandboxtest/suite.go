@@ -17,6 +17,10 @@ const patience = 10 * time.Second
 
 // Options say how the Runner under Test was opened.
 type Options struct {
+	// Virtual says that programs have a kernel of their own, as under gVisor; see
+	// HostileOptions. Its memory and processes are the sandbox's too: what is
+	// too much may end all of it, and is told as the end of the program.
+	Virtual bool
 	// Secrets are what the Runner looks secrets up in; see NewSecrets. Without,
 	// the tests of secrets fail.
 	Secrets Secrets
@@ -32,12 +36,15 @@ func Test(t *testing.T, open func(t *testing.T) sandbox.Runner, options ...Optio
 		opts = o
 	}
 	for name, test := range map[string]func(*testing.T, sandbox.Runner){
-		"Outcomes": testOutcomes, "Output": testOutput, "Input": testInput, "Refusals": testRefusals,
+		"Output": testOutput, "Input": testInput, "Refusals": testRefusals,
 		"Timeout": testTimeout, "Cancel": testCancel, "CancelledBefore": testCancelledBefore,
-		"Watch": testWatch, "Usage": testUsage, "Locked": testLocked, "Limits": testLimits,
-		"Ended": testEnded, "Starts": testStarts, "Defences": testDefences, "OwnLimits": testOwnLimits,
+		"Watch": testWatch, "Usage": testUsage, "Starts": testStarts, "Defences": testDefences, "OwnLimits": testOwnLimits,
 		"HeadAndTail": testHeadAndTail, "WatchAll": testWatchAll, "Changed": testChanged, "Artifacts": testArtifacts,
 		"Queue":     testQueue,
+		"Outcomes":  func(t *testing.T, r sandbox.Runner) { testOutcomes(t, r, opts.Virtual) },
+		"Locked":    func(t *testing.T, r sandbox.Runner) { testLocked(t, r, opts.Virtual) },
+		"Limits":    func(t *testing.T, r sandbox.Runner) { testLimits(t, r, opts.Virtual) },
+		"Ended":     func(t *testing.T, r sandbox.Runner) { testEnded(t, r, opts.Virtual) },
 		"Secrets":   func(t *testing.T, r sandbox.Runner) { testSecrets(t, r, opts.Secrets) },
 		"Workspace": testWorkspace, "Links": testLinks, "CloseEnds": testCloseEnds, "Concurrent": testConcurrent,
 	} {
@@ -120,8 +127,14 @@ func (e expect) check(t *testing.T, r sandbox.Runner) {
 	}
 }
 
-func testOutcomes(t *testing.T, r sandbox.Runner) {
+func testOutcomes(t *testing.T, r sandbox.Runner, virtual bool) {
 	small := sandbox.Limits{Memory: 64 * sandbox.MiB}
+	child := expect{
+		spec: sandbox.Spec{Language: sandbox.Bash, Source: "python3 -c \"x = b'a' * (200 << 20)\"; exit 7", Limits: small}, outcome: sandbox.Nonzero, code: 7, oom: true,
+	}
+	if virtual { // memory that is the sandbox's ends the sandbox
+		child.outcome, child.code, child.signal = sandbox.OutOfMemory, 137, 9
+	}
 	for name, e := range map[string]expect{
 		"true":           {spec: sandbox.Spec{Argv: []string{"true"}}, outcome: sandbox.Succeeded},
 		"bash":           {spec: bash("echo hi; echo ho >&2"), outcome: sandbox.Succeeded, stdout: "hi\n", stderr: "ho\n"},
@@ -140,8 +153,7 @@ func testOutcomes(t *testing.T, r sandbox.Runner) {
 		"not executable": {spec: sandbox.Spec{Argv: []string{"/etc/passwd"}}, outcome: sandbox.StartFailed, code: 126},
 		"memory": {spec: sandbox.Spec{Argv: []string{"python3", "-c", "x = b'a' * (200 << 20)"}, Limits: small},
 			outcome: sandbox.OutOfMemory, code: 137, signal: 9, oom: true},
-		"memory of a child": {spec: sandbox.Spec{Language: sandbox.Bash, Source: "python3 -c \"x = b'a' * (200 << 20)\"; exit 7", Limits: small},
-			outcome: sandbox.Nonzero, code: 7, oom: true},
+		"memory of a child":   child,
 		"daemon keeps stdout": {spec: bash("setsid sleep 600 & echo left"), outcome: sandbox.Succeeded, stdout: "left\n"},
 		"fake start marker":   {spec: bash("printf '\\002wflo:started\\003\\n' >&2; exit 4"), outcome: sandbox.Nonzero, code: 4, stderr: "wflo:started"},
 	} {

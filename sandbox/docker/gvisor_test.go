@@ -1,0 +1,87 @@
+package docker
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/sandboxtest"
+)
+
+// slow are rows of the hostile suite that take longest under gVisor, where they
+// say least: they hold on to what gVisor's own memory bounds, or wait until a
+// limit ends them that other rows run into sooner. See docs/sandbox-hosts.md.
+var slow = []string{
+	"Resources/zombies", "Resources/orphans are reaped", "Resources/inodes of /dev/shm", "Resources/inodes of the workspace",
+	"Exhaustion/threads, held", "Exhaustion/timers", "Exhaustion/asynchronous contexts", "Exhaustion/descriptors on their way",
+	"Processes/a storm of signals for PID 1", "Files/a box that is hard to remove", "Files/more than may come back",
+	"Files/links that change while we read",
+}
+
+// TestGVisor holds sandboxes under gVisor to both suites. Without gVisor, which
+// WFLO_TEST_GVISOR=off says, it holds that they are refused.
+func TestGVisor(t *testing.T) {
+	if os.Getenv("WFLO_TEST_GVISOR") == "off" {
+		t.Run("Refused", refusesGVisor)
+		return
+	}
+	secrets := sandboxtest.NewSecrets()
+	virtual := func(c *Config) { c.Secrets = secrets; c.Runtime = sandbox.Runsc }
+	t.Run("Contract", func(t *testing.T) {
+		sandboxtest.Test(t, func(t *testing.T) sandbox.Runner { return open(t, virtual) }, sandboxtest.Options{Secrets: secrets, Virtual: true})
+	})
+	t.Run("Hostile", func(t *testing.T) {
+		var r *Runner
+		sandboxtest.Hostile(t, func(t *testing.T) sandbox.Runner {
+			r = open(t, func(c *Config) { virtual(c); c.Pool.Size = 4 })
+			return r
+		}, sandboxtest.HostileOptions{
+			Virtual: true, Secrets: secrets, Frame: goodEnd(t),
+			Leftovers: func() []string { return leftovers(t, r) },
+			Rows: func(group, name string) bool {
+				return os.Getenv("WFLO_TEST_GVISOR") == "all" || !slices.Contains(slow, group+"/"+name)
+			},
+		})
+	})
+	t.Run("Beside", besideRunc)
+}
+
+func refusesGVisor(t *testing.T) {
+	spec := shell("true")
+	spec.Security.Runtime = sandbox.Runsc
+	_, err := open(t, nil).Run(t.Context(), spec, nil)
+	coded(t, err, wflo.CodePolicyDenied)
+	r := open(t, func(c *Config) { c.Runtimes = []string{sandbox.Runsc} })
+	if slices.Contains(r.known().Runtimes, sandbox.Runsc) {
+		return // off is for machines without, but nothing says that this is one
+	}
+	_, err = r.Run(t.Context(), spec, nil)
+	coded(t, err, wflo.CodeSandboxUnavailable)
+}
+
+// besideRunc names runsc in a specification on a worker that uses another
+// runtime otherwise.
+func besideRunc(t *testing.T) {
+	r := open(t, func(c *Config) { c.Runtimes = []string{sandbox.Runsc} })
+	version := shell("cat /proc/version")
+	host := must(t, r, version)
+	version.Security = sandbox.Security{Runtime: sandbox.Runsc, Require: []string{"gvisor"}}
+	own := must(t, r, version)
+	if own.Stdout == host.Stdout || own.Runtime != sandbox.Runsc || strings.Join(own.Profiles, " ") != "seccomp=gvisor" {
+		t.Errorf("under %q with %q the kernel is %q, and %q under %q", own.Runtime, own.Profiles, own.Stdout, host.Stdout, host.Runtime)
+	}
+	box := closing(t, r, "spoilt")
+	version.Box = box
+	if first, second := must(t, r, version), must(t, r, version); first.Sandbox == second.Sandbox {
+		t.Errorf("a sandbox under gVisor, whose programs reach its PID 1, is used twice")
+	}
+	// A name alone is not gVisor.
+	e := *r.known()
+	e.Runtime = "not-" + sandbox.Runsc
+	if wrong, err := r.probe(t.Context(), e, ""); err != nil || len(wrong) != 1 || !strings.Contains(wrong[0], "kernel") {
+		t.Errorf("runc by the name of gVisor: %q, %v, want its kernel refused", wrong, err)
+	}
+}

@@ -70,7 +70,7 @@ func (d *dev) testUnrulyAgents(t *testing.T, model *scripted.Server) {
 		prompt, p := run(t, "flood")
 		p.want(t, 0, "done")
 		text, failed := lastResult(t, model, prompt)
-		if failed || len(text) > 20<<10 || !strings.Contains(text, "begin") || !strings.Contains(text, "more bytes of stdout were dropped") {
+		if failed || len(text) > 20<<10 || !strings.Contains(text, "begin") || !strings.Contains(text, "bytes in the middle of stdout were dropped") {
 			t.Errorf("the model saw failed %t and %d bytes: %.100q … %q", failed, len(text), text, text[max(0, len(text)-200):])
 		}
 	})

@@ -13,14 +13,18 @@ var unlucky = []sandbox.Outcome{sandbox.Succeeded, sandbox.Nonzero, sandbox.Sign
 // memory, processes of the host, and time, of which the same costs more.
 var exhausted = []sandbox.Outcome{sandbox.OutOfMemory, sandbox.Signalled, sandbox.CPUTimeout, sandbox.Timeout, sandbox.Succeeded}
 
+// felled are the ends of a program that takes the memory of its whole sandbox: it
+// is refused more, or all is killed, and the engine may miss why.
+var felled = []sandbox.Outcome{sandbox.OutOfMemory, sandbox.Signalled, sandbox.Nonzero}
+
 // resourceAttacks take memory, disks and output.
 var resourceAttacks = []attack{
-	{name: "memory", spec: limited(python("x = b'a' * (1 << 30)"), nil), outcome: sandbox.OutOfMemory, hit: "memory", oom: true},
-	{name: "memory slowly", spec: limited(python("l = []\nwhile True: l.append(bytearray(b'a' * (1 << 20)))"), nil), outcome: sandbox.OutOfMemory, hit: "memory", oom: true, virtual: []sandbox.Outcome{sandbox.Nonzero}},
+	{name: "memory", spec: limited(python("x = b'a' * (1 << 30)"), nil), outcome: sandbox.OutOfMemory, hit: "memory", oom: true, virtual: felled},
+	{name: "memory slowly", spec: limited(python("l = []\nwhile True: l.append(bytearray(b'a' * (1 << 20)))"), nil), outcome: sandbox.OutOfMemory, hit: "memory", oom: true, virtual: felled},
 	{
 		name: "memory of a child",
 		spec: limited(bash(`python3 -c "x = b'a' * (1 << 30)"; echo "child $?"; exit 7`), nil), outcome: sandbox.Nonzero, code: 7,
-		hit: "memory", oom: true, stdout: "child 137\n", virtual: []sandbox.Outcome{sandbox.OutOfMemory},
+		hit: "memory", oom: true, stdout: "child 137\n", virtual: felled,
 	},
 	{
 		// The kernel may choose any of them, and the one that is asked about.
@@ -30,7 +34,7 @@ for i in range(8):
     if os.fork() == 0:
         x = b'a' * (100 << 20); time.sleep(60); os._exit(0)
 for i in range(7): os.wait()
-`), nil), either: unlucky, hit: "memory", oom: true,
+`), nil), either: unlucky, hit: "memory", oom: true, virtual: felled,
 	},
 	{name: "memory by files of /dev/shm and pages", spec: limited(python(`
 import os
@@ -39,7 +43,7 @@ try:
         with open(f"/dev/shm/{i}", "wb") as f: f.write(b"a" * (1 << 20))
 except OSError: pass
 l = []
-while True: l.append(bytearray(b"a" * (1 << 20)))`), nil), outcome: sandbox.OutOfMemory, hit: "memory"},
+while True: l.append(bytearray(b"a" * (1 << 20)))`), nil), outcome: sandbox.OutOfMemory, hit: "memory", virtual: felled},
 	{name: "memory by memfd", spec: limited(python(`
 import os
 fd = os.memfd_create("x")

@@ -149,9 +149,16 @@ func (s *Sandbox) Write(ctx context.Context, files []wflo.File) (step.None, erro
 	return step.None{}, s.Runner.WriteFiles(ctx, boxOf(ctx), files)
 }
 
-// Close removes the run's sandbox with everything in it.
+// Close removes the run's sandbox with everything in it. An engine that is not
+// there does not hold up the end of the run: the sweep removes what is left when
+// the engine is back.
 func (s *Sandbox) Close(ctx context.Context, _ step.None) (step.None, error) {
-	return step.None{}, s.Runner.Close(ctx, boxOf(ctx))
+	err := s.Runner.Close(ctx, boxOf(ctx))
+	if errors.Is(err, wflo.ErrSandboxUnavailable) {
+		activity.GetLogger(ctx).Warn("the run's sandbox is left to the sweep", "box", boxOf(ctx), "error", err.Error())
+		return step.None{}, nil
+	}
+	return step.None{}, err
 }
 
 func boxOf(ctx context.Context) string {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/console"
+	"github.com/wflo-ai/wflo-go/sandbox/docker"
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
 )
 
@@ -205,8 +206,8 @@ func checkInvoices(t *testing.T, calls []scripted.Call, entries []wflo.Entry, sp
 	}
 }
 
-// docker runs the engine's command line; ok says that it succeeded.
-func docker(t *testing.T, args ...string) (out string, ok bool) {
+// engine runs the engine's command line; ok says that it succeeded.
+func engine(t *testing.T, args ...string) (out string, ok bool) {
 	t.Helper()
 	data, err := exec.CommandContext(t.Context(), "docker", args...).Output()
 	return strings.TrimSpace(string(data)), err == nil
@@ -215,70 +216,118 @@ func docker(t *testing.T, args ...string) (out string, ok bool) {
 // box is a container that was seen at work, for which installation and run.
 type box struct{ id, owner, run string }
 
+// sandboxes lists what every installation has on the engine.
+func sandboxes(t *testing.T) []docker.Sandbox {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), bin.wflo, "sandbox", "ls", "--all-owners", "--all", "-o", "json").Output()
+	var list []docker.Sandbox
+	if err == nil {
+		err = json.Unmarshal(out, &list)
+	}
+	if err != nil {
+		t.Fatalf("wflo sandbox ls: %v: %s", err, out)
+	}
+	return list
+}
+
 // awaitPause waits until a program that begins with pause is in the middle of its
 // work for the run, or for the installation.
 func awaitPause(t *testing.T, runOrOwner string) box {
 	t.Helper()
 	var b box
 	await(t, "a paused program of "+runOrOwner, func() bool {
-		out, _ := docker(t, "ps", "--filter", "label=wflo.key", "--format", `{{.ID}}|{{.Label "wflo.owner"}}|{{.Label "wflo.box"}}`)
-		for line := range strings.Lines(out) {
-			parts := strings.Split(strings.TrimSpace(line), "|")
-			if len(parts) == 3 && (parts[1] == runOrOwner || strings.HasPrefix(parts[2], runOrOwner+"/")) {
-				b = box{parts[0], parts[1], parts[2]}
-				_, ok := docker(t, "exec", b.id, "test", "-e", "/workspace/"+marker)
+		for _, s := range sandboxes(t) {
+			if s.State == "running" && s.Key != "" && (s.Owner == runOrOwner || strings.HasPrefix(s.Box, runOrOwner+"/")) {
+				b = box{s.ID, s.Owner, s.Box}
+				_, ok := engine(t, "exec", b.id, "test", "-e", "/workspace/"+marker)
 				return ok
 			}
 		}
 		return false
 	})
-	t.Cleanup(func() { removeAll(t, "wflo.box="+b.run) })
+	t.Cleanup(func() { b.remove(t) })
 	return b
 }
 
-// removeAll leaves nothing with a label on the engine, however the test ended:
-// what was killed cannot tidy up, and no later program will do it.
-func removeAll(t *testing.T, label string) {
+// resume lets a paused program go on, whoever watches it by now.
+func (b box) resume(t *testing.T) {
 	t.Helper()
-	for list, remove := range map[string]string{"ps -a -q": "rm -f -v", "volume ls -q": "volume rm -f"} {
-		found, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label="+label)...).Output()
+	if _, ok := engine(t, "exec", b.id, "touch", "/workspace/"+goOn); !ok {
+		t.Errorf("the program of %s is gone: nobody can adopt it", b.run)
+	}
+}
+
+// remove leaves nothing of the run on the engine, however the test ended: what
+// was killed cannot tidy up, and no later program will do it.
+func (b box) remove(t *testing.T) {
+	t.Helper()
+	format := `{{.Name}} {{index .Labels "wflo.workspace"}}`
+	_ = exec.Command("docker", "rm", "-f", b.id).Run() // it may be gone
+	out, err := exec.Command("docker", "volume", "ls", "-q", "--filter", "label=wflo.box="+b.run).Output()
+	if err != nil {
+		t.Errorf("list volumes of %s: %v", b.run, err)
+	}
+	for _, name := range strings.Fields(string(out)) {
+		if of, err := exec.Command("docker", "volume", "inspect", "-f", format, name).Output(); err == nil {
+			_ = exec.Command("docker", append([]string{"volume", "rm", "-f"}, strings.Fields(string(of))...)...).Run()
+		}
+	}
+}
+
+// removeAll leaves nothing of an installation on the engine.
+func removeAll(t *testing.T, owner string) {
+	t.Helper()
+	for _, do := range [][2]string{{"ps -a -q", "rm -f -v"}, {"volume ls -q", "volume rm -f"}} {
+		found, err := exec.Command("docker", append(strings.Fields(do[0]), "--filter", "label=wflo.owner="+owner)...).Output()
 		if names := strings.Fields(string(found)); err == nil && len(names) > 0 {
-			_, err = exec.Command("docker", append(strings.Fields(remove), names...)...).Output()
+			_, err = exec.Command("docker", append(strings.Fields(do[1]), names...)...).Output()
 		}
 		if err != nil {
-			t.Errorf("remove what %s left: %v", label, err)
+			t.Errorf("remove what %s left: %v", owner, err)
 		}
 	}
 }
 
-// running says whether the container is still at work.
+// running says whether the program is still at work: whether anything but PID 1
+// is in its container.
 func (b box) running(t *testing.T) bool {
 	t.Helper()
-	out, _ := docker(t, "ps", "-q", "--filter", "id="+b.id)
-	return out != ""
+	out, ok := engine(t, "top", b.id, "-o", "pid")
+	return ok && len(strings.Fields(out)) > 2 // a heading, and PID 1
 }
 
-// wantGone checks that the installation that the box belongs to left nothing on
-// the engine.
+// wantGone checks that the installation that the box belongs to has nothing on
+// the engine but sandboxes that wait in its pool.
 func (b box) wantGone(t *testing.T) {
 	t.Helper()
-	for _, what := range [][]string{{"ps", "-a", "-q"}, {"volume", "ls", "-q"}} {
-		out, ok := docker(t, append(what, "--filter", "label=wflo.owner="+b.owner)...)
-		if !ok || out != "" || b.owner == "" {
-			t.Errorf("docker %v of %q shows %q", what, b.owner, out)
+	await(t, "an engine without sandboxes of "+b.owner, func() bool {
+		for _, s := range sandboxes(t) {
+			if s.Owner == b.owner && s.State != "idle" && s.State != "created" {
+				return false
+			}
 		}
-	}
+		for _, kind := range []string{"box", "lease"} {
+			out, ok := engine(t, "volume", "ls", "-q", "--filter", "label=wflo.owner="+b.owner, "--filter", "label=wflo.kind="+kind)
+			if !ok || out != "" || b.owner == "" {
+				return false
+			}
+		}
+		return true
+	})
 }
 
-// marker is the file by which a paused program is known to be at work.
-const marker = "at-work"
+// marker is the file by which a paused program is known to be at work, and goOn
+// the one that it waits for.
+const marker, goOn = "at-work", "go-on"
 
-// pause is Python that stops where the test can see it, the first time; a retry
-// goes on, because it finds the file in the workspace.
+// pause is Python that stops where the test can see it, the first time; one that
+// is begun again goes on, because it finds the file in the workspace.
 const pause = `import os, time
 if not os.path.exists("` + marker + `"):
     open("` + marker + `", "w").close()
-    time.sleep(300)
+    for _ in range(3000):
+        if os.path.exists("` + goOn + `"): break
+        time.sleep(0.1)
 `
 
 // unique makes a run's id that no other test run has.

@@ -68,8 +68,10 @@ func TestKillEverythingInSandboxStep(t *testing.T) {
 	if !b.running(t) {
 		t.Fatal("the program was not in the middle of its work")
 	}
+	t.Cleanup(func() { removeAll(t, b.owner) })
 	// The ready file of the dead server is still there and must not mislead.
 	d = startDev(t, home, env...)
+	b.resume(t)
 	d.wantPausedDone(t, d.api, id, b, model)
 	d.stop(t)
 	if exists(filepath.Join(home, "ready.json")) {
@@ -80,7 +82,7 @@ func TestKillEverythingInSandboxStep(t *testing.T) {
 // worker starts the production worker on a queue of its own.
 func (d *dev) worker(t *testing.T, dir, queue string, env ...string) (*program, string) {
 	t.Helper()
-	t.Cleanup(func() { removeAll(t, "wflo.owner="+queue) })
+	t.Cleanup(func() { removeAll(t, queue) })
 	p := start(t, d.env(append(env, "WFLO_TASK_QUEUE="+queue, "WFLO_OWNER="+queue, "WFLO_DATA_DIR="+dir,
 		"WFLO_ALLOW_UNSIGNED=true", "WFLO_LISTEN=127.0.0.1:0")...), bin.worker)
 	return p, p.find(t, `worker started.*(http://127\.0\.0\.1:\d+)`)
@@ -99,6 +101,7 @@ func (d *dev) testKillWorkerInSandboxStep(t *testing.T) {
 		t.Fatal("the program was not in the middle of its work")
 	}
 	_, api := d.worker(t, dir, id, env...)
+	b.resume(t)
 	d.wantPausedDone(t, api, id, b, model)
 }
 
@@ -210,11 +213,13 @@ func (d *dev) testKillRefundWorker(t *testing.T) {
 	address, swallowed := silentOnce(t, provider.URL())
 	home := t.TempDir() // the example's worker keeps its data in the default place
 	env = append(env, "PAYMENTS_URL="+address, "XDG_DATA_HOME="+home)
+	t.Cleanup(func() { removeAll(t, d.Address+"/default") })
 	w := start(t, d.env(env...), bin.refund)
 	d.wflo(t, "run", "refund", "--detach", "--id", id, "--task-queue", refund.TaskQueue, "--budget", "1.00", "--input", refundInput(t, id)).want(t, 0)
 	b := awaitPause(t, d.Address+"/default") // the agent is a run of its own
 	w.kill()
 	w = start(t, d.env(env...), bin.refund)
+	b.resume(t)
 	c := d.client(t)
 	gate := awaitGate(t, c, id)
 	if log := provider.Log(); len(log) != 0 {

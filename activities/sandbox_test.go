@@ -360,3 +360,25 @@ func TestSandboxSpan(t *testing.T) {
 		}
 	}
 }
+
+// absent is a Runner whose engine does not answer.
+type absent struct{ sandbox.Runner }
+
+func (absent) Close(context.Context, string) error {
+	return wflo.Errorf(wflo.CodeSandboxUnavailable, "start it", "no engine answers")
+}
+
+// TestCloseWithoutEngine holds that a run whose engine went away can end: what
+// it left is the sweep's.
+func TestCloseWithoutEngine(t *testing.T) {
+	b := newBooth(t, nil)
+	b.box.Runner = absent{}
+	call := func(ctx context.Context) error {
+		_, err := b.box.Close(wflo.WithRun(ctx, b.run), step.None{})
+		return err
+	}
+	b.env.RegisterActivityWithOptions(call, activity.RegisterOptions{DisableAlreadyRegisteredCheck: true})
+	if _, err := b.env.ExecuteActivity(call); err != nil {
+		t.Errorf("Close = %v, want the end of the run not to wait for the engine", err)
+	}
+}

@@ -55,7 +55,7 @@ func (a *app) runCmd() *cobra.Command {
 	flags.StringVar(&f.prompt, "prompt", "", "agent: the task")
 	flags.StringVar(&f.model, "model", "", "agent: the language model")
 	flags.StringVar(&f.system, "system", "", "agent: instructions before the task")
-	flags.StringSliceVar(&f.tools, "tools", nil, "agent: tools that it may call, with commas: run_python, run_shell, read_file, write_file, ask_human")
+	flags.StringSliceVar(&f.tools, "tools", nil, "agent: tools that it may call, with commas: run_python, run_node, run_shell, read_file, write_file, ask_human")
 	return cmd
 }
 

@@ -161,7 +161,7 @@ First steps:
 	root.AddCommand(
 		a.runCmd(), a.listCmd(), a.statusCmd(), a.approvalsCmd(),
 		a.approveCmd(), a.rejectCmd(), a.respondCmd(),
-		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.versionCmd(),
+		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(), a.costCmd(), a.versionCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

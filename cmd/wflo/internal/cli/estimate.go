@@ -123,10 +123,8 @@ func (a *app) costCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cost",
 		Short: "Say what model calls would cost, before they are made",
-		// Not suggested for a mistyped "list", which is two letters away.
-		Hidden: true,
-		Args:   groupArgs,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:  groupArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.costEstimateCmd(), a.costCompareCmd())
 	return cmd

@@ -164,6 +164,7 @@ func environmentTopic() *cobra.Command {
   WFLO_SANDBOX_HOST, DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
                      the container engine of wflo sandbox; the first wins
   WFLO_OWNER         whose sandboxes wflo sandbox is about
+  WFLO_PRICES        your own price book, laid over the one that is built in
   WFLO_SANDBOX_IMAGE the image of wflo sandbox run (default wflo/sandbox:1)
   WFLO_DATA_DIR      data of the worker on this machine (default: of wflo dev)
   XDG_DATA_HOME      wflo dev keeps its data in $XDG_DATA_HOME/wflo

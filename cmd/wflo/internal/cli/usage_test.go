@@ -28,7 +28,7 @@ func TestUsageErrors(t *testing.T) {
 		want []string
 	}{
 		{"frobnicate", []string{`wflo: unknown command "frobnicate"`, "hint: "}},
-		{"lst", []string{"hint: did you mean list?"}},
+		{"lst", []string{"hint: did you mean list"}},
 		{"list --nope", []string{"unknown flag: --nope"}},
 		{"list extra", []string{`too many arguments: "extra"`}},
 		{"list -o yaml", []string{`--output is "yaml"`, "hint: use text, json, jsonl"}},

@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -187,16 +189,36 @@ func (j *job) feed() {
 	}
 }
 
+// small is how much may be put together to be sent at once.
+const small = 64 << 10
+
+// send sends the job with its files, at once where that is little: every write
+// is handed on by the engine and wakes PID 1.
 func (j *job) send() error {
-	if err := j.s.w.Send(frame.Job, j.task.msg); err != nil {
+	size := 0
+	for _, f := range slices.Concat(j.task.files, j.task.scratch) {
+		size += len(f.Data)
+	}
+	if size > small {
+		return j.sendTo(j.s.w)
+	}
+	var b bytes.Buffer
+	if err := j.sendTo(frame.NewWriter(&b)); err != nil {
+		return err
+	}
+	return j.s.w.Raw(b.Bytes())
+}
+
+func (j *job) sendTo(w *frame.Writer) error {
+	if err := w.Send(frame.Job, j.task.msg); err != nil {
 		return err
 	}
 	for where, files := range map[string][]wflo.File{frame.Scratch: j.task.scratch, frame.Workspace: j.task.files} {
-		if err := sendFiles(j.s.w, where, files, j.done); err != nil {
+		if err := sendFiles(w, where, files, j.done); err != nil {
 			return err
 		}
 	}
-	return j.s.w.Write(frame.Start, 0, nil)
+	return w.Write(frame.Start, 0, nil)
 }
 
 // sendFiles sends files until stop is closed.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/wflo-ai/wflo-go/internal/frame"
 )
 
 // maxKinds is how many templates a pool remembers; the one that was not used for
@@ -176,7 +178,29 @@ func (p *pool) start(t template) (*session, error) {
 	if err != nil && p.ctx.Err() != nil {
 		return nil, p.ctx.Err()
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	if err := rehearse(p.ctx, s); err != nil {
+		p.drop(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// rehearse has PID 1 go once through all that a job needs of it, with a program
+// of ours that does nothing: the first time costs a millisecond more.
+func rehearse(ctx context.Context, s *session) error {
+	if s.virtual() {
+		return nil // such a sandbox takes one job
+	}
+	_, spent, err := s.run(ctx, task{msg: frame.JobMsg{
+		Argv: [][]byte{[]byte(pid1Dir + "/pid1"), []byte("-source")}, Timeout: time.Minute, CPUTime: time.Minute, Output: 1024, OutputTotal: 1 << 20,
+	}}, newCapture(1024, nil, nil), nil)
+	if err == nil && spent {
+		err = errors.New("a sandbox cannot take a second job")
+	}
+	return err
 }
 
 // tend replaces what has waited for too long and what has died. It is called now

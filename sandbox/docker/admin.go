@@ -232,10 +232,10 @@ func (r *Runner) sample(ctx context.Context, id string) (container.StatsResponse
 // What has to be how old before it counts as left behind: its owner may be
 // between two steps.
 const (
-	deadFor   = time.Minute     // a container that has ended
-	unborn    = 5 * time.Minute // one that was never started
-	unclaimed = 5 * time.Minute // a volume that nothing refers to
-	outdated  = 24 * time.Hour  // the PID 1 of another version
+	deadFor   = time.Minute         // a container that has ended
+	unborn    = 5 * time.Minute     // one that was never started
+	unclaimed = 5 * time.Minute     // a volume that nothing refers to
+	outdated  = 30 * 24 * time.Hour // the PID 1 of another version: a worker of it may still run, without sandboxes at the moment
 )
 
 // Collect removes what nobody owns any more: containers that have ended or never

@@ -3,6 +3,7 @@ package docker
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,7 +56,7 @@ func TestConvert(t *testing.T) {
 				[]any{[]mount.Mount{pid1}, "rw,nosuid,nodev,uid=1000000007,gid=1000000007,exec,mode=0770,size=268435456,nr_inodes=16384"}
 		}},
 		"workspace of a box": {boxed, there, host, func(_ *container.Config, h *container.HostConfig) (any, any) {
-			return []any{h.Mounts, h.Tmpfs[sandbox.Workspace]}, []any{[]mount.Mount{pid1, {Type: "volume", Source: "vol", Target: "/workspace"}}, ""}
+			return []any{h.Mounts, h.Tmpfs[sandbox.Workspace]}, []any{[]mount.Mount{pid1, workspaceMount(there, host)}, ""}
 		}},
 		"no network": {oneShot, here, host, func(c *container.Config, h *container.HostConfig) (any, any) {
 			return []any{c.NetworkDisabled, h.NetworkMode}, []any{true, container.NetworkMode("none")}
@@ -205,7 +206,12 @@ func lockedHost(t template, p place, f facts) shape {
 func lockedMounts(mounts []mount.Mount, p place, f facts) bool {
 	want := []mount.Mount{{Type: mount.TypeVolume, Source: f.pid1, Target: "/wflo", ReadOnly: true}}
 	if p.volume != "" {
-		want = append(want, mount.Mount{Type: mount.TypeVolume, Source: p.volume, Target: sandbox.Workspace})
+		want = append(want, mount.Mount{
+			Type: mount.TypeVolume, Source: p.volume, Target: sandbox.Workspace,
+			VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{
+				"wflo.owner": f.owner, "wflo.kind": "workspace", "wflo.created": strconv.FormatInt(p.created.Unix(), 10),
+			}},
+		})
 	}
 	return reflect.DeepEqual(mounts, want)
 }

@@ -177,9 +177,21 @@ func convert(t template, p place, f facts) (*container.Config, *container.HostCo
 		host.NetworkMode = "bridge"
 	}
 	if p.volume != "" {
-		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: p.volume, Target: sandbox.Workspace})
+		host.Mounts = append(host.Mounts, workspaceMount(p, f))
 	}
 	return config, host
+}
+
+// workspaceMount mounts a workspace. An engine makes a volume that is gone by
+// then, as when somebody closes the box meanwhile: labelled, so that it is found
+// and removed.
+func workspaceMount(p place, f facts) mount.Mount {
+	return mount.Mount{
+		Type: mount.TypeVolume, Source: p.volume, Target: sandbox.Workspace,
+		VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{
+			labelOwner: f.owner, labelKind: kindWorkspace, labelCreated: strconv.FormatInt(p.created.Unix(), 10),
+		}},
+	}
 }
 
 func securityOptions(t template, f facts) []string {

@@ -3,9 +3,9 @@ package docker
 import (
 	"fmt"
 	"reflect"
-	"strconv"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"

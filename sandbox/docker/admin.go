@@ -244,6 +244,8 @@ const (
 // containers run. Running sandboxes of dead workers need no removal, they end
 // themselves. With dryRun it only says what it would remove.
 func (r *Runner) Collect(ctx context.Context, dryRun bool) (Collected, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*r.config.EngineTimeout) // many requests
+	defer cancel()
 	inv, err := r.inventory(ctx)
 	if err != nil {
 		return Collected{}, err

@@ -288,7 +288,9 @@ func (b *box) stop(ctx context.Context) error {
 func (r *Runner) removeWith(ctx context.Context, name string) error {
 	args := byLabel(r.config.Owner)
 	args.Add("volume", name)
-	list, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
+	quick, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
+	list, err := r.engine.ContainerList(quick, container.ListOptions{All: true, Filters: args})
 	if err != nil {
 		return unreachable("list containers", err)
 	}
@@ -318,6 +320,8 @@ func (r *Runner) removeLeases(ctx context.Context, name string) error {
 
 // volumes lists those of a kind.
 func (r *Runner) volumes(ctx context.Context, kind string) ([]*volume.Volume, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
 	args := byLabel(r.config.Owner)
 	if kind != "" {
 		args.Add("label", labelKind+"="+kind)

@@ -26,7 +26,9 @@ type Defence struct {
 // is tried: a sandbox is started and looked at from the inside. The error is for
 // an engine that cannot be asked at all; the list then says so too.
 func (r *Runner) Defences(ctx context.Context) ([]Defence, error) {
-	info, err := r.engine.Info(ctx)
+	quick, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
+	info, err := r.engine.Info(quick)
 	if err != nil {
 		err = wflo.Errorf(wflo.CodeSandboxUnavailable, setupHint, "no container engine answers: %w", err)
 		return []Defence{{Name: "engine", Detail: "no container engine answers", Hint: setupHint, Required: true}}, err

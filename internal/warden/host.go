@@ -41,7 +41,7 @@ func harden() *host {
 	runtime.GOMAXPROCS(2)
 	debug.SetGCPercent(50)
 	signal.Notify(h.children, unix.SIGCHLD)
-	ignoreSignals()
+	takeSignals()
 	for n := 1; ownThreads() < frame.PID1Threads && n < 4*frame.PID1Threads; n++ {
 		warmThreads(n)
 	}
@@ -59,25 +59,39 @@ func keepDescriptors() {
 	}
 }
 
-// ignoreSignals ignores all signals that the Go runtime would act on, in the
-// kernel: the runtime ends the process for a SIGSEGV that sigqueue sent, because
-// it looks like a fault of its own. SIGCHLD is needed, SIGURG is the runtime's
-// own and harmless. The others that are left alone are so by the runtime too,
-// which gives programs the default actions of its own signals back when it forks
-// and no others; the kernel drops them for PID 1.
-func ignoreSignals() {
-	type action struct {
-		handler, flags, restorer uintptr
-		mask                     uint64
-	}
-	ignore := action{handler: 1}
+// takeSignals decides about every signal, whatever the engine was started with
+// (under nohup SIGHUP is ignored, and that is inherited through all of them).
+// PID 1 itself ignores all that the Go runtime would act on, in the kernel: the
+// runtime ends the process for a SIGSEGV that sigqueue sent, because it looks like
+// a fault of its own. SIGCHLD is needed, SIGURG is the runtime's own and harmless.
+// A program starts with the default actions: the runtime gives those of the
+// signals that it handles back when it forks, and the others have them here
+// already, where the kernel drops them for PID 1.
+func takeSignals() {
+	// Those two the runtime does not handle when they were ignored, unless asked.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT)
 	for n := unix.Signal(1); n <= 64; n++ {
 		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, 32, 34:
-			continue
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG:
+		case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, 32, 34: // the runtime leaves them alone
+			setAction(n, actDefault)
+		default:
+			setAction(n, actIgnore)
 		}
-		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&ignore)), 0, 8, 0, 0) //nolint:gosec // the kernel's interface
 	}
+}
+
+// The kernel's SIG_DFL and SIG_IGN.
+const actDefault, actIgnore = 0, 1
+
+// setAction is sigaction behind the runtime's back. It fails for no signal that
+// there is.
+func setAction(n unix.Signal, handler uintptr) {
+	action := struct {
+		handler, flags, restorer uintptr
+		mask                     uint64
+	}{handler: handler}
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0) //nolint:gosec // the kernel's interface
 }
 
 // warmThreads makes the runtime have n threads for goroutines, which it never

@@ -239,8 +239,9 @@ func awaitPause(t *testing.T, runOrOwner string) box {
 		for _, s := range sandboxes(t) {
 			if s.State == "running" && s.Key != "" && (s.Owner == runOrOwner || strings.HasPrefix(s.Box, runOrOwner+"/")) {
 				b = box{s.ID, s.Owner, s.Box}
-				_, ok := engine(t, "exec", b.id, "test", "-e", "/workspace/"+marker)
-				return ok
+				if _, ok := engine(t, "exec", b.id, "test", "-e", "/workspace/"+marker); ok {
+					return true
+				}
 			}
 		}
 		return false

@@ -34,9 +34,15 @@ func paused(t scripted.Turn) scripted.Answer {
 	return scripted.CallTool("", wflo.ToolPython, map[string]string{"code": pause + "print(6 * 7)"})
 }
 
-// runPaused starts the agent whose model is paused.
+// runPaused starts the agent whose model is paused. Of a test that fails it tells
+// how far the run came.
 func (d *dev) runPaused(t *testing.T, id, queue string) {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s\nsandboxes: %+v", d.wflo(t, "status", id).said(), sandboxes(t))
+		}
+	})
 	d.wflo(t, "run", "agent", "--detach", "--id", id, "--task-queue", queue, "--model", modelName,
 		"--tools", "run_python", "--budget", "0.50", "--prompt", "how much is six times seven?").want(t, 0, id)
 }

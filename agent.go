@@ -7,8 +7,9 @@ import (
 
 // Defaults of a Task.
 const (
-	DefaultMaxTurns = 30
-	MaxTurnsLimit   = 1000
+	DefaultMaxTurns   = 30
+	MaxTurnsLimit     = 1000
+	DefaultMaxRepeats = 5
 )
 
 // Names of the tools that the agent brings along.
@@ -47,6 +48,15 @@ type Task struct {
 	Sandbox Box `json:"sandbox,omitzero"`
 	// Budget limits the whole run; a zero limit means the caller's budget.
 	Budget Budget `json:"budget,omitzero"`
+	// Fallback are models to ask, in this order, when the provider of Model
+	// fails. Each is budgeted for itself.
+	Fallback []string `json:"fallback,omitempty"`
+	// NoCache keeps the answers out of the worker's response cache.
+	NoCache bool `json:"no_cache,omitempty"`
+	// MaxRepeats is how often the agent may call the same tool with the same
+	// arguments, or give the same text, one after the other; zero means
+	// DefaultMaxRepeats. The next time ends it with CodeLoop.
+	MaxRepeats int `json:"max_repeats,omitempty"`
 	// AskTimeout is how long ask_human waits; zero means DefaultApprovalTimeout.
 	AskTimeout time.Duration `json:"ask_timeout,omitempty"`
 	// Resume continues from where an earlier run of the agent stopped. The
@@ -105,7 +115,10 @@ func (t Task) Validate() error {
 	if err := t.Sandbox.Validate(); err != nil {
 		return err
 	}
-	return t.Budget.Validate()
+	if t.MaxRepeats < 0 {
+		return Invalid("task.max_repeats", fmt.Sprintf("is %d", t.MaxRepeats), fmt.Sprintf("use a positive number, or 0 for %d", DefaultMaxRepeats))
+	}
+	return t.Budget.ValidateOwn()
 }
 
 // Answer is what an agent came to.

@@ -24,6 +24,7 @@ const (
 	CodeSandboxUnavailable Code = "wflo.SandboxUnavailable" // no engine, or no image
 	CodeSandboxLost        Code = "wflo.SandboxLost"        // the engine or its host went away during an execution
 	CodeProvider           Code = "wflo.Provider"           // the model's provider refused or failed
+	CodeLoop               Code = "wflo.Loop"               // the agent repeats itself
 	CodeTurnLimit          Code = "wflo.TurnLimit"          // the model did not finish in the allowed turns
 	CodeConflict           Code = "wflo.Conflict"           // the same key was used for something else
 )
@@ -42,6 +43,7 @@ var (
 	ErrSandboxUnavailable = errors.New("sandbox unavailable")
 	ErrSandboxLost        = errors.New("sandbox lost")
 	ErrProvider           = errors.New("provider failed")
+	ErrLoop               = errors.New("agent repeats itself")
 	ErrTurnLimit          = errors.New("turn limit reached")
 	ErrConflict           = errors.New("key conflict")
 )
@@ -51,7 +53,7 @@ var sentinels = map[Code]error{
 	CodeBudgetExceeded: ErrBudgetExceeded, CodeApprovalRejected: ErrApprovalRejected,
 	CodeApprovalTimeout: ErrApprovalTimeout, CodeHalted: ErrHalted, CodePolicyDenied: ErrPolicyDenied,
 	CodePayloadTooLarge: ErrPayloadTooLarge, CodeSandboxUnavailable: ErrSandboxUnavailable,
-	CodeSandboxLost: ErrSandboxLost, CodeProvider: ErrProvider, CodeTurnLimit: ErrTurnLimit, CodeConflict: ErrConflict,
+	CodeSandboxLost: ErrSandboxLost, CodeProvider: ErrProvider, CodeTurnLimit: ErrTurnLimit, CodeLoop: ErrLoop, CodeConflict: ErrConflict,
 }
 
 // Error is a failure that somebody can act on: what is wrong, and what to do.

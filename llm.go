@@ -67,6 +67,12 @@ type Prompt struct {
 	MaxTokens int64 `json:"max_tokens,omitempty"`
 	// Temperature is passed on when set.
 	Temperature *float64 `json:"temperature,omitempty"`
+	// Fallback are models to ask, in this order, when the provider of Model
+	// fails. Each is budgeted for itself.
+	Fallback []string `json:"fallback,omitempty"`
+	// NoCache keeps the answer out of the worker's response cache, and earlier
+	// answers away.
+	NoCache bool `json:"no_cache,omitempty"`
 }
 
 // Validate says what is wrong with the prompt, if anything.
@@ -114,6 +120,9 @@ type Reply struct {
 	Usage      Usage  `json:"usage"`
 	// Cost is what the ledger was charged, in nano-USD.
 	Cost Money `json:"cost"`
+	// Cached says that it is an earlier answer; Saved is what that saved.
+	Cached bool  `json:"cached,omitempty"`
+	Saved  Money `json:"saved,omitempty"`
 }
 
 // Message is the reply as the next turn of the conversation.
@@ -132,6 +141,9 @@ type Usage struct {
 	CacheWrite1h int64 `json:"cache_write_1h,omitempty"` // prompt tokens written to the long-lived cache
 	Output       int64 `json:"output"`                   // answer tokens that are not reasoning
 	Reasoning    int64 `json:"reasoning,omitempty"`      // thinking tokens
+	// Millis is what is billed by time, such as audio or a server's use, in
+	// milliseconds. It is not part of Total.
+	Millis int64 `json:"millis,omitempty"`
 }
 
 // Prompt is the number of tokens on the way in; price tiers depend on it.
@@ -147,7 +159,7 @@ func (u Usage) Validate() error {
 		n    int64
 	}{
 		{"input", u.Input}, {"cache_read", u.CacheRead}, {"cache_write_5m", u.CacheWrite5m},
-		{"cache_write_1h", u.CacheWrite1h}, {"output", u.Output}, {"reasoning", u.Reasoning},
+		{"cache_write_1h", u.CacheWrite1h}, {"output", u.Output}, {"reasoning", u.Reasoning}, {"millis", u.Millis},
 	} {
 		if b.n < 0 {
 			return Invalid("usage."+b.name, fmt.Sprintf("is %d", b.n), "report the provider's response; counts cannot be negative")

@@ -18,6 +18,9 @@ const (
 	QueryGates = "wflo.gates"
 	// WorkflowAgent is the tool-calling agent; its argument is a Task.
 	WorkflowAgent = "wflo.Agent"
+	// WorkflowBudgetAlert delivers one BudgetAlert, its argument, to the worker's
+	// handlers. Its workflow id is "wflo-alert/" and the alert's ID.
+	WorkflowBudgetAlert = "wflo.BudgetAlert"
 	// HeaderRun is the Temporal header that carries a Run; HeaderCarry carries
 	// what a run hands to its successor when it continues as new.
 	HeaderRun   = "wflo-run"

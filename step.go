@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // Run says which run an effect belongs to and for whom it acts. It travels in
@@ -27,10 +30,14 @@ type Run struct {
 	Epoch      int `json:"epoch,omitempty"`
 	// Step is the key of the step that is running; empty outside a step.
 	Step string `json:"step,omitempty"`
-	// User and Team are those that the run acts for; Agent is the agent's name.
+	// User, Team and Org are those that the run acts for and that pay; Agent is
+	// the agent's name.
 	User  string `json:"user,omitempty"`
 	Team  string `json:"team,omitempty"`
+	Org   string `json:"org,omitempty"`
 	Agent string `json:"agent,omitempty"`
+	// Tags are free attributes for budgets and reports, such as env: prod.
+	Tags map[string]string `json:"tags,omitempty"`
 	// Correlation joins everything that one request caused.
 	Correlation string `json:"correlation,omitempty"`
 	// Budget limits what this run may spend, on top of the limits of its
@@ -44,8 +51,8 @@ type Run struct {
 type runKey struct{}
 
 // WithRun returns a context that carries the run. A client started with the
-// plugin sends it with every workflow that it starts: set User, Team, Agent,
-// Correlation and Budget. In an activity the runtime sets it.
+// plugin sends it with every workflow that it starts: set User, Team, Org,
+// Tags, Agent, Correlation and Budget. In an activity the runtime sets it.
 func WithRun(ctx context.Context, r Run) context.Context {
 	return context.WithValue(ctx, runKey{}, r)
 }
@@ -65,6 +72,79 @@ func (r Run) RootID() string {
 		return r.Root
 	}
 	return r.ID()
+}
+
+// StepName is the name of the current step without what tells its occurrences
+// apart: that of the step that the workflow's author named, or of the activity
+// where there is none.
+func (r Run) StepName() string {
+	name := r.Step
+	if generation, rest, ok := strings.Cut(name, "/"); ok && isGeneration(generation) {
+		name = rest
+	}
+	if i := strings.LastIndexByte(name, '/'); i > 0 {
+		name = name[:i] // the activity within the step
+	}
+	if i := strings.LastIndexByte(name, '#'); i > 0 {
+		name = name[:i]
+	}
+	return name
+}
+
+func isGeneration(s string) bool {
+	digits, ok := strings.CutPrefix(s, "g")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
+// Scopes lists what a call of the run's current step is attributed to, as
+// "SCOPE:NAME": that of the root run, and of all else that is known. provider
+// and model may be empty.
+func (r Run) Scopes(provider, model string) []string {
+	var all []string
+	add := func(s Scope, name string) {
+		if name != "" {
+			all = append(all, string(s)+":"+name)
+		}
+	}
+	add(ScopeRun, r.RootID())
+	add(ScopeStep, r.StepName())
+	add(ScopeAgent, r.Agent)
+	add(ScopeWorkflow, r.Workflow)
+	add(ScopeUser, r.User)
+	add(ScopeTeam, r.Team)
+	add(ScopeOrg, r.Org)
+	if model != "" {
+		add(ScopeModel, provider+"/"+model)
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
+		add(ScopeTag, key+"="+r.Tags[key])
+	}
+	return all
+}
+
+// maxTags bounds the tags of a run: each may be a budget that every call is
+// charged to.
+const maxTags = 20
+
+// Validate says what is wrong with who the run acts for, if anything.
+func (r Run) Validate() error {
+	for _, f := range []struct{ field, value string }{{"user", r.User}, {"team", r.Team}, {"org", r.Org}, {"agent", r.Agent}} {
+		if problem := nameProblem(f.value); problem != "" {
+			return Invalid("run."+f.field, problem, "use a short plain name")
+		}
+	}
+	if len(r.Tags) > maxTags {
+		return Invalid("run.tags", fmt.Sprintf("are %d", len(r.Tags)), fmt.Sprintf("use at most %d", maxTags))
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
+		switch problem := nameProblem(key + "=" + r.Tags[key]); {
+		case key == "" || strings.Contains(key, "="):
+			return Invalid("run.tags", fmt.Sprintf("has the key %q", key), "use keys that are not empty and have no =")
+		case problem != "":
+			return Invalid("run.tags", problem, "use short plain text")
+		}
+	}
+	return r.Budget.ValidateOwn()
 }
 
 // EffectKey identifies one effect of one step. Worker retries, crashes and raw

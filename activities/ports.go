@@ -44,41 +44,6 @@ func (e *CallError) Error() string { return e.Err.Error() }
 // Unwrap gives the cause.
 func (e *CallError) Unwrap() error { return e.Err }
 
-// Ledger keeps budgets, holds and entries. Every method is one transaction,
-// safe to call from any number of workers at the same time, and safe to repeat.
-// The suite in activities/storetest holds every implementation to this.
-type Ledger interface {
-	// Reserve holds r.Amount on all of r.Budgets, or on none: a budget without
-	// room gives an *wflo.Error with CodeBudgetExceeded that names it, its
-	// limit, and what is spent and reserved. Budgets that do not exist are
-	// made with their line's limit; the limit of an existing one stays.
-	//
-	// A repeated call with the same key, attempt and amount returns the hold as
-	// it is, with Repeated set; another amount is CodeConflict. When an earlier attempt of the same key
-	// is settled, that hold is returned (State HoldSettled, with Outcome) and
-	// nothing new is reserved. Earlier attempts that are still open become
-	// unknown first: they are charged in full and get an entry.
-	Reserve(ctx context.Context, r wflo.Reservation) (wflo.Hold, error)
-	// Settle turns an open hold into spending of s.Amount, frees the rest and
-	// adds an entry. Repeating it with the same amount changes nothing; another amount is
-	// CodeConflict. A hold that became unknown meanwhile is corrected to the
-	// actual amount: an entry with the difference, which may be negative, is
-	// added, so that Entries still sums to Spent.
-	Settle(ctx context.Context, s wflo.Settlement) error
-	// Release gives an open hold back because the provider certainly did not
-	// charge. Releasing a hold that is not open changes nothing.
-	Release(ctx context.Context, key wflo.EffectKey, attempt int) error
-	// MarkUnknown charges an open hold in full because the call may have been
-	// billed. Marking a hold that is not open changes nothing.
-	MarkUnknown(ctx context.Context, key wflo.EffectKey, attempt int) error
-	// Spend reads one budget; an unknown budget is all zero.
-	Spend(ctx context.Context, budget string) (wflo.Spend, error)
-	// Entries lists the ledger of one root run (wflo.Run.RootID), oldest first.
-	Entries(ctx context.Context, rootRun string) ([]wflo.Entry, error)
-	// Close releases the connection.
-	Close() error
-}
-
 // Blobs keeps large values by their content. Implementations verify what they
 // read: a blob whose hash is wrong is an error, never returned.
 type Blobs interface {

@@ -30,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/ledger"
 )
 
 // DefaultSchema is where the tables are when Config.Schema is empty.
@@ -61,6 +62,7 @@ type Config struct {
 // Ledger is an activities.Ledger in PostgreSQL. Its methods may be called at
 // the same time.
 type Ledger struct {
+	ledger.Pending
 	pool *pgxpool.Pool
 	sql  statements
 }

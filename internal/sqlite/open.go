@@ -34,6 +34,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/ledger"
 	"modernc.org/sqlite" // registers the driver "sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -71,6 +72,7 @@ type Config struct {
 // Ledger is an activities.Ledger in a SQLite file. Its methods may be called at
 // the same time, from any number of processes.
 type Ledger struct {
+	ledger.Pending
 	write *sql.DB // one connection
 	read  *sql.DB // the same as write for a database in memory
 	now   func() time.Time

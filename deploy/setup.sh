@@ -45,6 +45,7 @@ missing_packages() {
 	image_current || command -v mmdebstrap >/dev/null || echo mmdebstrap
 	[ "$1" = tests ] || return 0
 	[ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || echo postgresql
+	command -v redis-server >/dev/null || echo redis-server
 	command -v git >/dev/null || echo git
 	# The race detector needs a C compiler.
 	command -v gcc >/dev/null || echo gcc libc6-dev

@@ -48,6 +48,8 @@ var knownLibraries = []library{
 	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres"}, integration: true, reason: "PostgreSQL"},
 	{prefix: "modernc.org/sqlite", folders: []string{"internal/sqlite", "cmd/wflo"}, integration: true, reason: "SQLite without cgo, so that one static binary is enough"},
 	{prefix: "github.com/pressly/goose/v3", folders: []string{"internal/postgres", "internal/sqlite"}, reason: "migrations with a lock, the same for both databases"},
+	{prefix: "github.com/redis/go-redis/v9", folders: []string{"internal/cache/redis"}, integration: true, reason: "a response cache that all workers share"},
+	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
 	{prefix: "github.com/openai/openai-go/v3", folders: []string{"internal/llm/openai"}, integration: true, reason: "OpenAI and compatible servers"},
 	{prefix: "github.com/anthropics/anthropic-sdk-go", folders: []string{"internal/llm/anthropic"}, integration: true, reason: "Anthropic"},
 	{prefix: "google.golang.org/genai", folders: []string{"internal/llm/google"}, integration: true, reason: "Google"},

@@ -163,6 +163,10 @@ const (
 // CostRow is what was spent for one key. An entry with several tags counts for
 // each of them when By is ScopeTag.
 type CostRow struct {
+	// Key is the name in the scope, such as "ann", "openai/gpt-5.4" or
+	// "env=prod", or the provider, or the start of the time unit in the query's
+	// zone: "2026-11-01T00:00:00+01:00" for hours, "2026-11-01" for days and for
+	// weeks (their Monday), "2026-11" for months. It is empty in the total.
 	Key string `json:"key"`
 	// Calls counts the calls that were billed or may have been, Hits the answers
 	// from the cache.

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 )
@@ -67,110 +66,9 @@ func TestLedger(t *testing.T, open func(t *testing.T) activities.Ledger) {
 	}
 }
 
-// books is a ledger with a test's complaints.
-type books struct {
-	*testing.T
-	activities.Ledger
-}
-
-// run is the run that reservations of these tests belong to.
-var run = wflo.Run{Namespace: "default", WorkflowID: "wf", FirstRunID: "first", Workflow: "Agent", Step: "chat", User: "ann", Team: "search"}
-
-func line(id string, limit wflo.Money) wflo.BudgetLine { return wflo.BudgetLine{ID: id, Limit: limit} }
-
-func ask(key string, attempt int, amount wflo.Money, lines ...wflo.BudgetLine) wflo.Reservation {
-	return wflo.Reservation{Key: wflo.EffectKey(key), Attempt: attempt, Amount: amount, Budgets: lines, Run: run, Provider: "openai", Model: "gpt"}
-}
-
-func bill(key string, attempt int, amount wflo.Money) wflo.Settlement {
-	return wflo.Settlement{Key: wflo.EffectKey(key), Attempt: attempt, Amount: amount, Provider: "openai", Model: "gpt-1"}
-}
-
-func (b *books) reserve(r wflo.Reservation) wflo.Hold {
-	b.Helper()
-	h, err := b.Reserve(b.Context(), r)
-	if err != nil {
-		b.Fatalf("reserve %s/%d: %v", r.Key, r.Attempt, err)
-	}
-	return h
-}
-
-func (b *books) settle(s wflo.Settlement) {
-	b.Helper()
-	if err := b.Settle(b.Context(), s); err != nil {
-		b.Fatalf("settle %s/%d: %v", s.Key, s.Attempt, err)
-	}
-}
-
-func (b *books) unknown(key string, attempt int) {
-	b.Helper()
-	if err := b.MarkUnknown(b.Context(), wflo.EffectKey(key), attempt); err != nil {
-		b.Fatalf("mark %s/%d unknown: %v", key, attempt, err)
-	}
-}
-
-func (b *books) release(key string, attempt int) {
-	b.Helper()
-	if err := b.Release(b.Context(), wflo.EffectKey(key), attempt); err != nil {
-		b.Fatalf("release %s/%d: %v", key, attempt, err)
-	}
-}
-
-// refused wants the reservation to fail with the code, and returns the error.
-func (b *books) refused(r wflo.Reservation, code wflo.Code) error {
-	b.Helper()
-	h, err := b.Reserve(b.Context(), r)
-	if wflo.CodeOf(err) != code {
-		b.Fatalf("reserve %s/%d gave %+v, error %v; want code %s", r.Key, r.Attempt, h, err, code)
-	}
-	if !errors.Is(err, code.Sentinel()) || wflo.HintOf(err) == "" {
-		b.Errorf("error %v matches no sentinel or has no hint", err)
-	}
-	return err
-}
-
-// spend wants a budget to be exactly so.
-func (b *books) spend(want wflo.Spend) {
-	b.Helper()
-	got, err := b.Spend(b.Context(), want.Budget)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		b.Errorf("budget %s (-want +got):\n%s", want.Budget, diff)
-	}
-}
-
-func (b *books) entries(root string) []wflo.Entry {
-	b.Helper()
-	entries, err := b.Entries(b.Context(), root)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return entries
-}
-
-// balanced wants the entries of the run to sum up to what the budget spent.
-func (b *books) balanced(budget, root string) {
-	b.Helper()
-	var sum wflo.Money
-	for _, e := range b.entries(root) {
-		sum += e.Amount
-	}
-	got, err := b.Spend(b.Context(), budget)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if got.Spent != sum {
-		b.Errorf("budget %s spent %s, its entries sum up to %s", budget, got.Spent, sum)
-	}
-}
-
-var sameHold = cmp.Options{cmpopts.EquateEmpty()}
-
 func reserveMakesBudgets(b *books) {
 	r := ask("k", 1, 30, line("run", 100), line("team", 50), line("org", 0))
-	want := wflo.Hold{Reservation: r, State: wflo.HoldOpen, Room: 20}
+	want := wflo.Hold{Reservation: r, State: wflo.HoldOpen, Granted: 30, Room: 20}
 	if diff := cmp.Diff(want, b.reserve(r), sameHold); diff != "" {
 		b.Errorf("hold (-want +got):\n%s", diff)
 	}
@@ -249,7 +147,15 @@ func reserveWithoutLimit(b *books) {
 func reserveRepeated(b *books) {
 	r := ask("k", 1, 30, line("y", 100), line("x", 200))
 	first := b.reserve(r)
-	if diff := cmp.Diff(first, b.reserve(r), sameHold); diff != "" {
+	if first.Repeated {
+		b.Error("the first hold is repeated")
+	}
+	again := b.reserve(r)
+	if !again.At.Equal(first.At) {
+		b.Errorf("the hold was made at %s, then at %s", first.At, again.At)
+	}
+	first.Repeated = true
+	if diff := cmp.Diff(first, again, sameHold); diff != "" {
 		b.Errorf("repeated hold (-first +second):\n%s", diff)
 	}
 	other := r
@@ -285,7 +191,7 @@ func reserveAfterSettled(b *books) {
 	s := bill("k", 1, 20)
 	s.Outcome = []byte{0, 0xff, 'a'}
 	b.settle(s)
-	want := wflo.Hold{Reservation: r, State: wflo.HoldSettled, Outcome: s.Outcome, Room: 80}
+	want := wflo.Hold{Reservation: r, State: wflo.HoldSettled, Granted: 30, Repeated: true, Outcome: s.Outcome, Room: 80}
 	for _, attempt := range []int{2, 3, 2} {
 		got := b.reserve(ask("k", attempt, 500, line("x", 100), line("new", 5)))
 		if diff := cmp.Diff(want, got, sameHold); diff != "" {
@@ -314,7 +220,7 @@ func reserveMakesEarlierUnknown(b *books) {
 	b.spend(wflo.Spend{Budget: "x", Limit: 100, Spent: 30, Reserved: 20, Unknown: 30})
 	b.spend(wflo.Spend{Budget: "old", Limit: 40, Spent: 30, Unknown: 30})
 	want := []wflo.Entry{{Key: "k", Attempt: 1, State: wflo.HoldUnknown, Run: run, Provider: "openai", Model: "gpt", Reserved: 30, Amount: 30}}
-	if diff := cmp.Diff(want, b.entries(run.RootID()), cmpopts.IgnoreFields(wflo.Entry{}, "At")); diff != "" {
+	if diff := cmp.Diff(want, b.entries(run.RootID()), sameEntry); diff != "" {
 		b.Errorf("entries (-want +got):\n%s", diff)
 	}
 	b.release("k", 2)
@@ -409,7 +315,7 @@ func settleWritesAnEntry(b *books) {
 	got := b.entries(run.RootID())
 	want := []wflo.Entry{{Key: "k", Attempt: 1, State: wflo.HoldSettled, Run: run, Provider: s.Provider, Model: s.Model,
 		ResponseID: s.ResponseID, Usage: s.Usage, Price: s.Price, Reserved: 30, Amount: 12}}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(wflo.Entry{}, "At")); diff != "" {
+	if diff := cmp.Diff(want, got, sameEntry); diff != "" {
 		b.Fatalf("entries (-want +got):\n%s", diff)
 	}
 	if at := got[0].At; at.Before(before) || at.After(before.Add(time.Hour)) || at.Location() != time.UTC {

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/wflo-ai/wflo-go"
 )
 
@@ -32,7 +31,7 @@ func settleUnknown(b *books) {
 				{Key: r.Key, Attempt: 1, State: wflo.HoldSettled, Run: r.Run, Provider: s.Provider, Model: s.Model, ResponseID: s.ResponseID,
 					Usage: s.Usage, Price: s.Price, Reserved: 30, Amount: c.actual - 30, Overdraft: c.overdraft},
 			}
-			if diff := cmp.Diff(want, b.entries(r.Run.RootID()), cmpopts.IgnoreFields(wflo.Entry{}, "At")); diff != "" {
+			if diff := cmp.Diff(want, b.entries(r.Run.RootID()), sameEntry); diff != "" {
 				b.Errorf("entries (-want +got):\n%s", diff)
 			}
 			b.balanced("x "+c.name, r.Run.RootID())

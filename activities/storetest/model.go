@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/wflo-ai/wflo-go"
 	"pgregory.net/rapid"
 )
@@ -217,7 +216,7 @@ func (w *walker) compare(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(w.m.entries, got, cmpopts.IgnoreFields(wflo.Entry{}, "At"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(w.m.entries, got, sameEntry); diff != "" {
 		t.Fatalf("entries (-want +got):\n%s", diff)
 	}
 }

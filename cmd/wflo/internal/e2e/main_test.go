@@ -15,6 +15,10 @@ import (
 var bin struct{ wflo, worker, refund, temporal string }
 
 func TestMain(m *testing.M) {
+	if queue := os.Getenv(soakQueue); queue != "" {
+		fmt.Fprintln(os.Stderr, "soak worker:", soakWorker(queue))
+		os.Exit(1)
+	}
 	flag.Parse()
 	// Most tests wait for Temporal to notice that a worker is dead. They can
 	// wait together however few processors there are.

@@ -31,6 +31,8 @@ func TestPrograms(t *testing.T) {
 		test func(*testing.T)
 	}{
 		// Those that wait longest come first.
+		{"KillsLeaveNothingOnPostgreSQL", d.testKillsLeaveNothing(onPostgres)},
+		{"KillsLeaveNothingOnSQLite", d.testKillsLeaveNothing(onSQLite)},
 		{"KillRefundWorker", d.testKillRefundWorker},
 		{"KillWorkerInSandboxStep", d.testKillWorkerInSandboxStep},
 		{"KillWorkerInModelCall", d.testKillWorkerInModelCall},

@@ -115,6 +115,10 @@ type Reply struct {
 	// Provider and Model are those that billed, as the provider names them.
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
+	// Tier is the service that billed where it was not the standard one, such as
+	// flex, priority, fast or geo:us; several are joined by "+". Its rates are
+	// those of the model MODEL#TIER.
+	Tier string `json:"tier,omitempty"`
 	// ResponseID is the provider's id of the answer.
 	ResponseID string `json:"response_id,omitempty"`
 	Usage      Usage  `json:"usage"`

@@ -73,22 +73,13 @@ func (c *Call) Raw() []byte {
 	return append([]byte(nil), c.raw...)
 }
 
-// maxTokens is the largest believable count of tokens in one bucket. It keeps
-// nonsense from a broken server away from arithmetic on money.
-const maxTokens = 1 << 40
-
 // Accept ends a call that succeeded: it fills in the provider, and the model
 // when the vendor named none. A reply without usage, or with negative or
 // absurd counts, is refused as billable: what it cost is not known, so the
 // caller must charge what it reserved.
 func (c *Call) Accept(r wflo.Reply) (wflo.Reply, error) {
-	if r.Usage.Prompt() == 0 {
-		return wflo.Reply{}, c.Unusable("the answer came without usage", "use a server that reports the tokens it used")
-	}
-	for _, n := range []int64{r.Usage.Input, r.Usage.CacheRead, r.Usage.CacheWrite5m, r.Usage.CacheWrite1h, r.Usage.Output, r.Usage.Reasoning} {
-		if n < 0 || n > maxTokens {
-			return wflo.Reply{}, c.Unusable(fmt.Sprintf("the answer's usage counts %d tokens", n), "use a server that reports the tokens it used")
-		}
+	if err := Believable(r.Usage); err != nil {
+		return wflo.Reply{}, c.Unusable(err.Error(), "use a server that reports the tokens it used")
 	}
 	r.Provider = c.vendor.Name
 	if r.Model == "" {

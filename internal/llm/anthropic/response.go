@@ -27,7 +27,7 @@ func reply(m *sdk.Message) wflo.Reply {
 	}
 	r := join(blocks)
 	r.Stop, r.Model, r.ResponseID = stop(m.StopReason), m.Model, m.ID
-	r.Usage = start(m.Usage).buckets()
+	r.Usage, r.Tier = start(m.Usage).buckets(), tierOf(m.Usage).name()
 	return r
 }
 
@@ -78,14 +78,27 @@ func start(u sdk.Usage) counts {
 	}
 }
 
-// raise takes the counts at the end of a stream, which replace and never add:
-// they are sums from the beginning, and those that are left out are zero here.
-func (c *counts) raise(u sdk.MessageDeltaUsage) {
-	c.input = max(c.input, u.InputTokens)
-	c.cacheRead = max(c.cacheRead, u.CacheReadInputTokens)
-	c.written = max(c.written, u.CacheCreationInputTokens)
-	c.output = max(c.output, u.OutputTokens)
-	c.thinking = max(c.thinking, u.OutputTokensDetails.ThinkingTokens)
+// raise takes later counts, which replace and never add: they are sums from the
+// beginning, and those that are left out are zero here.
+func (c *counts) raise(later counts) {
+	c.input = max(c.input, later.input)
+	c.cacheRead = max(c.cacheRead, later.cacheRead)
+	c.written = max(c.written, later.written)
+	c.written1h = max(c.written1h, later.written1h)
+	c.output = max(c.output, later.output)
+	c.thinking = max(c.thinking, later.thinking)
+}
+
+// end is the counts of the event that ends a stream.
+func end(u sdk.MessageDeltaUsage) counts {
+	return counts{
+		input: u.InputTokens, cacheRead: u.CacheReadInputTokens, written: u.CacheCreationInputTokens,
+		output: u.OutputTokens, thinking: u.OutputTokensDetails.ThinkingTokens,
+	}
+}
+
+func tierOf(u sdk.Usage) tier {
+	return tier{service: string(u.ServiceTier), speed: string(u.Speed), geo: u.InferenceGeo}
 }
 
 // buckets makes the counts disjoint. Writes without a split went to the cache of
@@ -105,6 +118,7 @@ type gathering struct {
 	stop      sdk.StopReason // set when the answer is complete
 	blocks    []block
 	counts    counts
+	tier      tier
 }
 
 // add takes an event and returns the text it brought.
@@ -112,11 +126,12 @@ func (g *gathering) add(e sdk.MessageStreamEventUnion) string {
 	switch e.Type {
 	case "message_start":
 		g.id, g.model, g.counts = e.Message.ID, e.Message.Model, start(e.Message.Usage)
+		g.tier = tierOf(e.Message.Usage)
 	case "message_delta":
 		if e.Delta.StopReason != "" {
 			g.stop = e.Delta.StopReason
 		}
-		g.counts.raise(e.Usage)
+		g.counts.raise(end(e.Usage))
 	case "content_block_start":
 		b := e.ContentBlock
 		g.blocks = append(g.blocks, block{
@@ -149,6 +164,7 @@ func (g *gathering) reply() wflo.Reply {
 		}
 	}
 	r := join(g.blocks)
-	r.Stop, r.Model, r.ResponseID, r.Usage = stop(g.stop), g.model, g.id, g.counts.buckets()
+	r.Stop, r.Model, r.ResponseID = stop(g.stop), g.model, g.id
+	r.Usage, r.Tier = g.counts.buckets(), g.tier.name()
 	return r
 }

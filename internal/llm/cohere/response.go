@@ -55,19 +55,20 @@ func stop(reason sdk.ChatFinishReason) wflo.StopReason {
 	return wflo.StopOther
 }
 
-// usage takes the billed units, which leave out the tokens that the vendor adds
-// and does not charge. Without them the counted tokens stand in: they are more.
+// usage is the SDK's count in buckets.
 func usage(u *sdk.Usage) wflo.Usage {
 	if u == nil {
 		return wflo.Usage{}
 	}
-	if b := u.BilledUnits; b != nil && b.InputTokens != nil && b.OutputTokens != nil {
-		return wflo.Usage{Input: tokens(*b.InputTokens), Output: tokens(*b.OutputTokens)}
+	var billed, counted *wireUnits
+	if b := u.BilledUnits; b != nil {
+		billed = &wireUnits{Input: b.InputTokens, Output: b.OutputTokens}
 	}
-	if t := u.Tokens; t != nil && t.InputTokens != nil && t.OutputTokens != nil {
-		return wflo.Usage{Input: tokens(*t.InputTokens), Output: tokens(*t.OutputTokens)}
+	if t := u.Tokens; t != nil {
+		counted = &wireUnits{Input: t.InputTokens, Output: t.OutputTokens}
 	}
-	return wflo.Usage{}
+	buckets, _ := bucketsOf(billed, counted)
+	return buckets
 }
 
 // tokens rounds up; what is no count becomes a negative one, which llm refuses.

@@ -91,7 +91,10 @@ func (c *Client) Chat(ctx context.Context, p wflo.Prompt, delta func(text string
 	}
 	var sum gathering
 	sum.add(answer)
-	return call.Accept(sum.reply(rawArguments(call.Raw())))
+	raw := call.Raw()
+	r := sum.reply(rawArguments(raw))
+	r.Tier = billedTier(raw)
+	return call.Accept(r)
 }
 
 func (c *Client) stream(ctx context.Context, call *llm.Call, model string, settings *genai.GenerateContentConfig, delta func(string)) (wflo.Reply, error) {
@@ -109,7 +112,10 @@ func (c *Client) stream(ctx context.Context, call *llm.Call, model string, setti
 	if sum.finish == "" || (broken != nil && sum.usage == nil) {
 		return wflo.Reply{}, call.Cut(streamError(broken))
 	}
-	return call.Accept(sum.reply(rawStreamArguments(call.Raw())))
+	raw := call.Raw()
+	r := sum.reply(rawStreamArguments(raw))
+	r.Tier = billedStreamTier(raw)
+	return call.Accept(r)
 }
 
 // streamError gives the vendor's words when an error came inside the stream.

@@ -100,15 +100,12 @@ func stop(reason genai.FinishReason) wflo.StopReason {
 	return wflo.StopOther
 }
 
-// usage makes Gemini's counts disjoint: the prompt includes what the cache
-// served, the prompts of tools come besides, and so do thoughts.
+// usage is the SDK's count in buckets.
 func usage(u *genai.GenerateContentResponseUsageMetadata) wflo.Usage {
-	cached := int64(u.CachedContentTokenCount)
-	prompt := int64(u.PromptTokenCount) + int64(u.ToolUsePromptTokenCount)
-	out := wflo.Usage{Input: llm.Rest(prompt, cached), CacheRead: cached}
-	thoughts := int64(u.ThoughtsTokenCount)
-	out.Output, out.Reasoning = llm.Output(out.Prompt(), int64(u.CandidatesTokenCount)+thoughts, thoughts, int64(u.TotalTokenCount))
-	return out
+	return counts{
+		prompt: int64(u.PromptTokenCount), cached: int64(u.CachedContentTokenCount), toolUse: int64(u.ToolUsePromptTokenCount),
+		answer: int64(u.CandidatesTokenCount), thoughts: int64(u.ThoughtsTokenCount), total: int64(u.TotalTokenCount),
+	}.buckets()
 }
 
 // wire is the part of a chunk that the SDK does not keep exactly.

@@ -14,7 +14,7 @@ import (
 // reply translates a whole answer. One without choices is still a reply: its
 // usage says what it cost.
 func reply(a *sdk.ChatCompletion) wflo.Reply {
-	r := wflo.Reply{Stop: wflo.StopOther, Model: a.Model, ResponseID: a.ID, Usage: usage(a.Usage)}
+	r := wflo.Reply{Stop: wflo.StopOther, Model: a.Model, Tier: llm.Tier(string(a.ServiceTier)), ResponseID: a.ID, Usage: usage(a.Usage)}
 	if len(a.Choices) == 0 {
 		return r
 	}
@@ -50,24 +50,18 @@ func stop(reason string) wflo.StopReason {
 	return wflo.StopOther
 }
 
-// usage makes OpenAI's counts disjoint: prompt tokens include cached and
-// written ones, completion tokens include reasoning. Servers that count them
-// besides are recognised by parts larger than the whole, or by the total.
+// usage is the SDK's count in buckets.
 func usage(u sdk.CompletionUsage) wflo.Usage {
-	in := u.PromptTokensDetails
-	out := wflo.Usage{
-		Input:        llm.Rest(u.PromptTokens, in.CachedTokens, in.CacheWriteTokens),
-		CacheRead:    in.CachedTokens,
-		CacheWrite5m: in.CacheWriteTokens,
-	}
-	out.Output, out.Reasoning = llm.Output(out.Prompt(), u.CompletionTokens,
-		u.CompletionTokensDetails.ReasoningTokens, u.TotalTokens)
-	return out
+	return counts{
+		prompt: u.PromptTokens, cached: u.PromptTokensDetails.CachedTokens, written: u.PromptTokensDetails.CacheWriteTokens,
+		answer: u.CompletionTokens, reasoning: u.CompletionTokensDetails.ReasoningTokens, total: u.TotalTokens,
+	}.buckets()
 }
 
 // gathering puts a stream's chunks together.
 type gathering struct {
 	id, model, finish string
+	tier              string // as the last chunk that named one had it
 	text, refusal     strings.Builder
 	calls             []sdk.ChatCompletionChunkChoiceDeltaToolCall
 	position          map[int64]int // the server's index of a call to its place in calls
@@ -81,6 +75,9 @@ func (g *gathering) add(chunk sdk.ChatCompletionChunk) string {
 	}
 	if chunk.Model != "" {
 		g.model = chunk.Model
+	}
+	if chunk.ServiceTier != "" {
+		g.tier = string(chunk.ServiceTier)
 	}
 	// Some servers count along in every chunk; the last count is the bill.
 	if chunk.JSON.Usage.Valid() {
@@ -127,7 +124,7 @@ func (g *gathering) addCall(piece sdk.ChatCompletionChunkChoiceDeltaToolCall) {
 func (g *gathering) complete() bool { return g.finish != "" && g.usage != nil }
 
 func (g *gathering) reply() wflo.Reply {
-	r := wflo.Reply{Text: g.text.String(), Stop: stop(g.finish), Model: g.model, ResponseID: g.id}
+	r := wflo.Reply{Text: g.text.String(), Stop: stop(g.finish), Model: g.model, Tier: llm.Tier(g.tier), ResponseID: g.id}
 	if r.Text == "" && g.refusal.Len() > 0 {
 		r.Text, r.Stop = g.refusal.String(), wflo.StopFiltered
 	}

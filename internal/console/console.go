@@ -9,6 +9,20 @@
 //	GET  /api/v1/approvals            the open gates of all runs
 //	POST /api/v1/runs/{id}/decisions  a wflo.Decision, usually signed
 //
+// and of money, where changes need the header X-Wflo-User, which says who makes
+// them, and a slash within an id is written %2F:
+//
+//	GET    /api/v1/budgets                every rule and its windows
+//	GET    /api/v1/budgets/{id}           one budget in its current window
+//	PUT    /api/v1/budgets/{id}           set it to a wflo.Budget
+//	DELETE /api/v1/budgets/{id}           remove its rule
+//	POST   /api/v1/budgets/{id}/topups    raise its limit in this window
+//	GET    /api/v1/spends?budget=         several budgets, those of runs too
+//	GET    /api/v1/alerts?budget=&n=      the latest alerts
+//	GET    /api/v1/costs?by=&from=&to=&scope=&zone=&limit=   what was spent
+//	GET    /api/v1/holds?state=open|unknown                  what is not settled
+//	POST   /api/v1/holds/{key}/{attempt}/settlement          reconcile one
+//
 // It has no authentication yet, so it refuses to listen anywhere but on the
 // loopback interface, and refuses requests that a browser sends for another
 // site. A decision counts only on the terms of its gate, whoever forwards it.

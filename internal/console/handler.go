@@ -35,6 +35,8 @@ func NewHandler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /api/v1/runs/{id}/ledger", h.json(h.ledger))
 	mux.HandleFunc("GET /api/v1/approvals", h.json(h.approvals))
 	mux.HandleFunc("POST /api/v1/runs/{id}/decisions", h.json(h.decide))
+	h.budgetRoutes(mux)
+	h.holdRoutes(mux)
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
@@ -95,7 +97,10 @@ func problem(err error) (int, Problem) {
 	var gone *serviceerror.NotFound
 	var app *temporal.ApplicationError
 	var own *wflo.Error
+	var nothing *absent
 	switch {
+	case errors.As(err, &nothing):
+		return http.StatusNotFound, Problem{Code: "not_found", Message: nothing.message, Hint: nothing.hint}
 	case errors.As(err, &gone):
 		return http.StatusNotFound, Problem{Code: "not_found", Message: "no such run", Hint: "list the runs at /api/v1/runs"}
 	case errors.As(err, &own):
@@ -207,10 +212,8 @@ func (h *handler) approvals(ctx context.Context, _ *http.Request) (any, error) {
 
 func (h *handler) decide(ctx context.Context, r *http.Request) (any, error) {
 	var d wflo.Decision
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&d); err != nil {
-		return nil, wflo.Errorf(wflo.CodeInvalid, "send a JSON decision with gate, epoch, digest, verdict and by", "read decision: %w", err)
+	if err := body(r, "decision", "send a JSON decision with gate, epoch, digest, verdict and by", &d); err != nil {
+		return nil, err
 	}
 	u, err := h.cfg.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: r.PathValue("id"), UpdateName: wflo.UpdateDecide, Args: []any{d}, WaitForStage: client.WorkflowUpdateStageCompleted,

@@ -13,6 +13,7 @@ package ledger
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -30,16 +31,48 @@ func CheckReservation(r wflo.Reservation) error {
 	if err := CheckHold(r.Key, r.Attempt); err != nil {
 		return err
 	}
-	if r.Amount < 0 {
+	switch {
+	case r.Amount < 0:
 		return wflo.Invalid("reservation.amount", "is "+r.Amount.String(), "reserve the worst case of the call, or zero when it is free")
+	case r.Least < 0 || r.Least > r.Amount:
+		return wflo.Invalid("reservation.least", fmt.Sprintf("is %s of %s", r.Least, r.Amount), "give a part of the amount, or zero for all of it")
+	case r.Within < 0:
+		return wflo.Invalid("reservation.within", "is "+r.Within.String(), "give the longest time that the call may take, or zero")
 	}
-	// The run's identifier is indexed; a bad one must not surface when the
-	// money is already spent.
-	if problem := idProblem(r.Run.RootID()); problem != "" {
-		return wflo.Invalid("reservation.run", problem, "use the run of the Temporal header")
+	if err := checkAttribution("reservation", r.Run, r.Scopes); err != nil {
+		return err
 	}
-	seen := make(map[string]bool, len(r.Budgets))
-	for i, line := range r.Budgets {
+	return checkLines(r.Budgets)
+}
+
+// checkAttribution refuses whose call it is when that cannot be stored. It is
+// indexed; a bad one must not surface when the money is already spent.
+func checkAttribution(what string, run wflo.Run, scopes []string) error {
+	if problem := idProblem(run.RootID()); problem != "" {
+		return wflo.Invalid(what+".run", problem, "use the run of the Temporal header")
+	}
+	return checkScopes(what, scopes)
+}
+
+func checkScopes(what string, scopes []string) error {
+	for i, id := range scopes {
+		field := fmt.Sprintf("%s.scopes[%d]", what, i)
+		if problem := idProblem(id); problem != "" {
+			return wflo.Invalid(field, problem, "name it SCOPE:NAME, such as user:ann")
+		}
+		if _, name, err := wflo.SplitBudgetID(id); err != nil || name == wflo.Each {
+			return wflo.Invalid(field, fmt.Sprintf("is %q", id), "name it SCOPE:NAME, such as user:ann")
+		}
+		if slices.Contains(scopes[:i], id) {
+			return wflo.Invalid(field, fmt.Sprintf("repeats %q", id), "name every scope once")
+		}
+	}
+	return nil
+}
+
+func checkLines(lines []wflo.BudgetLine) error {
+	seen := make(map[string]bool, len(lines))
+	for i, line := range lines {
 		field := fmt.Sprintf("reservation.budgets[%d]", i)
 		switch problem := idProblem(line.ID); {
 		case problem != "":
@@ -48,6 +81,10 @@ func CheckReservation(r wflo.Reservation) error {
 			return wflo.Invalid(field+".limit", "is "+line.Limit.String(), "give a positive amount, or zero for no limit")
 		case seen[line.ID]:
 			return wflo.Invalid(field+".id", fmt.Sprintf("repeats %q", line.ID), "name every budget once")
+		}
+		terms := wflo.Budget{Limit: line.Limit, Thresholds: line.Thresholds, OnExceeded: line.OnExceeded}
+		if err := terms.Validate(); err != nil {
+			return fmt.Errorf("%s: %w", field, err)
 		}
 		seen[line.ID] = true
 	}
@@ -101,9 +138,14 @@ func Refused(b wflo.Spend, asked wflo.Money) error {
 	if b.Limit == 0 {
 		return OutOfRange(fmt.Sprintf("%s on budget %q", asked, b.Budget))
 	}
-	return wflo.Errorf(wflo.CodeBudgetExceeded,
-		"raise the budget or lower the call's worst case, for example its max_tokens; reserved money comes back when running calls settle",
-		"budget %q has no room for %s: limit %s, spent %s, reserved %s", b.Budget, asked, b.Limit, b.Spent, b.Reserved)
+	return Refuse(wflo.Refusal{Budget: b.Budget, Limit: b.Limit, Spent: b.Spent, Reserved: b.Reserved, Asked: asked, WindowEnd: b.WindowEnd})
+}
+
+// Refuse is the error for a call that does not fit a budget. Its cause is the
+// refusal, for errors.As.
+func Refuse(r wflo.Refusal) error {
+	return &wflo.Error{Code: wflo.CodeBudgetExceeded, Message: r.Error(), Err: &r,
+		Hint: "raise the budget or lower the call's worst case, for example its max_tokens; reserved money comes back when running calls settle"}
 }
 
 // OutOfRange is the error for sums that wflo.Money cannot hold; what says whose.

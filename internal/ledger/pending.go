@@ -13,12 +13,14 @@ type Pending struct{}
 
 var errPending = errors.New("not built yet")
 
-func (Pending) Save(context.Context, wflo.Saving) error                       { return errPending }
-func (Pending) ListBudgets(context.Context) ([]wflo.Spend, error)             { return nil, errPending }
-func (Pending) SetBudget(context.Context, wflo.Budget, string) error          { return errPending }
-func (Pending) DeclareBudgets(context.Context, []wflo.Budget) error           { return errPending }
-func (Pending) RemoveBudget(context.Context, string) error                    { return errPending }
-func (Pending) TopUp(context.Context, wflo.TopUp) (wflo.Spend, error)         { return wflo.Spend{}, errPending }
+func (Pending) Save(context.Context, wflo.Saving) error              { return errPending }
+func (Pending) ListBudgets(context.Context) ([]wflo.Spend, error)    { return nil, errPending }
+func (Pending) SetBudget(context.Context, wflo.Budget, string) error { return errPending }
+func (Pending) DeclareBudgets(context.Context, []wflo.Budget) error  { return errPending }
+func (Pending) RemoveBudget(context.Context, string) error           { return errPending }
+func (Pending) TopUp(context.Context, wflo.TopUp) (wflo.Spend, error) {
+	return wflo.Spend{}, errPending
+}
 func (Pending) Costs(context.Context, wflo.CostQuery) ([]wflo.CostRow, error) { return nil, errPending }
 func (Pending) OpenHolds(context.Context, time.Duration, int) ([]wflo.Hold, error) {
 	return nil, errPending

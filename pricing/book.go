@@ -132,7 +132,7 @@ func index(rows []row, date string, known map[string]providerHabits) *Book {
 		}
 		var spans []span
 		for _, x := range r.Rates {
-			if x.PerMtok != nil {
+			if x.priced(r) {
 				spans = append(spans, x.compile(r, b.habits[r.Provider]))
 			}
 		}
@@ -150,7 +150,8 @@ type Model struct {
 	Mode string `json:"mode"`
 	// Status is current, legacy, retired or unpriced.
 	Status string `json:"status"`
-	// Unit is token, character, audio_hour or search; only tokens can be priced.
+	// Unit is token, request, second, character, audio_hour or search; the first
+	// three can be priced.
 	Unit string `json:"unit"`
 	// ContextWindow is in tokens; zero means unknown.
 	ContextWindow int64 `json:"context_window,omitempty"`

@@ -3,6 +3,7 @@ package pricing
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -32,7 +33,9 @@ type Change struct {
 	// start; PromptTokens the size of the prompt from which it holds.
 	From         string `json:"from,omitempty"`
 	PromptTokens int64  `json:"prompt_tokens_gte,omitempty"`
-	// Old and New are USD per million tokens, USD for per_request, or text.
+	// Old and New are USD per million tokens, USD for per_request and per_second, or
+	// text. Field names a rate of a service tier with the tier before it, as in
+	// flex.output.
 	Old string `json:"old,omitempty"`
 	New string `json:"new,omitempty"`
 	// Factor is new divided by old with up to 6 decimals, for rates; empty when
@@ -102,13 +105,20 @@ func (b *Book) row(like row) (row, bool) {
 
 // summary is a row's first rates in one line.
 func summary(r row) string {
-	if len(r.Rates) == 0 || r.Rates[0].PerMtok == nil {
+	if len(r.Rates) == 0 || !r.Rates[0].priced(r) {
 		return r.Status
 	}
 	var parts []string
-	for _, x := range r.Rates[0].PerMtok.named() {
-		if x.value != nil {
-			parts = append(parts, x.name+" "+*x.value)
+	if rates := r.Rates[0].PerMtok; rates != nil {
+		for _, x := range rates.named() {
+			if x.value != nil {
+				parts = append(parts, x.name+" "+*x.value)
+			}
+		}
+	}
+	for _, x := range [][2]string{{"per_request", r.Rates[0].PerRequest}, {"per_second", r.Rates[0].PerSecond}} {
+		if x[1] != "" {
+			parts = append(parts, x[0]+" "+x[1])
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -127,8 +137,9 @@ func fieldChanges(before, after row) []Change {
 
 // fields are names and values of what a row has besides rates.
 func fields(r row) [][2]string {
-	var dates []string
+	var dates, services []string
 	for _, x := range r.Rates {
+		services = append(services, slices.Collect(maps.Keys(x.Services))...)
 		span := cmp.Or(x.From, "start") + ".." + x.Until
 		for _, w := range x.Windows {
 			span += " " + w[0] + "-" + w[1]
@@ -138,6 +149,7 @@ func fields(r row) [][2]string {
 	return [][2]string{
 		{"aliases", strings.Join(slices.Sorted(slices.Values(r.Aliases)), ", ")}, {"mode", r.Mode}, {"status", r.Status}, {"unit", r.unit()},
 		{"free", fmt.Sprint(r.Free)}, {"context_window", fmt.Sprint(r.ContextWindow)}, {"dates", strings.Join(slices.Sorted(slices.Values(dates)), ", ")},
+		{"service_tiers", strings.Join(slices.Compact(slices.Sorted(slices.Values(services))), ", ")},
 		{"source", r.Source}, {"source_date", r.SourceDate}, {"note", r.Note},
 	}
 }
@@ -154,10 +166,7 @@ func rateChanges(before, after *Book, i, j int) []Change {
 			was, is := before.charges(old, at, size), after.charges(now, at, size)
 			for _, field := range chargeNames(was, is) {
 				c := Change{Kind: ChangeRate, Provider: now.Provider, Model: now.ID, Field: field, PromptTokens: size, old: was[field], new: is[field]}
-				c.Old, c.New, c.Factor = PerMillion(c.old), PerMillion(c.new), ratio(c.old, c.new)
-				if field == "per_request" {
-					c.Old, c.New = nano(c.old), nano(c.new)
-				}
+				c.Old, c.New, c.Factor = inUnit(field, c.old), inUnit(field, c.new), ratio(c.old, c.new)
 				if old.ID != now.ID {
 					c.Was = old.ID
 				}
@@ -188,7 +197,12 @@ func promptSizes(r row) []int64 {
 	sizes := []int64{0}
 	for _, x := range r.Rates {
 		for _, t := range x.Tiers {
-			sizes = append(sizes, t.PromptTokens)
+			sizes = append(sizes, t.from())
+		}
+		for _, of := range x.Services {
+			for _, t := range of.Tiers {
+				sizes = append(sizes, t.from())
+			}
 		}
 	}
 	return sizes
@@ -238,12 +252,34 @@ func (b *Book) charges(r row, at time.Time, promptTokens int64) map[string]int64
 	for k, v := range x.Uncounted {
 		all["uncounted."+k] = pico(&v, 0)
 	}
-	if x.PerMtok != nil {
-		p := x.compile(r, b.habits[r.Provider]).price(promptTokens)
-		all["input"], all["cache_read"], all["cache_write_5m"], all["cache_write_1h"] = p.Input, p.CacheRead, p.CacheWrite5m, p.CacheWrite1h
-		all["output"], all["reasoning"], all["per_request"] = p.Output, p.Reasoning, int64(p.PerRequest)
+	if x.priced(r) {
+		s := x.compile(r, b.habits[r.Provider])
+		list(all, "", s.price(promptTokens), r)
+		for name, of := range s.services {
+			list(all, name+".", of.price(promptTokens), r)
+		}
 	}
 	return all
+}
+
+// list adds the rates of a price by name.
+func list(all map[string]int64, prefix string, p wflo.Price, of row) {
+	if of.unit() == unitToken {
+		all[prefix+"input"], all[prefix+"cache_read"], all[prefix+"output"], all[prefix+"reasoning"] = p.Input, p.CacheRead, p.Output, p.Reasoning
+		all[prefix+"cache_write_5m"], all[prefix+"cache_write_1h"] = p.CacheWrite5m, p.CacheWrite1h
+	}
+	all[prefix+"per_request"], all[prefix+"per_second"] = int64(p.PerRequest), p.PerSecond
+}
+
+// inUnit writes a rate as the file has it.
+func inUnit(field string, n int64) string {
+	switch field[strings.LastIndexByte(field, '.')+1:] {
+	case "per_request":
+		return wflo.Money(n).Decimal()
+	case "per_second":
+		return PerSecond(n)
+	}
+	return PerMillion(n)
 }
 
 // nearestRate is the last rate before a moment at which none holds, or else the
@@ -286,5 +322,3 @@ func ratio(old, now int64) string {
 	}
 	return strings.TrimSuffix(strings.TrimRight(big.NewRat(now, old).FloatString(6), "0"), ".")
 }
-
-func nano(n int64) string { return wflo.Money(n).Decimal() }

@@ -3,6 +3,7 @@ package pricing
 import (
 	"math"
 	"math/bits"
+	"time"
 	"unicode/utf8"
 
 	"github.com/wflo-ai/wflo-go"
@@ -92,29 +93,46 @@ func escapedLen(s string) int64 {
 // The bound holds if the provider keeps answer and reasoning together within
 // the limit that it was sent. A prompt whose MaxTokens is zero has no bound: its
 // worst case is the largest Money, which no budget holds, unless output is free.
+// So has a call that is billed by time, which no prompt bounds: whoever bounds it
+// by a timeout uses [EstimateWithin].
 func Estimate(p wflo.Price, prompt wflo.Prompt) (worst wflo.Money, inputTokens int64) {
+	return EstimateWithin(p, prompt, 0)
+}
+
+// EstimateWithin is Estimate for a call that is given up after so much time. Zero
+// means no bound. What runs on at the provider afterwards is not in it.
+func EstimateWithin(p wflo.Price, prompt wflo.Prompt, within time.Duration) (worst wflo.Money, inputTokens int64) {
 	inputTokens = InputBound(prompt)
-	if prompt.MaxTokens <= 0 && outputRate(p) > 0 {
+	if prompt.MaxTokens <= 0 && outputRate(p) > 0 || within <= 0 && p.PerSecond > 0 {
 		return maxMoney, inputTokens
 	}
 	var sum uint128
 	sum.add(inputTokens, inputRate(p))
 	sum.add(prompt.MaxTokens, outputRate(p))
+	sum.addTime(millisUp(within), p.PerSecond)
 	return plus(sum.nano(), p.PerRequest), inputTokens
 }
 
 // MaxOutput is the longest answer, in tokens, that room can pay after the worst
 // case of inputTokens and the price per request: with it as MaxTokens, Estimate
 // is not above room. It is 0 when not even one token fits, and the largest int64
-// when output is free and the input fits.
+// when output is free and the input fits. It is 0 for a call that is billed by
+// time; see [MaxOutputWithin].
 func MaxOutput(p wflo.Price, inputTokens int64, room wflo.Money) int64 {
+	return MaxOutputWithin(p, inputTokens, room, 0)
+}
+
+// MaxOutputWithin is MaxOutput for a call that is given up after so much time, to
+// go with [EstimateWithin]. Zero means no bound.
+func MaxOutputWithin(p wflo.Price, inputTokens int64, room wflo.Money, within time.Duration) int64 {
 	left := room - max(0, p.PerRequest)
-	if room < 0 || left < 0 {
+	if room < 0 || left < 0 || within <= 0 && p.PerSecond > 0 {
 		return 0
 	}
 	hi, lo := bits.Mul64(uint64(left), picoPerNano)
 	var in uint128
 	in.add(inputTokens, inputRate(p))
+	in.addTime(millisUp(within), p.PerSecond)
 	lo, borrow := bits.Sub64(lo, in.lo, 0)
 	hi, borrow = bits.Sub64(hi, in.hi, borrow)
 	if borrow != 0 {

@@ -2,6 +2,7 @@ package pricing
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,10 +24,16 @@ const callHorizon = time.Hour
 // ("anthropic/claude-haiku-4-5") if provider is empty or the same; without any
 // provider the model must be sold by one provider only.
 //
+// A service tier may stand behind the model ("gpt-5.4#priority"); see [WithTier].
+// A tier without a price is refused, because it may be dearer, except for those
+// that never are (batch, flex and what was bought beforehand): these have the
+// standard rates then.
+//
 // A model that is not known, that has no rate at that moment, or that is not
-// priced in text tokens is an *wflo.Error with CodeUnknownModel. Its hint names
-// the nearest ids.
+// priced in what wflo.Usage counts is an *wflo.Error with CodeUnknownModel. Its
+// hint names the nearest ids.
 func (b *Book) Find(provider, model string, at time.Time, promptTokens int64) (wflo.Price, error) {
+	model, tier := SplitTier(model)
 	i, err := b.resolve(provider, model)
 	if err != nil {
 		return wflo.Price{}, err
@@ -40,8 +47,19 @@ func (b *Book) Find(provider, model string, at time.Time, promptTokens int64) (w
 	if found < 0 {
 		return wflo.Price{}, b.notInForce(i, at)
 	}
-	return b.spans[i][found].price(promptTokens), nil
+	l, ok := b.spans[i][found].in(tier)
+	if !ok {
+		return wflo.Price{}, b.noTier(i, tier)
+	}
+	return l.price(promptTokens), nil
 }
+
+// anyTier as a service tier stands for every one that has a price, in FindWorst.
+const anyTier = "*"
+
+// regionPrefix begins the words for data that has to stay in a region, as in
+// geo:us; they stand besides one for speed.
+const regionPrefix = "geo:"
 
 // FindWorst gives rates that no call which starts at that moment with a prompt
 // of at most so many tokens can exceed: of each rate the highest over the base,
@@ -49,7 +67,12 @@ func (b *Book) Find(provider, model string, at time.Time, promptTokens int64) (w
 // after at. It is for reservations, where the size of the prompt is a bound
 // ([InputBound]) and a smaller prompt may fall into another tier. It finds
 // models, and fails, as Find does.
+//
+// Of a service tier that the call may or may not get, the standard rates count
+// too. The tier "*" ("gpt-5.4#*") stands for all that have a price, for accounts
+// whose settings choose one.
 func (b *Book) FindWorst(provider, model string, at time.Time, promptBound int64) (wflo.Price, error) {
+	model, tier := SplitTier(model)
 	i, err := b.resolve(provider, model)
 	if err != nil {
 		return wflo.Price{}, err
@@ -70,11 +93,12 @@ func (b *Book) FindWorst(provider, model string, at time.Time, promptBound int64
 		if !s.covers(at, callHorizon) {
 			continue
 		}
-		take(s.base)
-		for _, t := range s.tiers {
-			if promptBound >= t.promptTokens {
-				take(t.price)
-			}
+		ladders, ok := s.reached(tier)
+		if !ok {
+			return wflo.Price{}, b.noTier(i, tier)
+		}
+		for _, l := range ladders {
+			l.each(promptBound, take)
 		}
 	}
 	if !now {
@@ -84,6 +108,53 @@ func (b *Book) FindWorst(provider, model string, at time.Time, promptBound int64
 		worst.ID += "+worst"
 	}
 	return worst, nil
+}
+
+// reached are the ladders that a call which asks for a tier may be billed at, the
+// standard one first.
+func (s span) reached(tier string) ([]ladder, bool) {
+	all := []ladder{s.ladder}
+	switch tier {
+	case "":
+	case anyTier:
+		all = append(all, s.everywhere()...)
+	default:
+		l, ok := s.in(tier)
+		if !ok {
+			return nil, false
+		}
+		all = append(all, l)
+	}
+	return all, true
+}
+
+// everywhere are the ladders of all service tiers, and of each of these in every
+// region that costs more.
+func (s span) everywhere() []ladder {
+	all := []ladder{s.ladder}
+	for name, x := range s.services {
+		if !strings.HasPrefix(name, regionPrefix) || x.factor == 0 {
+			all = append(all, x.ladder)
+		}
+	}
+	for name, x := range s.services {
+		if strings.HasPrefix(name, regionPrefix) && x.factor > 0 {
+			for _, l := range slices.Clone(all) {
+				all = append(all, l.times(x.factor, s.id+tierMark+anyTier))
+			}
+		}
+	}
+	return all
+}
+
+// each gives the rates that prompts of at most so many tokens can meet.
+func (l ladder) each(promptBound int64, take func(wflo.Price)) {
+	take(l.base)
+	for _, t := range l.tiers {
+		if promptBound >= t.promptTokens {
+			take(t.price)
+		}
+	}
 }
 
 // higher takes the larger of each rate, under a's ID.
@@ -97,10 +168,11 @@ func higher(a, b wflo.Price) wflo.Price {
 		Output:       max(a.Output, b.Output),
 		Reasoning:    max(a.Reasoning, b.Reasoning),
 		PerRequest:   max(a.PerRequest, b.PerRequest),
+		PerSecond:    max(a.PerSecond, b.PerSecond),
 	}
 }
 
-// resolve gives the row that prices a model in text tokens.
+// resolve gives the row that prices a model in what wflo.Usage counts.
 func (b *Book) resolve(provider, model string) (int, error) {
 	i, ok, err := b.lookUp(provider, model)
 	if err != nil {
@@ -113,6 +185,8 @@ func (b *Book) resolve(provider, model string) (int, error) {
 	switch {
 	case r.Status == statusUnpriced:
 		return 0, wflo.Errorf(wflo.CodeUnknownModel, addRow, "model %s has no price: %s", r.name(), r.Note)
+	case r.unit() == unitRequest, r.unit() == unitSecond:
+		return i, nil
 	case r.unit() != unitToken:
 		return 0, wflo.Errorf(wflo.CodeUnknownModel, addRow, "model %s is priced per %s, not per token", r.name(), strings.ReplaceAll(r.unit(), "_", " "))
 	case r.Mode != modeChat && r.Mode != modeEmbedding:
@@ -202,6 +276,13 @@ func (b *Book) notInForce(i int, at time.Time) error {
 	r := b.rows[i]
 	return wflo.Errorf(wflo.CodeUnknownModel, addRow,
 		"model %s has no rate in force on %s (%s)", r.name(), at.UTC().Format(dayFormat), inForce(r))
+}
+
+// noTier is the error for a service tier without a price.
+func (b *Book) noTier(i int, tier string) error {
+	return wflo.Errorf(wflo.CodeUnknownModel,
+		"add the tier under service_tiers of the model's row in the price overrides file; README.md of package pricing shows how",
+		"model %s has no price for the service tier %q, which may be dearer than the standard one", b.rows[i].name(), clip(tier))
 }
 
 // inForce says when a row's rates hold.

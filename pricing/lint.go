@@ -58,13 +58,16 @@ func (l *linter) row(r row) {
 			l.add(at, field, fmt.Sprintf("%q is also a name of %s", model, other), "let each id and alias name one row")
 		}
 		l.owner[key] = at
+		if strings.Contains(model, tierMark) {
+			l.add(at, field, fmt.Sprintf("%q has a %s, behind which a service tier stands", model, tierMark), "put the tier under service_tiers")
+		}
 		if i > 0 && (model == "" || model == anyModel) {
 			l.add(at, field, fmt.Sprintf("is %q", model), "name a model; only an id may be "+anyModel)
 		}
 	}
 	l.oneOf(at, "mode", r.Mode, modeChat, modeEmbedding, modeRerank, modeImage, modeRealtime, modeTranscription)
 	l.oneOf(at, "status", r.Status, statusCurrent, statusLegacy, statusRetired, statusUnpriced)
-	l.oneOf(at, "unit", r.unit(), unitToken, unitCharacter, unitAudioHour, unitSearch)
+	l.oneOf(at, "unit", r.unit(), unitToken, unitRequest, unitSecond, unitCharacter, unitAudioHour, unitSearch)
 	if r.ContextWindow < 0 {
 		l.add(at, "context_window", fmt.Sprintf("is %d", r.ContextWindow), "leave it out when unknown")
 	}
@@ -99,24 +102,82 @@ func (l *linter) rate(r row, x rate, field string) {
 		v := x.Uncounted[k]
 		l.decimal(at, field+".uncounted."+k, &v)
 	}
-	if r.unit() != unitToken {
-		if x.PerMtok != nil || len(x.Tiers) > 0 || x.PerRequest != "" {
+	l.flat(r, x, field)
+	switch r.unit() {
+	case unitToken:
+		l.ladder(r, x.PerMtok, x.Tiers, field)
+		l.services(r, x, field)
+	case unitRequest, unitSecond:
+		if x.PerMtok != nil || len(x.Tiers) > 0 {
+			l.add(at, field, "has token rates, but the unit is "+r.unit(), "remove the unit: a model that is priced in tokens may have per_second and per_request besides")
+		}
+		l.services(r, x, field)
+	default:
+		if x.PerMtok != nil || len(x.Tiers) > 0 || x.PerRequest != "" || x.PerSecond != "" || len(x.Services) > 0 {
 			l.add(at, field, "has token rates, but the unit is "+r.unit(), "put the rates under uncounted, or remove the unit")
 		}
-		return
 	}
-	if m, err := wflo.ParseMoney(orZero(x.PerRequest)); err != nil || m < 0 || r.Free && m != 0 {
-		l.add(at, field+".per_request", fmt.Sprintf("is %q", x.PerRequest), "give dollars per call, with at most 9 decimals; a free model has none")
+}
+
+// flat checks the rates that do not depend on tokens, and that the one which the
+// unit is named for is there.
+func (l *linter) flat(r row, x rate, field string) {
+	m, err := wflo.ParseMoney(orZero(x.PerRequest))
+	if err != nil || m < 0 || r.Free && m != 0 {
+		l.add(r.name(), field+".per_request", fmt.Sprintf("is %q", clip(x.PerRequest)), "give dollars per call, with at most 9 decimals; a free model has none")
 	}
-	l.tokens(r, x.PerMtok, field+".per_mtok")
+	n, err := parseSecond(orZero(x.PerSecond))
+	switch {
+	case err != nil:
+		l.add(r.name(), field+".per_second", fmt.Sprintf("is %q, which %v", clip(x.PerSecond), err), "write USD per second as in 0.0001, without sign or exponent")
+	case r.Free && n != 0:
+		l.add(r.name(), field+".per_second", "is "+x.PerSecond+" for a free model", "write 0, or remove free")
+	}
+	if (r.unit() == unitRequest && m == 0 || r.unit() == unitSecond && n == 0 && err == nil) && !r.Free {
+		l.add(r.name(), field+".per_"+r.unit(), "is missing or 0, but the unit is "+r.unit(), "a rate that is not written is never zero; write it")
+	}
+}
+
+// ladder checks token rates and those by size of the prompt.
+func (l *linter) ladder(r row, rates *tokenRates, tiers []tier, field string) {
+	l.tokens(r, rates, field+".per_mtok")
 	last := int64(0)
-	for i, t := range x.Tiers {
+	for i, t := range tiers {
 		tf := fmt.Sprintf("%s.tiers[%d]", field, i)
-		if t.PromptTokens <= last {
-			l.add(at, tf+".prompt_tokens_gte", fmt.Sprintf("is %d", t.PromptTokens), "order the tiers by size, each above the one before")
+		switch {
+		case t.PromptTokens != 0 && t.Above != 0:
+			l.add(r.name(), tf+".prompt_tokens_gt", "is given besides prompt_tokens_gte", "keep the one that the provider's page says: from so many tokens on, or above so many")
+		case t.from() <= last || t.Above < 0:
+			l.add(r.name(), tf+".prompt_tokens_gte", fmt.Sprintf("is %d", t.from()), "order the tiers by size, each above the one before")
 		}
-		last = t.PromptTokens
+		last = t.from()
 		l.tokens(r, t.PerMtok, tf+".per_mtok")
+	}
+}
+
+// services checks the service tiers: each has a factor or rates, and no name
+// that could never be found.
+func (l *linter) services(r row, x rate, field string) {
+	for _, name := range slices.Sorted(maps.Keys(x.Services)) {
+		s, at := x.Services[name], field+".service_tiers."+name
+		if name == "" || name == anyTier || name != strings.ToLower(name) || strings.ContainsAny(name, " +#/") {
+			l.add(r.name(), at, "is no name of a service tier", "use the word that the provider's responses have, in lower case, such as flex, priority or geo:us")
+		}
+		f, err := parseFactor(orZero(s.Factor))
+		switch {
+		case (s.Factor == "") == (s.PerMtok == nil):
+			l.add(r.name(), at, "needs either a factor or per_mtok", "write the factor of all standard rates as in 0.5, or the rates")
+		case s.Factor == "" && r.unit() != unitToken:
+			l.add(r.name(), at, "has token rates, but the unit is "+r.unit(), "write a factor")
+		case s.Factor == "":
+			l.ladder(r, s.PerMtok, s.Tiers, at)
+		case err != nil:
+			l.add(r.name(), at+".factor", fmt.Sprintf("is %q, which %v", clip(s.Factor), err), "write a plain number as in 0.5 or 2")
+		case f == 0:
+			l.add(r.name(), at+".factor", "is 0", "a free model needs \"free\": true, so that no zero is a slip")
+		case len(s.Tiers) > 0:
+			l.add(r.name(), at+".tiers", "are given besides a factor, which covers them", "remove them, or write per_mtok")
+		}
 	}
 }
 

@@ -21,9 +21,45 @@ var (
 	errTooLarge   = errors.New("is above 10000 USD per million")
 )
 
+// secondDecimals is how many decimals USD per second may have so that pico-USD
+// per second stays whole, and maxSecond 1,000 USD per second.
+const (
+	secondDecimals       = 12
+	maxSecond      int64 = 1_000_000_000_000_000
+)
+
+// factorDecimals is how many decimals a factor of a service tier may have, and
+// maxFactor the largest one, 100, in millionths.
+const (
+	factorDecimals       = 6
+	maxFactor      int64 = 100_000_000
+)
+
+var (
+	errPrecise12 = errors.New("has more than 12 decimals")
+	errDearTime  = errors.New("is above 1000 USD per second")
+	errFactor    = errors.New("is above 100")
+)
+
 // parseRate reads USD per million tokens, such as "0.003625", as pico-USD per
-// token. Nothing is rounded.
+// token.
 func parseRate(s string) (int64, error) {
+	return parseDecimal(s, rateDecimals, maxRate, errPrecision, errTooLarge)
+}
+
+// parseSecond reads USD per second as pico-USD per second.
+func parseSecond(s string) (int64, error) {
+	return parseDecimal(s, secondDecimals, maxSecond, errPrecise12, errDearTime)
+}
+
+// parseFactor reads a factor in millionths.
+func parseFactor(s string) (int64, error) {
+	return parseDecimal(s, factorDecimals, maxFactor, errPrecision, errFactor)
+}
+
+// parseDecimal reads a plain decimal number in units of its last decimal.
+// Nothing is rounded.
+func parseDecimal(s string, decimals int, most int64, tooPrecise, tooLarge error) (int64, error) {
 	whole, frac, dot := strings.Cut(s, ".")
 	if whole == "" || dot && frac == "" {
 		return 0, errNotDecimal
@@ -33,14 +69,14 @@ func parseRate(s string) (int64, error) {
 			return 0, errNotDecimal
 		}
 	}
-	if len(frac) > rateDecimals {
-		return 0, errPrecision
+	if len(frac) > decimals {
+		return 0, tooPrecise
 	}
 	var n int64
-	for _, r := range whole + frac + strings.Repeat("0", rateDecimals-len(frac)) {
+	for _, r := range whole + frac + strings.Repeat("0", decimals-len(frac)) {
 		n = n*10 + int64(r-'0')
-		if n > maxRate {
-			return 0, errTooLarge
+		if n > most {
+			return 0, tooLarge
 		}
 	}
 	return n, nil
@@ -48,8 +84,8 @@ func parseRate(s string) (int64, error) {
 
 // price turns the written rates into pico-USD, filling in what is absent as the
 // package comment says. The rates have passed the lint.
-func (r tokenRates) price(id string, perRequest wflo.Money, habits providerHabits) wflo.Price {
-	p := wflo.Price{ID: id, PerRequest: perRequest}
+func (r tokenRates) price(id string, flat wflo.Price, habits providerHabits) wflo.Price {
+	p := wflo.Price{ID: id, PerRequest: flat.PerRequest, PerSecond: flat.PerSecond}
 	p.Input = pico(r.Input, 0)
 	p.CacheRead = pico(r.CacheRead, p.Input)
 	write := p.Input
@@ -86,7 +122,7 @@ type providerHabits struct{ cacheWrites, longCacheWrites bool }
 // learn adds what a row shows.
 func (h providerHabits) learn(r row) providerHabits {
 	for _, x := range r.Rates {
-		if x.PerMtok != nil {
+		if x.PerMtok != nil { // a row without token rates shows nothing
 			h.longCacheWrites = h.longCacheWrites || x.PerMtok.CacheWrite1h != nil
 			h.cacheWrites = h.cacheWrites || h.longCacheWrites || x.PerMtok.CacheWrite5m != nil
 		}

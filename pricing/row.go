@@ -1,9 +1,8 @@
 package pricing
 
 import (
+	"math"
 	"time"
-
-	"github.com/wflo-ai/wflo-go"
 )
 
 // Modes, units and statuses that a row may have. README.md explains them.
@@ -16,6 +15,8 @@ const (
 	modeTranscription = "transcription"
 
 	unitToken     = "token"
+	unitRequest   = "request"
+	unitSecond    = "second"
 	unitCharacter = "character"
 	unitAudioHour = "audio_hour"
 	unitSearch    = "search"
@@ -67,18 +68,41 @@ type rate struct {
 	// Windows are hours of the day in UTC, as start and end.
 	Windows [][2]string `json:"utc_windows,omitempty"`
 	PerMtok *tokenRates `json:"per_mtok,omitempty"`
-	// PerRequest is dollars per call.
+	// PerRequest is dollars per call, PerSecond dollars per second.
 	PerRequest string `json:"per_request,omitempty"`
+	PerSecond  string `json:"per_second,omitempty"`
 	// Uncounted are rates for what wflo.Usage does not count, kept as facts:
 	// they never enter a cost.
 	Uncounted map[string]string `json:"uncounted,omitempty"`
 	Tiers     []tier            `json:"tiers,omitempty"`
+	// Services are the rates of service tiers other than the standard one, by the
+	// words of wflo.Reply.Tier.
+	Services map[string]service `json:"service_tiers,omitempty"`
 }
 
 // tier is the rates of a whole request from a prompt size on.
 type tier struct {
-	PromptTokens int64       `json:"prompt_tokens_gte"`
+	// PromptTokens is the first size with these rates; Above, which stands instead
+	// of it, the last one without them.
+	PromptTokens int64       `json:"prompt_tokens_gte,omitempty"`
+	Above        int64       `json:"prompt_tokens_gt,omitempty"`
 	PerMtok      *tokenRates `json:"per_mtok"`
+}
+
+// from is the first size with the rates.
+func (t tier) from() int64 {
+	if t.Above > 0 && t.Above < math.MaxInt64 {
+		return t.Above + 1
+	}
+	return t.PromptTokens
+}
+
+// service is what a service tier costs: a factor of all the standard rates, or
+// token rates of its own.
+type service struct {
+	Factor  string      `json:"factor,omitempty"`
+	PerMtok *tokenRates `json:"per_mtok,omitempty"`
+	Tiers   []tier      `json:"tiers,omitempty"`
 }
 
 // tokenRates are USD per million tokens. A pointer tells absent from zero.
@@ -119,83 +143,13 @@ const dayFormat = "2006-01-02"
 // minutes is how long a day is.
 const minutes = 24 * 60
 
-// span is a rate in force, ready to be looked up.
-type span struct {
-	// from and until are zero when open.
-	from, until time.Time
-	// windows are minutes of the day; none means all day. An end that is not
-	// after its start lies on the next day.
-	windows [][2]int
-	base    wflo.Price
-	tiers   []step
-}
-
-// step is a tier, ready to be looked up.
-type step struct {
-	promptTokens int64
-	price        wflo.Price
-}
-
-// compile turns a linted rate into a span.
-func (r rate) compile(of row, habits providerHabits) span {
-	id := of.name() + "@start"
-	if r.From != "" {
-		id = of.name() + "@" + r.From
-	}
-	var s span
-	s.from, _ = parseDay(r.From)
-	s.until, _ = parseDay(r.Until)
-	for _, w := range r.Windows {
-		if win, err := parseWindow(w); err == nil {
-			s.windows = append(s.windows, win)
-		}
-	}
-	if len(r.Windows) > 0 {
-		id += "T" + r.Windows[0][0]
-	}
-	if of.fromOverrides {
-		id = "override:" + id
-	}
-	perRequest, _ := wflo.ParseMoney(orZero(r.PerRequest))
-	s.base = r.PerMtok.price(id, perRequest, habits)
-	for _, t := range r.Tiers {
-		s.tiers = append(s.tiers, step{t.PromptTokens, t.PerMtok.price(tierID(id, t.PromptTokens), perRequest, habits)})
-	}
-	return s
-}
-
-// price is the rates for a prompt of that size.
-func (s span) price(promptTokens int64) wflo.Price {
-	p := s.base
-	for _, t := range s.tiers {
-		if promptTokens >= t.promptTokens {
-			p = t.price
-		}
-	}
-	return p
-}
-
-// covers says whether the span is in force at any moment from at until at+d,
-// both included, for a d of less than a day.
-func (s span) covers(at time.Time, d time.Duration) bool {
-	at = at.UTC()
-	if !s.from.IsZero() && at.Add(d).Before(s.from) || !s.until.IsZero() && !at.Before(s.until) {
-		return false
-	}
-	if len(s.windows) == 0 {
+// priced says whether the rate can enter a cost.
+func (r rate) priced(of row) bool {
+	switch of.unit() {
+	case unitToken:
+		return r.PerMtok != nil
+	case unitRequest, unitSecond:
 		return true
-	}
-	now := at.Hour()*60 + at.Minute()
-	for _, w := range s.windows {
-		length := wrap(w[1] - w[0])
-		if length == 0 {
-			length = minutes
-		}
-		untilStart := wrap(w[0] - now)
-		// The window starts within d of at's minute, or at lies in it.
-		if d > 0 && untilStart <= int(d.Minutes())+1 || wrap(now-w[0]) < length {
-			return true
-		}
 	}
 	return false
 }

@@ -75,10 +75,12 @@ func outgoing(ctx context.Context) (r wflo.Run, ok bool, err error) {
 	if !ok {
 		return wflo.Run{}, false, nil
 	}
-	if err := r.Budget.Validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return wflo.Run{}, false, err
 	}
-	return wflo.Run{User: r.User, Team: r.Team, Agent: r.Agent, Correlation: r.Correlation, Budget: r.Budget}, true, nil
+	return wflo.Run{
+		User: r.User, Team: r.Team, Org: r.Org, Agent: r.Agent, Tags: r.Tags, Correlation: r.Correlation, Budget: r.Budget,
+	}, true, nil
 }
 
 func withIdentity(sa temporal.SearchAttributes, r wflo.Run) temporal.SearchAttributes {

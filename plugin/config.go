@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -57,6 +58,23 @@ type Config struct {
 	// runs leaves others alone. Workers of one Temporal namespace should share
 	// it. Empty means Temporal's address and namespace.
 	Owner string
+	// Budgets are declared at the start: made, or changed where the declaration
+	// is another one than the last time, so that a start does not undo what
+	// operators set. Budgets that are not declared any more stay. No two may have
+	// the same scope and name.
+	Budgets []wflo.Budget
+	// OnBudgetAlert are called when a threshold of a budget is crossed, and
+	// OnBudgetExceeded when a call does not fit one for the first time in its
+	// window: in an activity, in this order, at least once per alert. See
+	// activities.AlertHandler. Workers of a task queue should agree.
+	OnBudgetAlert, OnBudgetExceeded []func(ctx context.Context, a wflo.BudgetAlert) error
+	// AlertEvery is how often the worker looks for alerts; zero means two
+	// seconds.
+	AlertEvery time.Duration
+	// HoldSweepEvery is how often the worker looks for reservations that nobody
+	// will close, because a worker died or a run was terminated; zero means a
+	// minute. Reservations are left alone for three times as long.
+	HoldSweepEvery time.Duration
 	// Approvals says which decisions count at approval gates. The zero value
 	// trusts nobody, and then opening a gate fails.
 	Approvals wflo.Terms
@@ -93,6 +111,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.SweepEvery == 0 {
 		c.SweepEvery = sweepEvery
+	}
+	if err := c.validateBudgets(); err != nil {
+		return c, err
+	}
+	if c.AlertEvery == 0 {
+		c.AlertEvery = alertEvery
+	}
+	if c.HoldSweepEvery == 0 {
+		c.HoldSweepEvery = holdSweepEvery
 	}
 	if err := c.validateSandbox(); err != nil {
 		return c, err

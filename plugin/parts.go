@@ -31,9 +31,11 @@ type Registry interface {
 // are registered already.
 func Register(r Registry, p *Plugin) {
 	r.RegisterWorkflowWithOptions(wfloAgentWorkflow, workflow.RegisterOptions{Name: wflo.WorkflowAgent})
+	r.RegisterWorkflowWithOptions(wfloAlertWorkflow, workflow.RegisterOptions{Name: wflo.WorkflowBudgetAlert})
 	r.RegisterActivityWithOptions(p.parts.llm, activity.RegisterOptions{Name: step.PrefixLLM})
 	r.RegisterActivityWithOptions(p.parts.sandbox, activity.RegisterOptions{Name: step.PrefixSandbox})
 	r.RegisterActivityWithOptions(p.parts.approval, activity.RegisterOptions{Name: step.PrefixApproval})
+	r.RegisterActivityWithOptions(p.parts.budget, activity.RegisterOptions{Name: step.PrefixBudget})
 }
 
 // wfloAgentWorkflow has a name that no user's function has: the SDK also
@@ -42,6 +44,11 @@ func Register(r Registry, p *Plugin) {
 // silently run ours.
 func wfloAgentWorkflow(ctx workflow.Context, t wflo.Task) (wflo.Answer, error) {
 	return workflows.RunAgent(ctx, t)
+}
+
+// wfloAlertWorkflow: see wfloAgentWorkflow.
+func wfloAlertWorkflow(ctx workflow.Context, a wflo.BudgetAlert) error {
+	return workflows.RunBudgetAlert(ctx, a)
 }
 
 // prove fails to compile when an activity does not have the types under which
@@ -54,6 +61,8 @@ func (p *parts) prove() {
 	step.SandboxClose.Check(p.sandbox.Close)
 	step.ApprovalOpen.Check(p.approval.Open)
 	step.ApprovalClose.Check(p.approval.Close)
+	step.BudgetTopUp.Check(p.budget.TopUp)
+	step.BudgetAlert.Check(p.budget.Alert)
 }
 
 // stores opens the ledger and the blobs.
@@ -103,6 +112,10 @@ func (p *Plugin) activities() error {
 	}
 	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
 	p.parts.approval = &activities.Approval{Terms: p.cfg.Approvals, Logger: p.cfg.Logger, Observer: p.metrics}
+	p.parts.budget = &activities.Budget{
+		Ledger: p.parts.ledger, OnAlert: p.cfg.OnBudgetAlert, OnExceeded: p.cfg.OnBudgetExceeded,
+		Logger: p.cfg.Logger, Observer: p.metrics,
+	}
 	p.parts.prove()
 	return nil
 }

@@ -50,8 +50,9 @@ type Plugin struct {
 	closers []func() error
 
 	mu      sync.Mutex
-	options *client.Options // of the client, once there is one
-	sweeps  map[string]context.CancelFunc
+	options *client.Options               // of the client, once there is one
+	queues  map[string]string             // task queues by worker
+	rounds  map[string]context.CancelFunc // background work by worker
 	running sync.WaitGroup
 }
 
@@ -60,6 +61,7 @@ type parts struct {
 	llm      *activities.LLM
 	sandbox  *activities.Sandbox
 	approval *activities.Approval
+	budget   *activities.Budget
 	blobs    activities.Blobs
 	ledger   activities.Ledger
 }
@@ -71,7 +73,7 @@ func New(cfg Config) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{cfg: cfg, sweeps: map[string]context.CancelFunc{}}
+	p := &Plugin{cfg: cfg, queues: map[string]string{}, rounds: map[string]context.CancelFunc{}}
 	if err := p.open(); err != nil {
 		p.Close()
 		return nil, err
@@ -92,6 +94,9 @@ func (p *Plugin) open() error {
 	if err := p.stores(ctx); err != nil {
 		return err
 	}
+	if err := p.declare(ctx); err != nil {
+		return err
+	}
 	if err := p.activities(); err != nil {
 		return err
 	}
@@ -104,7 +109,7 @@ func (p *Plugin) open() error {
 		ClientInterceptors: []interceptor.ClientInterceptor{spans, newClientInterceptor(!p.cfg.NoSearchAttributes)},
 		WorkerInterceptors: p.Interceptors(),
 		ConfigureClient:    p.configureClient,
-		ConfigureWorker:    configureWorker,
+		ConfigureWorker:    p.configureWorker,
 		RunContextBefore:   p.start,
 		RunContextAfter:    p.stop,
 		ConfigureWorkflowReplayer: func(_ context.Context, o worker.PluginConfigureWorkflowReplayerOptions) error {
@@ -159,13 +164,16 @@ const stopTime = 10 * time.Second
 // configureWorker lets heartbeats through as often as activities make them: the
 // SDK would hold them back for most of the heartbeat timeout, and cancellation
 // comes with the answer to a heartbeat.
-func configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
+func (p *Plugin) configureWorker(_ context.Context, o worker.PluginConfigureWorkerOptions) error {
 	if o.WorkerOptions.MaxHeartbeatThrottleInterval == 0 {
 		o.WorkerOptions.MaxHeartbeatThrottleInterval = time.Second
 	}
 	if o.WorkerOptions.WorkerStopTimeout == 0 {
 		o.WorkerOptions.WorkerStopTimeout = stopTime
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queues[o.WorkerInstanceKey] = o.TaskQueue
 	return nil
 }
 
@@ -184,7 +192,7 @@ func (p *Plugin) Boxes(ctx context.Context) ([]string, error) {
 // goroutines, so workers must have stopped.
 func (p *Plugin) Close() {
 	p.mu.Lock()
-	for _, cancel := range p.sweeps {
+	for _, cancel := range p.rounds {
 		cancel()
 	}
 	p.mu.Unlock()
@@ -204,7 +212,7 @@ func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBef
 		return nil
 	}
 	p.mu.Lock()
-	opts := p.options
+	opts, queue := p.options, p.queues[o.InstanceKey]
 	p.mu.Unlock()
 	if opts == nil {
 		return wflo.Errorf(wflo.CodeInvalid, "pass the plugin to client.Options.Plugins; its workers get it from there",
@@ -221,15 +229,16 @@ func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBef
 			return err
 		}
 	}
-	p.sweep(o.InstanceKey, c)
+	p.background(o.InstanceKey, queue, c)
 	return nil
 }
 
 // stop ends what start began for one worker.
 func (p *Plugin) stop(_ context.Context, o temporal.SimplePluginRunContextAfterOptions) {
 	p.mu.Lock()
-	cancel := p.sweeps[o.InstanceKey]
-	delete(p.sweeps, o.InstanceKey)
+	cancel := p.rounds[o.InstanceKey]
+	delete(p.rounds, o.InstanceKey)
+	delete(p.queues, o.InstanceKey)
 	p.mu.Unlock()
 	if cancel != nil {
 		cancel()

@@ -10,38 +10,14 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
-
-	"github.com/wflo-ai/wflo-go"
 )
 
 // sweepEvery is how long a sandbox may outlive a run that was terminated, where
 // the configuration does not say.
 const sweepEvery = time.Minute
 
-// sweep removes, for as long as the worker runs, the sandboxes of runs that
-// ended without their own clean-up: terminated, or timed out. It closes c.
-func (p *Plugin) sweep(instance string, c client.Client) {
-	ctx, cancel := context.WithCancel(context.Background())
-	p.mu.Lock()
-	p.sweeps[instance] = cancel
-	p.mu.Unlock()
-	p.running.Go(func() {
-		defer c.Close()
-		tick := time.NewTicker(p.cfg.SweepEvery)
-		defer tick.Stop()
-		for {
-			if err := p.sweepOnce(ctx, c); err != nil && ctx.Err() == nil && !errors.Is(err, wflo.ErrSandboxUnavailable) {
-				p.cfg.Logger.Warn("sweep sandboxes", "error", err.Error())
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	})
-}
-
+// sweepOnce removes the sandboxes of runs that ended without their own clean-up:
+// terminated, or timed out.
 func (p *Plugin) sweepOnce(ctx context.Context, c client.Client) error {
 	runner := p.parts.sandbox.Runner
 	boxes, err := runner.Boxes(ctx)

@@ -49,8 +49,13 @@ type Config struct {
 	Decide func(g wflo.Gate) wflo.Decision
 	// Budget limits the run; zero means no limit.
 	Budget wflo.Money
-	// User and Team are those that the run acts for.
-	User, Team string
+	// Thresholds and OnExceeded belong to that budget.
+	Thresholds []int
+	OnExceeded wflo.OnExceeded
+	// User, Team and Org are those that the run acts for.
+	User, Team, Org string
+	// Tags are the run's.
+	Tags map[string]string
 	// Plugin changes the plugin's configuration before it is made; nil means
 	// no change.
 	Plugin func(cfg *plugin.Config)
@@ -117,7 +122,8 @@ func (e *Env) setUp() {
 	e.SetWorkerOptions(worker.Options{Interceptors: e.guard.Interceptors(), DeadlockDetectionTimeout: 30 * time.Second})
 	plugin.Register(e, e.guard)
 	header, err := converter.GetDefaultDataConverter().ToPayload(wflo.Run{
-		User: e.cfg.User, Team: e.cfg.Team, Budget: wflo.Budget{Limit: e.cfg.Budget},
+		User: e.cfg.User, Team: e.cfg.Team, Org: e.cfg.Org, Tags: e.cfg.Tags,
+		Budget: wflo.Budget{Limit: e.cfg.Budget, Thresholds: e.cfg.Thresholds, OnExceeded: e.cfg.OnExceeded},
 	})
 	if err != nil {
 		e.t.Fatalf("encode run: %v", err)
@@ -185,6 +191,22 @@ func (e *Env) Spent() wflo.Money {
 		sum += entry.Amount
 	}
 	return sum
+}
+
+// Budget is the state of a budget by its ID, such as "team:books".
+func (e *Env) Budget(id string) wflo.Spend {
+	e.t.Helper()
+	s, err := e.guard.Ledger().Spend(context.Background(), id)
+	if err != nil {
+		e.t.Fatalf("read budget %s: %v", id, err)
+	}
+	return s
+}
+
+// RunBudget is the state of the run's own budget.
+func (e *Env) RunBudget() wflo.Spend {
+	e.t.Helper()
+	return e.Budget(wflo.RunBudgetID(e.Status().Run.ID()))
 }
 
 // Status is the run's own account of itself.

@@ -84,6 +84,7 @@ type agent struct {
 	tools    map[string]tool
 	messages []wflo.Message
 	answer   wflo.Answer
+	actions  []action // the latest, for the detection of loops
 }
 
 func (a *agent) run(ctx workflow.Context) (wflo.Answer, error) {
@@ -110,14 +111,17 @@ func (a *agent) run(ctx workflow.Context) (wflo.Answer, error) {
 // begin sets the stage: limits, files and the first message, or what an
 // earlier run left.
 func (a *agent) begin(ctx workflow.Context) error {
-	a.st.run.Agent = a.task.Name
-	if a.task.Budget.Limit > 0 {
-		if err := a.st.limit(a.task.Budget); err != nil {
-			return err
-		}
+	if a.task.Name != "" {
+		a.st.run.Agent = a.task.Name
+	}
+	if err := a.st.run.Validate(); err != nil {
+		return err
+	}
+	if err := a.st.limit(a.task.Budget); err != nil {
+		return err
 	}
 	if r := a.task.Resume; r != nil {
-		a.messages, a.answer = r.Messages, r.Answer
+		a.messages, a.answer, a.actions = r.Messages, r.Answer, history(r.Messages)
 		return nil
 	}
 	a.messages = []wflo.Message{{Role: wflo.RoleUser, Text: a.task.Prompt}}
@@ -133,6 +137,7 @@ func (a *agent) turn(ctx workflow.Context) (done bool, err error) {
 	reply, err := Ask(ctx, wflo.Prompt{
 		Model: a.task.Model, System: a.task.System, Messages: a.messages,
 		Tools: a.describeTools(), MaxTokens: a.task.MaxTokens,
+		Fallback: a.task.Fallback, NoCache: a.task.NoCache,
 	})
 	if err != nil {
 		return false, err
@@ -141,6 +146,9 @@ func (a *agent) turn(ctx workflow.Context) (done bool, err error) {
 	if reply.Stop == wflo.StopFiltered {
 		return false, wflo.Errorf(wflo.CodeProvider, "change the task, or use another model",
 			"%s withheld its answer (content filter)", reply.Model)
+	}
+	if err := a.repeated(ctx, reply); err != nil {
+		return false, err
 	}
 	if len(reply.ToolCalls) == 0 {
 		return a.settle(reply), nil
@@ -177,6 +185,7 @@ func (a *agent) count(r wflo.Reply) {
 	u.CacheWrite1h += r.Usage.CacheWrite1h
 	u.Output += r.Usage.Output
 	u.Reasoning += r.Usage.Reasoning
+	u.Millis += r.Usage.Millis
 	a.answer.Turns++
 	a.answer.Cost += r.Cost
 }

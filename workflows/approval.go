@@ -24,6 +24,8 @@ var (
 type openGate struct {
 	wflo.Gate
 	terms wflo.Terms
+	// accepts refuses decisions that say what this gate cannot do. It may be nil.
+	accepts func(wflo.Decision) error
 }
 
 // RequireApproval opens a gate and waits until somebody decides, the time is
@@ -37,10 +39,14 @@ func RequireApproval(ctx workflow.Context, a wflo.Approval) (wflo.Decision, erro
 	if err != nil {
 		return wflo.Decision{}, err
 	}
+	return st.requireApproval(ctx, a, nil)
+}
+
+func (st *state) requireApproval(ctx workflow.Context, a wflo.Approval, accepts func(wflo.Decision) error) (wflo.Decision, error) {
 	if err := a.Validate(); err != nil {
 		return wflo.Decision{}, err
 	}
-	g, err := st.openGate(ctx, a)
+	g, err := st.openGate(ctx, a, accepts)
 	if err != nil {
 		return wflo.Decision{}, err
 	}
@@ -52,7 +58,7 @@ func RequireApproval(ctx workflow.Context, a wflo.Approval) (wflo.Decision, erro
 	return g.outcome()
 }
 
-func (st *state) openGate(ctx workflow.Context, a wflo.Approval) (*openGate, error) {
+func (st *state) openGate(ctx workflow.Context, a wflo.Approval, accepts func(wflo.Decision) error) (*openGate, error) {
 	if a.Timeout == 0 {
 		a.Timeout = wflo.DefaultApprovalTimeout
 	}
@@ -69,7 +75,7 @@ func (st *state) openGate(ctx workflow.Context, a wflo.Approval) (*openGate, err
 	if err != nil {
 		return nil, fmt.Errorf("open gate %s: %w", id, fromWire(err))
 	}
-	g := &openGate{Gate: opened.Gate, terms: opened.Terms}
+	g := &openGate{Gate: opened.Gate, terms: opened.Terms, accepts: accepts}
 	if g.Digest != g.ComputeDigest() {
 		return nil, wflo.Errorf(wflo.CodeInvalid, "the worker's approval activity is not wflo's", "open gate %s: digest does not match what is shown", id)
 	}
@@ -143,7 +149,10 @@ func (st *state) admit(d wflo.Decision) error {
 	if g == nil {
 		return wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", d.Gate), "list the gates with wflo approvals")
 	}
-	return g.Admit(d, g.terms)
+	if err := g.Admit(d, g.terms); err != nil || g.accepts == nil {
+		return err
+	}
+	return g.accepts(d)
 }
 
 // decide applies a decision that counts, and counts one that does not.

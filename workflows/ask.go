@@ -21,8 +21,11 @@ const heartbeat = 10 * time.Second
 // Ask calls a language model. The worst case of the call is reserved on every
 // budget of the run first, and the answer is cut to what they can pay; a call
 // that does not fit is not made and gives an error that matches
-// wflo.ErrBudgetExceeded. Provider faults are retried by Temporal, as the
-// provider asked. Options of ctx that are not set get defaults for models.
+// wflo.ErrBudgetExceeded and has a *wflo.Refusal as its cause. Where the budget
+// asks (wflo.ExceedAsk), the run first waits at the gate "budget/BUDGET" for an
+// approval that raises it, and then goes on with the call. Provider faults are
+// retried by Temporal, as the provider asked. Options of ctx that are not set get
+// defaults for models.
 func Ask(ctx workflow.Context, p wflo.Prompt) (wflo.Reply, error) {
 	st, err := stateOf(ctx)
 	if err != nil {
@@ -31,16 +34,22 @@ func Ask(ctx workflow.Context, p wflo.Prompt) (wflo.Reply, error) {
 	if err := p.Validate(); err != nil {
 		return wflo.Reply{}, err
 	}
-	reply, err := step.LLMChat.Do(withDefaults(ctx, workflow.ActivityOptions{
+	call := withDefaults(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Minute,
 		HeartbeatTimeout:    heartbeat,
 		Summary:             fmt.Sprintf("ask %s: %s", p.Model, oneLine(lastText(p), 80)),
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, MaximumAttempts: 8,
 		},
-	}), p)
+	})
+	var reply wflo.Reply
+	err = st.parked(call, func(ctx workflow.Context) error {
+		var err error
+		reply, err = step.LLMChat.Do(ctx, p)
+		return err
+	})
 	if err != nil {
-		return wflo.Reply{}, fmt.Errorf("ask %s: %w", p.Model, fromWire(err))
+		return wflo.Reply{}, fmt.Errorf("ask %s: %w", p.Model, err)
 	}
 	st.calls++
 	st.spent += reply.Cost

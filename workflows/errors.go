@@ -9,8 +9,8 @@ import (
 )
 
 // fromWire turns an activity's failure into a *wflo.Error when its type is one
-// of ours, so that a workflow can use errors.Is with wflo's sentinels. Other
-// errors stay as they are.
+// of ours, so that a workflow can use errors.Is with wflo's sentinels. The cause
+// of a budget's error is its *wflo.Refusal. Other errors stay as they are.
 func fromWire(err error) error {
 	if err == nil || wflo.CodeOf(err) != "" {
 		return err
@@ -20,9 +20,16 @@ func fromWire(err error) error {
 		return err
 	}
 	e := &wflo.Error{Code: wflo.Code(app.Type()), Message: app.Message(), Err: err}
+	if !app.HasDetails() {
+		return e
+	}
 	var hint string
-	if app.HasDetails() && app.Details(&hint) == nil {
+	if app.Details(&hint) == nil {
 		e.Hint = hint
+	}
+	var r wflo.Refusal
+	if e.Code == wflo.CodeBudgetExceeded && app.Details(&hint, &r) == nil && r.Budget != "" {
+		e.Hint, e.Err = hint, &r
 	}
 	return e
 }
@@ -40,17 +47,21 @@ func cause(err error) string {
 }
 
 // toWire turns a workflow's failure into what Temporal records: the type is the
-// code, the first detail the hint. It is not retryable, because a rule, a
-// budget or a person decided, and a new run would only ask again.
+// code, the first detail the hint, the second of a budget's error its refusal,
+// which a parent reads. It is not retryable, because a rule, a budget or a person
+// decided, and a new run would only ask again.
 func toWire(err error) error {
 	var e *wflo.Error
 	if !errors.As(err, &e) {
 		return err
 	}
 	message, hint := wflo.Explain(err)
-	return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
-		NonRetryable: true, Cause: e.Err, Details: []any{hint},
-	})
+	opts := temporal.ApplicationErrorOptions{NonRetryable: true, Cause: e.Err, Details: []any{hint}}
+	var r *wflo.Refusal
+	if e.Code == wflo.CodeBudgetExceeded && errors.As(err, &r) {
+		opts.Cause, opts.Details = nil, []any{hint, r}
+	}
+	return temporal.NewApplicationErrorWithOptions(message, string(e.Code), opts)
 }
 
 // final says that an agent must not go on after err, whatever its tools do:

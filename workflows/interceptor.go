@@ -19,6 +19,8 @@ type Observer interface {
 	// WorkflowClosed says that a run of the workflow type ended in a state:
 	// completed, failed or halted.
 	WorkflowClosed(workflow, state string, d time.Duration)
+	// LoopStopped says that an agent repeated itself and was ended.
+	LoopStopped(agent string)
 }
 
 // InterceptorConfig sets up the workflow half of the interceptor.
@@ -70,7 +72,7 @@ func (in *inbound) Init(next interceptor.WorkflowOutboundInterceptor) error {
 
 func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.ExecuteWorkflowInput) (any, error) {
 	st := in.state
-	st.attributes = in.cfg.SearchAttributes
+	st.attributes, st.observer = in.cfg.SearchAttributes, in.cfg.Observer
 	if err := st.begin(ctx); err != nil {
 		return nil, toWire(err)
 	}
@@ -183,7 +185,7 @@ func (o *outbound) admit(ctx workflow.Context, activity string) (string, error) 
 		return "", toWire(err)
 	}
 	run := st.run
-	run.Step = st.key(ctx, activity)
+	run.Step, run.Lines = st.key(ctx, activity), st.lines(ctx)
 	return run.Step, st.header(ctx, wflo.HeaderRun, run)
 }
 
@@ -192,8 +194,9 @@ func (o *outbound) admit(ctx workflow.Context, activity string) (string, error) 
 func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args ...any) workflow.ChildWorkflowFuture {
 	st := o.state
 	run := wflo.Run{
-		Root: st.run.RootID(), User: st.run.User, Team: st.run.Team,
-		Correlation: st.run.Correlation, Lines: st.run.Lines,
+		Root: st.run.RootID(), User: st.run.User, Team: st.run.Team, Org: st.run.Org,
+		Agent: st.run.Agent, Tags: st.run.Tags,
+		Correlation: st.run.Correlation, Lines: st.lines(ctx),
 	}
 	if opts := workflow.GetChildWorkflowOptions(ctx); st.attributes && opts.TypedSearchAttributes.Size() == 0 {
 		opts.TypedSearchAttributes = identity(run)

@@ -16,6 +16,7 @@ import (
 type (
 	stateKey        struct{}
 	stepKey         struct{}
+	fixedKey        struct{}
 	compensatingKey struct{}
 )
 
@@ -37,6 +38,9 @@ type state struct {
 	memo        map[string]*commonpb.Payload
 	gates       []*openGate
 	stack       []*compensation
+	// raises are the latest questions about budgets, by budget; turn orders them.
+	raises map[string]*raise
+	turn   int
 
 	spent   wflo.Money
 	calls   int
@@ -46,6 +50,7 @@ type state struct {
 	started bool
 	// attributes says that search attributes may be set.
 	attributes bool
+	observer   Observer // may be nil
 }
 
 // carry is what a run hands to its successor when it continues as new.
@@ -61,7 +66,7 @@ type carry struct {
 func newState(conv converter.DataConverter) *state {
 	return &state{
 		conv: conv, phase: wflo.StateRunning,
-		occurrences: map[string]int{}, memo: map[string]*commonpb.Payload{},
+		occurrences: map[string]int{}, memo: map[string]*commonpb.Payload{}, raises: map[string]*raise{},
 	}
 }
 
@@ -97,24 +102,40 @@ func (st *state) begin(ctx workflow.Context) error {
 		st.run.Correlation = st.run.FirstRunID
 	}
 	st.started = true
+	if err := st.run.Validate(); err != nil {
+		return err
+	}
 	return st.limit(st.run.Budget)
 }
 
 // limit adds the run's own line to the budgets that its calls must fit, or
-// lowers it. A line without a limit only counts.
+// lowers it. A line without a limit only counts. What b says about thresholds and
+// excess replaces what was said before.
 func (st *state) limit(b wflo.Budget) error {
-	if err := b.Validate(); err != nil {
+	if err := b.ValidateOwn(); err != nil {
 		return err
 	}
 	id := wflo.RunBudgetID(st.run.ID())
 	i := slices.IndexFunc(st.run.Lines, func(l wflo.BudgetLine) bool { return l.ID == id })
-	switch {
-	case i < 0:
-		st.run.Lines = append(st.run.Lines, wflo.BudgetLine{ID: id, Limit: b.Limit})
-	case b.Limit > 0 && (st.run.Lines[i].Limit == 0 || b.Limit < st.run.Lines[i].Limit):
-		st.run.Lines[i].Limit = b.Limit
+	if i < 0 {
+		st.run.Lines = append(st.run.Lines, lineOf(id, b))
+		return nil
+	}
+	line := &st.run.Lines[i]
+	if b.Limit > 0 && (line.Limit == 0 || b.Limit < line.Limit) {
+		line.Limit = b.Limit
+	}
+	if b.Thresholds != nil {
+		line.Thresholds = b.Thresholds
+	}
+	if b.OnExceeded != "" {
+		line.OnExceeded = b.OnExceeded
 	}
 	return nil
+}
+
+func lineOf(id string, b wflo.Budget) wflo.BudgetLine {
+	return wflo.BudgetLine{ID: id, Limit: b.Limit, Thresholds: b.Thresholds, OnExceeded: b.OnExceeded}
 }
 
 // next numbers the occurrences of a name, so that the nth call of an activity
@@ -131,10 +152,36 @@ func (st *state) next(name string) string {
 type scope struct {
 	key         string
 	occurrences map[string]int
+	// lines are the budgets of the step and of those around it.
+	lines []wflo.BudgetLine
 }
+
+// lines are the budgets that a call in ctx must fit: the run's, and those of the
+// steps that it is within.
+func (st *state) lines(ctx workflow.Context) []wflo.BudgetLine {
+	if s, ok := ctx.Value(stepKey{}).(*scope); ok && len(s.lines) > 0 {
+		return slices.Concat(st.run.Lines, s.lines)
+	}
+	return st.run.Lines
+}
+
+// fixed keeps the step key of a call that is tried again by workflow code, such
+// as after its budget was raised: it is the same effect.
+type fixed struct{ key string }
 
 // key is the step key of the next call of an activity.
 func (st *state) key(ctx workflow.Context, activity string) string {
+	f, ok := ctx.Value(fixedKey{}).(*fixed)
+	if !ok {
+		return st.nextKey(ctx, activity)
+	}
+	if f.key == "" {
+		f.key = st.nextKey(ctx, activity)
+	}
+	return f.key
+}
+
+func (st *state) nextKey(ctx workflow.Context, activity string) string {
 	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
 		s.occurrences[activity]++
 		return fmt.Sprintf("%s/%s#%d", s.key, activity, s.occurrences[activity])

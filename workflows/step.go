@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -20,6 +21,10 @@ type StepOptions struct {
 	Approval *wflo.Approval
 	// Compensation, when set, is registered before the step runs.
 	Compensation *Compensation
+	// Budget limits what the step may spend in this run, however often it is
+	// tried, on top of the run's budgets; it has neither scope, name nor period.
+	// A zero limit means none.
+	Budget wflo.Budget
 	// Rollback runs the compensations that were registered during the step,
 	// its own included, as soon as the step fails. Without it they run when
 	// the workflow fails.
@@ -38,6 +43,9 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 		return zero, err
 	}
 	if err := opts.Effect.Validate(); err != nil {
+		return zero, fmt.Errorf("step %s: %w", name, err)
+	}
+	if err := opts.Budget.ValidateOwn(); err != nil {
 		return zero, fmt.Errorf("step %s: %w", name, err)
 	}
 	key := opts.Key
@@ -80,7 +88,15 @@ func runStep[T any](ctx workflow.Context, st *state, key string, opts StepOption
 	}
 	st.doing = key
 	defer func() { st.doing = "" }()
-	return fn(workflow.WithValue(ctx, stepKey{}, &scope{key: key, occurrences: map[string]int{}}))
+	inner := &scope{key: key, occurrences: map[string]int{}}
+	if outer, ok := ctx.Value(stepKey{}).(*scope); ok {
+		inner.lines = outer.lines
+	}
+	if opts.Budget.Limit > 0 {
+		id := wflo.Budget{Scope: wflo.ScopeStep, Name: st.run.ID() + "/" + key}.ID()
+		inner.lines = append(slices.Clip(inner.lines), lineOf(id, opts.Budget))
+	}
+	return fn(workflow.WithValue(ctx, stepKey{}, inner))
 }
 
 func (st *state) remember(key string, v any) error {

@@ -65,6 +65,7 @@ const (
 	PrefixLLM      = "wflo.llm."
 	PrefixSandbox  = "wflo.sandbox."
 	PrefixApproval = "wflo.approval."
+	PrefixBudget   = "wflo.budget."
 )
 
 // The activities.
@@ -76,4 +77,6 @@ const (
 	SandboxClose  Of[None, None]                   = PrefixSandbox + "Close"
 	ApprovalOpen  Of[wflo.Gate, Opening]           = PrefixApproval + "Open"
 	ApprovalClose Of[wflo.Gate, None]              = PrefixApproval + "Close"
+	BudgetTopUp   Of[wflo.TopUp, wflo.Spend]       = PrefixBudget + "TopUp"
+	BudgetAlert   Of[wflo.BudgetAlert, None]       = PrefixBudget + "Alert"
 )

@@ -16,13 +16,14 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
-// Buckets in seconds. People answer approvals in minutes to days; runs that
+// Buckets in seconds, except for ratios. People answer approvals in minutes to days; runs that
 // wait for them take as long; the machinery takes milliseconds to minutes.
 var (
 	approvalBuckets = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400, 259200, 604800}
 	workflowBuckets = []float64{.1, .5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 259200, 604800}
 	activityBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
 	queueBuckets    = []float64{.01, .1, .5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
+	ratioBuckets    = []float64{.1, .2, .3, .4, .5, .6, .7, .8, .9, 1, 1.1, 1.25, 1.5, 2, 4}
 	creationBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60}
 )
 
@@ -49,11 +50,16 @@ type Metrics struct {
 	approvals        *prometheus.CounterVec
 	approvalLatency  prometheus.Histogram
 	sandboxes        *Sandboxes
+	budgets          budgets
 	sandboxRuns      *prometheus.CounterVec
 	sandboxDuration  *prometheus.HistogramVec
 	sandboxQueue     prometheus.Histogram
 	llmCalls         *prometheus.CounterVec
 	llmTokens        *prometheus.CounterVec
+	llmEstimate      *prometheus.HistogramVec
+	llmOverdrafts    *prometheus.CounterVec
+	llmFailovers     *prometheus.CounterVec
+	llmCache         *prometheus.CounterVec
 	budgetExceeded   *prometheus.CounterVec
 	activityDuration *prometheus.HistogramVec
 }
@@ -71,6 +77,7 @@ func NewMetrics(config Config) *Metrics {
 		m.registry = prometheus.NewRegistry()
 		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
+	m.budgets.agents = newNames(config.MaxNames)
 	own := m.register()
 	m.temporal = newTemporalMetrics(own, config.Logger)
 	m.registry.MustRegister(m.temporal)
@@ -120,6 +127,11 @@ func (m *Metrics) register() map[string]bool {
 	m.sandboxQueue = single("wflo_sandbox_queue_seconds", "Time that executions waited for room on the host.", queueBuckets)
 	m.llmCalls = counter("wflo_llm_api_calls_total", "Calls of language models.", "provider", "model")
 	m.llmTokens = counter("wflo_llm_tokens_total", "Tokens of language models, in disjoint types.", "provider", "model", "type")
+	m.llmEstimate = histogram("wflo_llm_input_estimate_ratio", "Prompt tokens that the provider counted, per token that was reserved for; above 1 the estimate was too low.", ratioBuckets, "provider", "model")
+	m.llmOverdrafts = counter("wflo_llm_overdrafts_total", "Calls that cost more than was reserved for them.", "provider", "model")
+	m.llmFailovers = counter("wflo_llm_failovers_total", "Calls that were sent to another model because this one failed.", "provider", "model")
+	m.llmCache = counter("wflo_llm_cache_total", "What the response cache did for calls: hit, miss, or error.", "outcome")
+	m.budgets.register(counter)
 	m.budgetExceeded = counter("wflo_budget_exceeded_total", "Calls that were refused because a budget had no room.", "workflow_name")
 	m.activityDuration = histogram("wflo_activity_duration_seconds", "Time that one attempt of an activity took.", activityBuckets, "activity", "status")
 	return own
@@ -152,6 +164,31 @@ func (m *Metrics) LLMCall(ctx context.Context, provider, model string, u wflo.Us
 		run, _ := m.runOf(ctx)
 		m.workflowCost.WithLabelValues(m.workflows.admit(run.Workflow)).Add(cost.Float())
 	}
+}
+
+// LLMEstimate counts how many prompt tokens the provider counted for each that
+// was reserved for. Counts that are not positive are left out.
+func (m *Metrics) LLMEstimate(_ context.Context, provider, model string, reserved, counted int64) {
+	if reserved > 0 && counted > 0 {
+		m.llmEstimate.WithLabelValues(m.providers.admit(provider), m.models.admit(model)).Observe(float64(counted) / float64(reserved))
+	}
+}
+
+// LLMOverdraft counts a call that cost more than was reserved for it. How much
+// is in the ledger.
+func (m *Metrics) LLMOverdraft(ctx context.Context, provider, model string, _ wflo.Money) {
+	m.inc(ctx, m.llmOverdrafts.WithLabelValues(m.providers.admit(provider), m.models.admit(model)))
+}
+
+// LLMFailover counts a call that was sent to another model because this one
+// failed.
+func (m *Metrics) LLMFailover(ctx context.Context, provider, model string) {
+	m.inc(ctx, m.llmFailovers.WithLabelValues(m.providers.admit(provider), m.models.admit(model)))
+}
+
+// LLMCache counts what the response cache did for a call.
+func (m *Metrics) LLMCache(ctx context.Context, outcome string) {
+	m.inc(ctx, m.llmCache.WithLabelValues(m.states.admit(outcome)))
 }
 
 // BudgetExceeded counts a call of the named workflow type that was refused

@@ -20,7 +20,11 @@ func bigCost(p wflo.Price, u wflo.Usage) wflo.Money {
 		units, rate := big.NewInt(max(0, x[0])), big.NewInt(max(0, x[1]))
 		sum.Add(sum, units.Mul(units, rate))
 	}
-	sum.Add(sum, big.NewInt(999)).Div(sum, big.NewInt(1000))
+	// In thousandths of a pico-USD, as time is in thousandths of a second.
+	sum.Mul(sum, big.NewInt(1000))
+	millis, second := big.NewInt(max(0, u.Millis)), big.NewInt(max(0, p.PerSecond))
+	sum.Add(sum, millis.Mul(millis, second))
+	sum.Add(sum, big.NewInt(999_999)).Div(sum, big.NewInt(1_000_000))
 	sum.Add(sum, big.NewInt(int64(max(0, p.PerRequest))))
 	if !sum.IsInt64() {
 		return math.MaxInt64
@@ -39,7 +43,7 @@ func aPrice() *rapid.Generator[wflo.Price] {
 		return wflo.Price{
 			Input: n.Draw(t, "input"), CacheRead: n.Draw(t, "cache read"), CacheWrite5m: n.Draw(t, "cache write 5m"),
 			CacheWrite1h: n.Draw(t, "cache write 1h"), Output: n.Draw(t, "output"), Reasoning: n.Draw(t, "reasoning"),
-			PerRequest: wflo.Money(n.Draw(t, "per request")),
+			PerRequest: wflo.Money(n.Draw(t, "per request")), PerSecond: n.Draw(t, "per second"),
 		}
 	})
 }
@@ -50,6 +54,7 @@ func TestCostEqualsArbitraryPrecision(t *testing.T) {
 		u := wflo.Usage{
 			Input: n.Draw(t, "u input"), CacheRead: n.Draw(t, "u cache read"), CacheWrite5m: n.Draw(t, "u cache write 5m"),
 			CacheWrite1h: n.Draw(t, "u cache write 1h"), Output: n.Draw(t, "u output"), Reasoning: n.Draw(t, "u reasoning"),
+			Millis: n.Draw(t, "u millis"),
 		}
 		p := aPrice().Draw(t, "price")
 		if got, want := Cost(p, u), bigCost(p, u); got != want {
@@ -60,14 +65,16 @@ func TestCostEqualsArbitraryPrecision(t *testing.T) {
 
 func TestCostSaturates(t *testing.T) {
 	const most = math.MaxInt64
-	all := wflo.Usage{Input: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, Output: most, Reasoning: most}
-	p := wflo.Price{Input: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, Output: most, Reasoning: most, PerRequest: most}
+	all := wflo.Usage{Input: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, Output: most, Reasoning: most, Millis: most}
+	p := wflo.Price{Input: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, Output: most, Reasoning: most, PerRequest: most, PerSecond: most}
 	// Four times (2^63-1)^2 and 5*2^64 are 2^64+4 above 128 bits.
 	wrapped, rates := all, p
 	wrapped.Output, rates.Output, wrapped.Reasoning, rates.PerRequest = 1<<33, 5<<31, 0, 0
+	wrapped.Millis = 0
 	for name, got := range map[string]wflo.Money{
 		"just beyond 128":   Cost(rates, wrapped),
 		"beyond 128 bits":   Cost(p, all),
+		"time beyond":       Cost(wflo.Price{PerSecond: most}, wflo.Usage{Millis: most}),
 		"beyond 64 bits":    Cost(wflo.Price{Input: most}, wflo.Usage{Input: 1000}),
 		"the fee is beyond": Cost(wflo.Price{Input: 1000, PerRequest: most}, wflo.Usage{Input: 1}),
 	} {
@@ -85,8 +92,8 @@ func TestCostRoundsUpOnce(t *testing.T) {
 	}
 }
 
-var benchPrice = wflo.Price{Input: 3_000_000, CacheRead: 300_000, CacheWrite5m: 3_750_000, CacheWrite1h: 6_000_000, Output: 15_000_000, Reasoning: 15_000_000}
-var benchUsage = wflo.Usage{Input: 1234, CacheRead: 56_789, CacheWrite5m: 2345, CacheWrite1h: 678, Output: 912, Reasoning: 3456}
+var benchPrice = wflo.Price{PerSecond: 100_000_000, Input: 3_000_000, CacheRead: 300_000, CacheWrite5m: 3_750_000, CacheWrite1h: 6_000_000, Output: 15_000_000, Reasoning: 15_000_000}
+var benchUsage = wflo.Usage{Millis: 12_345, Input: 1234, CacheRead: 56_789, CacheWrite5m: 2345, CacheWrite1h: 678, Output: 912, Reasoning: 3456}
 
 func TestCostAndFindDoNotAllocate(t *testing.T) {
 	var total wflo.Money

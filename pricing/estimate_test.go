@@ -86,21 +86,23 @@ func TestMaxOutputIsTheLongestThatFits(t *testing.T) {
 	in := InputBound(prompt)
 	rapid.Check(t, func(t *rapid.T) {
 		p := aPrice().Draw(t, "price")
+		within := time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "within"))
 		room := wflo.Money(anInt64().Draw(t, "room"))
 		cost := func(n int64) wflo.Money {
 			var sum uint128
 			sum.add(in, inputRate(p))
 			sum.add(n, outputRate(p))
+			sum.addTime(millisUp(within), p.PerSecond)
 			return plus(sum.nano(), p.PerRequest)
 		}
-		n := MaxOutput(p, in, room)
+		n := MaxOutputWithin(p, in, room, within)
 		if n < 0 {
 			t.Fatalf("MaxOutput = %d", n)
 		}
 		if n > 0 {
 			limited := prompt
 			limited.MaxTokens = n
-			if worst, _ := Estimate(p, limited); worst > room {
+			if worst, _ := EstimateWithin(p, limited, within); worst > room {
 				t.Fatalf("MaxOutput = %d costs %v, room is %v", n, worst, room)
 			}
 		}

@@ -20,8 +20,9 @@ func (e *busyError) Unwrap() error { return e.err }
 
 // toWire turns an activity's error into what Temporal records: wflo's errors
 // keep their code as type and their hint as first detail, and are not retried,
-// because the same input would fail again, unless a machine is to blame; a
-// provider's fault is retried when it can help, no sooner than the provider
+// because the same input would fail again, unless a machine is to blame; the
+// second detail of a budget that has no room is the wflo.Refusal; a provider's
+// fault is retried when it can help, no sooner than the provider
 // asked.
 func toWire(err error) error {
 	if err == nil {
@@ -31,13 +32,13 @@ func toWire(err error) error {
 	var busy *busyError
 	if errors.As(err, &busy) {
 		return temporal.NewApplicationErrorWithOptions(message, string(wflo.CodeBudgetExceeded), temporal.ApplicationErrorOptions{
-			NextRetryDelay: busyDelay, Details: []any{hint},
+			NextRetryDelay: busyDelay, Details: details(err, hint),
 		})
 	}
 	var e *wflo.Error
 	if errors.As(err, &e) {
 		return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
-			NonRetryable: !transient(e.Code), Cause: e.Err, Details: []any{hint},
+			NonRetryable: !transient(e.Code), Cause: e.Err, Details: details(err, hint),
 		})
 	}
 	var call *CallError
@@ -48,6 +49,16 @@ func toWire(err error) error {
 		})
 	}
 	return err
+}
+
+// details is the hint, and the refusal where a budget gave one, which workflow
+// code asks for by type.
+func details(err error, hint string) []any {
+	var refusal *wflo.Refusal
+	if errors.As(err, &refusal) {
+		return []any{hint, *refusal}
+	}
+	return []any{hint}
 }
 
 // transient says that the machinery failed and not the input: an engine comes

@@ -25,6 +25,16 @@ type Observer interface {
 	Activity(ctx context.Context, name, status string, d time.Duration)
 	// LLMCall says that a model answered and what it cost. The run is in ctx.
 	LLMCall(ctx context.Context, provider, model string, u wflo.Usage, cost wflo.Money)
+	// LLMEstimate says how many prompt tokens were reserved for, and how many the
+	// provider counted.
+	LLMEstimate(ctx context.Context, provider, model string, reserved, counted int64)
+	// LLMOverdraft says that a call cost so much more than was reserved for it.
+	LLMOverdraft(ctx context.Context, provider, model string, over wflo.Money)
+	// LLMFailover says that a model failed and another one is asked.
+	LLMFailover(ctx context.Context, provider, model string)
+	// LLMCache says what the response cache did for a call: hit, miss, or error
+	// when it could not be used.
+	LLMCache(ctx context.Context, outcome string)
 	// BudgetExceeded says that a call of the workflow type did not fit.
 	BudgetExceeded(workflow string)
 	// SandboxRun says how an execution ended, as sandbox.OutcomeOf puts it, and

@@ -46,6 +46,10 @@ func wantLines(t *testing.T, got string, want ...string) {
 func exercise(m *Metrics, ctx context.Context) {
 	m.WorkflowClosed("Refund", "completed", 90*time.Second)
 	m.LLMCall(ctx, "openai", "gpt-5.4-mini", wflo.Usage{Input: 100, CacheRead: 20, Output: 30, Reasoning: 5}, 2_300_000)
+	m.LLMEstimate(ctx, "openai", "gpt-5.4-mini", 200, 100)
+	m.LLMOverdraft(ctx, "openai", "gpt-5.4-mini", 5)
+	m.LLMFailover(ctx, "openai", "gpt-5.4-mini")
+	m.LLMCache(ctx, "hit")
 	m.BudgetExceeded("Refund")
 	m.Sandboxes().Created("cold", 800*time.Millisecond)
 	m.Sandboxes().Usage("c0ffee", 42.5, 64<<20)
@@ -76,6 +80,10 @@ func TestMetricsNames(t *testing.T) {
 				`wflo_sandbox_creations_total{how="cold"} 1`,
 				`wflo_sandbox_cpu_usage_percent{sandbox_id="c0ffee"} 42.5`,
 				`wflo_sandbox_memory_usage_bytes{sandbox_id="c0ffee"} 6.7108864e+07`,
+				`wflo_llm_input_estimate_ratio_sum{model="gpt-5.4-mini",provider="openai"} 0.5`,
+				`wflo_llm_overdrafts_total{model="gpt-5.4-mini",provider="openai"} 1`,
+				`wflo_llm_failovers_total{model="gpt-5.4-mini",provider="openai"} 1`,
+				`wflo_llm_cache_total{outcome="hit"} 1`,
 				`wflo_sandbox_queue_seconds_sum 3`,
 				`wflo_sandbox_executions_total{outcome="succeeded"} 1`,
 				`wflo_sandbox_execution_duration_seconds_sum{outcome="succeeded"} 2`,

@@ -1,0 +1,169 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/pricing"
+)
+
+// callLimit is how long a call is taken to last at most where nothing bounds
+// it, for models that bill by time.
+const callLimit = 10 * time.Minute
+
+// call is a prompt that is ready to be reserved and sent to one model.
+type call struct {
+	prompt   wflo.Prompt // Model is the vendor's own name, MaxTokens is set
+	provider Provider
+	price    wflo.Price // the dearest rates that the call can meet
+	bound    int64      // the most prompt tokens that the call can be counted as
+	input    int64      // prompt tokens to reserve for; bound, or an estimate
+	limit    time.Duration
+	at       time.Time
+}
+
+// name is "provider/model".
+func (c *call) name() string { return c.provider.Name() + "/" + c.prompt.Model }
+
+// cost is the worst case of the call with an answer of so many tokens.
+func (c *call) cost(maxTokens int64) wflo.Money {
+	worst := c.price
+	// A provider may write a prompt token to a cache, serve it from one, or
+	// neither, and an answer's token may be reasoning.
+	worst.Input = max(0, worst.Input, worst.CacheRead, worst.CacheWrite5m, worst.CacheWrite1h)
+	worst.Output = max(0, worst.Output, worst.Reasoning)
+	return pricing.Cost(worst, wflo.Usage{Input: c.input, Output: maxTokens, Millis: c.millis()})
+}
+
+// millis is the longest time that the call can be billed for.
+func (c *call) millis() int64 {
+	if c.price.PerSecond <= 0 {
+		return 0
+	}
+	return c.limit.Milliseconds()
+}
+
+// affordable is the longest answer that the held money pays for, in tokens, and
+// not more than was asked for. The time that may be billed comes first.
+func (c *call) affordable(held wflo.Money) int64 {
+	byTime := pricing.Cost(wflo.Price{PerSecond: c.price.PerSecond}, wflo.Usage{Millis: c.millis()})
+	return min(c.prompt.MaxTokens, pricing.MaxOutput(c.price, c.input, held-byTime))
+}
+
+// plan finds provider and rates of one model, before anything is paid.
+func (l *LLM) plan(ctx context.Context, run wflo.Run, p wflo.Prompt, at time.Time) (*call, error) {
+	if p.MaxTokens == 0 {
+		p.MaxTokens = l.MaxTokens
+	}
+	if p.MaxTokens == 0 {
+		p.MaxTokens = DefaultMaxTokens
+	}
+	asked, bound := p.Model, pricing.InputBound(p)
+	price, err := l.Prices.FindWorst("", asked, at, bound)
+	if err != nil {
+		return nil, err
+	}
+	vendor, _, _ := strings.Cut(price.ID, "/")
+	provider, ok := l.Providers[vendor]
+	if !ok {
+		return nil, wflo.Errorf(wflo.CodeMissingKey, hintFor(vendor), "model %s: provider %s is not configured on this worker", asked, vendor)
+	}
+	p.Model = strings.TrimPrefix(asked, vendor+"/")
+	c := &call{prompt: p, provider: provider, price: price, bound: bound, input: bound, at: at, limit: callLimit}
+	if end, ok := ctx.Deadline(); ok {
+		c.limit = max(0, time.Until(end))
+	}
+	if l.Strict {
+		return c, nil
+	}
+	c.input = l.sizes.estimate(sizeKeyOf(vendor, p.Model, run), bound)
+	// Fewer tokens may reach fewer tiers.
+	if c.price, err = l.Prices.FindWorst(vendor, p.Model, at, c.input); err != nil {
+		return nil, fmt.Errorf("price %s: %w", asked, err)
+	}
+	return c, nil
+}
+
+func hintFor(vendor string) string {
+	if key, ok := map[string]string{
+		"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GEMINI_API_KEY", "cohere": "CO_API_KEY",
+	}[vendor]; ok {
+		return "set " + key + " in the worker's environment"
+	}
+	return "configure the provider in plugin.Config.Providers"
+}
+
+// mendable says that another provider may do what this one could not: it has
+// trouble, it limits the rate, it cannot be reached, or it does not take our
+// key. What it refuses because of the request, others would refuse as well.
+func mendable(err error) bool {
+	var call *CallError
+	if !errors.As(err, &call) {
+		return false
+	}
+	switch call.Status {
+	case 0:
+		return call.Retryable
+	case 401, 402, 403, 408, 429:
+		return true
+	}
+	return call.Status >= 500 || call.Retryable
+}
+
+// failures are the errors of the models that were asked, in order.
+type failures struct {
+	names []string
+	errs  []error
+}
+
+func (f *failures) add(c *call, err error) {
+	f.names, f.errs = append(f.names, c.name()), append(f.errs, err)
+}
+
+// err is the first failure: it is the one of the model that should have
+// answered, and providers recover. The last one counts instead when the first
+// is final and the last is not, so that what a retry can help is retried.
+func (f *failures) err() error {
+	if len(f.errs) == 1 {
+		return f.errs[0]
+	}
+	chosen := 0
+	for i := len(f.errs) - 1; i > 0 && !retryable(f.errs[chosen]); i-- {
+		if retryable(f.errs[i]) {
+			chosen = i
+		}
+	}
+	e := &failoverError{err: f.errs[chosen], name: f.names[chosen]}
+	for i, name := range f.names {
+		if i != chosen {
+			message, _ := wflo.Explain(f.errs[i])
+			e.others = append(e.others, name+": "+message)
+		}
+	}
+	return e
+}
+
+// retryable says whether Temporal tries again after err.
+func retryable(err error) bool {
+	var app *temporal.ApplicationError
+	return !errors.As(toWire(err), &app) || !app.NonRetryable()
+}
+
+// failoverError is a call that several models could not do.
+type failoverError struct {
+	name   string
+	err    error
+	others []string
+}
+
+func (e *failoverError) Error() string {
+	return fmt.Sprintf("%s: %v; asked as well: %s", e.name, e.err, strings.Join(e.others, "; "))
+}
+
+func (e *failoverError) Unwrap() error { return e.err }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/llm"
+	"github.com/wflo-ai/wflo-go/pricing"
 )
 
 // ask is what a request asks for, in the words that money needs.
@@ -98,7 +99,7 @@ func (t *Transport) rates(a *ask) error {
 			words = append(words, w)
 		}
 	}
-	model := withTier(a.model, llm.Tier(words...))
+	model := pricing.WithTier(a.model, llm.Tier(words...))
 	var err error
 	a.price, err = t.cfg.Prices.FindWorst(a.provider, model, time.Now(), a.input)
 	return err

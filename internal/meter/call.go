@@ -195,12 +195,12 @@ func (b *closing) Close() error {
 // settle books what the vendor billed, at the rates of the model that did.
 func (c *call) settle(bill llm.Bill, outcome []byte) error {
 	model := bill.Model
-	price, err := c.t.cfg.Prices.Find(c.ask.provider, withTier(model, bill.Tier), c.at, bill.Usage.Prompt())
+	price, err := c.t.cfg.Prices.Find(c.ask.provider, pricing.WithTier(model, bill.Tier), c.at, bill.Usage.Prompt())
 	if model == "" || err != nil {
 		// Vendors answer with snapshot names that the book may not list, and
 		// Azure with a deployment's; the model that was asked for has a price.
 		model = c.ask.model
-		if price, err = c.t.cfg.Prices.Find(c.ask.provider, withTier(model, bill.Tier), c.at, bill.Usage.Prompt()); err != nil {
+		if price, err = c.t.cfg.Prices.Find(c.ask.provider, pricing.WithTier(model, bill.Tier), c.at, bill.Usage.Prompt()); err != nil {
 			return c.unknown("no price for what billed: " + err.Error())
 		}
 	}
@@ -246,14 +246,6 @@ func (c *call) unknown(why string) error {
 	}
 	c.who.named.Cost = c.hold.Granted
 	return nil
-}
-
-// withTier names the rates of a service that is not the standard one.
-func withTier(model, tier string) string {
-	if tier == "" {
-		return model
-	}
-	return model + "#" + tier
 }
 
 // clip bounds a vendor's id.

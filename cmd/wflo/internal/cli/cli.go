@@ -137,7 +137,7 @@ First steps:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("--output", a.format, formatText, formatJSON, formatJSONL); err != nil {
+			if err := a.checkFormat(cmd); err != nil {
 				return err
 			}
 			a.parsed = true
@@ -161,7 +161,8 @@ First steps:
 	root.AddCommand(
 		a.runCmd(), a.listCmd(), a.statusCmd(), a.approvalsCmd(),
 		a.approveCmd(), a.rejectCmd(), a.respondCmd(),
-		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(), a.costCmd(), a.versionCmd(),
+		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(),
+		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.versionCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

@@ -30,12 +30,15 @@ const dialTimeout = 5 * time.Second
 // the profile, which envconfig reads as the temporal CLI does.
 type connFlags struct {
 	address, namespace, profile string
+	// api is where the worker's API is; see app.api.
+	api string
 }
 
 func (c *connFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&c.address, "address", "", "Temporal's host:port (also TEMPORAL_ADDRESS; default "+DefaultAddress+")")
 	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (also TEMPORAL_NAMESPACE; default \"default\")")
 	flags.StringVar(&c.profile, "profile", "", "connection profile (also TEMPORAL_PROFILE)")
+	flags.StringVar(&c.api, "api", "", "the worker's API, for budgets and costs (also WFLO_API; default "+DefaultAPI+")")
 }
 
 // connection is a client together with what it was dialled with.
@@ -119,7 +122,7 @@ func (c *connection) explain(err error, run string) error {
 }
 
 // fromWire rebuilds wflo's error from Temporal's: the type is the code, the
-// first detail the hint. Code that failed further down wins over a wrapping
+// first detail the hint, and of a budget's the second one the refusal. Code that failed further down wins over a wrapping
 // that has no code of ours; the wrapping's words stay.
 func fromWire(top *temporal.ApplicationError) error {
 	e := &wflo.Error{Message: top.Message()}
@@ -143,6 +146,9 @@ func fromWire(top *temporal.ApplicationError) error {
 	}
 	if found.HasDetails() && found.Details(&e.Hint) != nil {
 		e.Hint = "" // the details are something else
+	}
+	if r := refusalDetail(found); r != nil {
+		e.Err = r
 	}
 	if e.Hint != "" {
 		e.Message = strings.Replace(e.Message, " ("+e.Hint+")", "", 1)

@@ -127,7 +127,7 @@ func (a *app) decide(ctx context.Context, name string, verdict wflo.Verdict, f d
 	}
 	a.note("%s", gateText(gate))
 	if ask {
-		if err := a.confirm(fmt.Sprintf("Approve this as %s?", escapeLine(d.By))); err != nil {
+		if err := a.confirm(fmt.Sprintf("Approve this as %s?", escapeLine(d.By)), "nothing was decided"); err != nil {
 			return err
 		}
 	}
@@ -172,8 +172,9 @@ func signer(path string) (key *approver.Key, named bool, err error) {
 	return &loaded, named, nil
 }
 
-// confirm asks on the terminal; anything but yes is a refusal.
-func (a *app) confirm(question string) error {
+// confirm asks on the terminal; anything but yes is a refusal, and otherwise
+// says what that means.
+func (a *app) confirm(question, otherwise string) error {
 	fmt.Fprintf(a.deps.Stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.deps.Stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -183,7 +184,7 @@ func (a *app) confirm(question string) error {
 	case "y", "yes":
 		return nil
 	}
-	return &exitError{ExitDenied, wflo.Errorf("", "", "nothing was decided")}
+	return &exitError{ExitDenied, wflo.Errorf("", "", "%s", otherwise)}
 }
 
 // send delivers the decision and prints what the gate made of it.

@@ -193,7 +193,7 @@ func TestConfirm(t *testing.T) {
 	for answer, want := range map[string]int{"y\n": ExitOK, "YES\n": ExitOK, "yes": ExitOK, "\n": ExitDenied, "": ExitDenied, "sure\n": ExitDenied} {
 		var errOut strings.Builder
 		a := &app{deps: Deps{Stdin: strings.NewReader(answer), Stderr: &errOut}}
-		if got := exitCode(a.confirm("Approve?")); got != want {
+		if got := exitCode(a.confirm("Approve?", "nothing was decided")); got != want {
 			t.Errorf("confirm(%q) = exit code %d, want %d", answer, got, want)
 		}
 	}

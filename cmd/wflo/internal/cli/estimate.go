@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +24,7 @@ const maxPrompt = 64 << 20
 
 // callFlags are a model call as people write it.
 type callFlags struct {
+	flags     *pflag.FlagSet
 	book      bookFlags
 	prompt    string
 	maxTokens int64
@@ -29,14 +32,18 @@ type callFlags struct {
 }
 
 func (f *callFlags) add(flags *pflag.FlagSet) {
+	f.flags = flags
 	f.book.add(flags)
 	flags.StringVar(&f.prompt, "prompt-file", "", "the prompt, or - for standard input (default: an empty one)")
-	flags.Int64Var(&f.maxTokens, "max-tokens", activities.DefaultMaxTokens, "the longest answer, in tokens, reasoning included")
+	flags.Int64Var(&f.maxTokens, "max-tokens", activities.DefaultMaxTokens, "the longest answer, in tokens, reasoning included (also WFLO_MAX_TOKENS)")
 	flags.Int64Var(&f.calls, "calls", 1, "how many such calls")
 }
 
 // read checks the flags and gives the call.
 func (f *callFlags) read(ctx context.Context, a *app) (wflo.Prompt, error) {
+	if err := f.longest(); err != nil {
+		return wflo.Prompt{}, err
+	}
 	switch {
 	case f.maxTokens < 1:
 		return wflo.Prompt{}, Usage("give a positive number; a call without a limit has no worst case", "--max-tokens is %d", f.maxTokens)
@@ -53,6 +60,21 @@ func (f *callFlags) read(ctx context.Context, a *app) (wflo.Prompt, error) {
 		}
 	}
 	return wflo.Prompt{Messages: []wflo.Message{{Role: wflo.RoleUser, Text: string(text)}}, MaxTokens: f.maxTokens}, nil
+}
+
+// longest takes the longest answer from where a worker takes it, when no flag
+// says it.
+func (f *callFlags) longest() error {
+	given := os.Getenv("WFLO_MAX_TOKENS")
+	if given == "" || f.flags.Changed("max-tokens") {
+		return nil
+	}
+	n, err := strconv.ParseInt(given, 10, 64)
+	if err != nil || n < 1 {
+		return Usage("use a positive number of tokens", "WFLO_MAX_TOKENS is %q", given)
+	}
+	f.maxTokens = n
+	return nil
 }
 
 // callEstimate is what a call to a model costs, at least and at most.
@@ -119,30 +141,26 @@ func amount(m wflo.Money) string {
 	return m.String()
 }
 
-func (a *app) costCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "cost",
-		Short: "Say what model calls would cost, before they are made",
-		Args:  groupArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(a.costEstimateCmd(), a.costCompareCmd())
-	return cmd
-}
-
 func (a *app) costEstimateCmd() *cobra.Command {
 	var call callFlags
 	var model string
+	var past pastFlags
 	cmd := &cobra.Command{
 		Use:   "estimate",
-		Short: "Say what a call costs at least and at most",
+		Short: "Say what a call costs at least and at most, or what runs have cost",
 		Long: `Say what a call to a model costs at least and at most. At most is what a worker
 reserves from budgets before the call: the prompt's bytes counted as tokens, all
 at the dearest rate that may hold, and the longest answer. At least is one token
-a word from the cache, and no answer. Nothing is sent anywhere.`,
-		Example: "  wflo cost estimate --model gpt-5.4 --prompt-file task.txt --max-tokens 2000 --calls 100\n  echo 'Name a colour' | wflo cost estimate --model claude-haiku-4-5 --prompt-file - -o json",
+a word from the cache, and no answer. Nothing is sent anywhere.
+
+With --workflow, say what runs of a workflow type have cost, as the worker's ledger
+has it: half of them at most p50, nine of ten at most p90.`,
+		Example: "  wflo cost estimate --workflow wflo.Agent --since 14d\n  wflo cost estimate --model gpt-5.4 --prompt-file task.txt --max-tokens 2000 --calls 100\n  echo 'Name a colour' | wflo cost estimate --model claude-haiku-4-5 --prompt-file - -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if past.workflow != "" {
+				return a.estimatePast(cmd, past)
+			}
 			if model == "" {
 				return Usage("name one of: wflo prices list", "--model is missing")
 			}
@@ -163,6 +181,7 @@ a word from the cache, and no answer. Nothing is sent anywhere.`,
 	}
 	call.add(cmd.Flags())
 	cmd.Flags().StringVar(&model, "model", "", "the model, as in gpt-5.4 or openai/gpt-5.4")
+	past.add(cmd.Flags())
 	return cmd
 }
 

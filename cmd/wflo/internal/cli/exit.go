@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
@@ -123,6 +124,9 @@ func writeError(w io.Writer, err error) {
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", Escape(hint))
 	}
+	if r := refusalIn(err); r != nil {
+		fmt.Fprint(w, refusalText(r, time.Now()))
+	}
 }
 
 func exitCodesTopic() *cobra.Command {
@@ -159,11 +163,14 @@ func environmentTopic() *cobra.Command {
                      where Temporal is; --address and --namespace win
   TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE
                      the TOML file with connection profiles, and the profile
-  WFLO_USER          who you are, for --user and --as; default: the login name
+  WFLO_API           the worker's API, for budgets and costs; --api wins
+  WFLO_USER          who you are, for --user, --as and changes of budgets; default:
+                     the login name
   WFLO_APPROVER_KEY  file with the Ed25519 key that signs your decisions
   WFLO_SANDBOX_HOST, DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
                      the container engine of wflo sandbox; the first wins
   WFLO_OWNER         whose sandboxes wflo sandbox is about
+  WFLO_MAX_TOKENS    the longest answer that wflo cost estimate reckons with
   WFLO_PRICES        your own price book, laid over the one that is built in
   WFLO_SANDBOX_IMAGE the image of wflo sandbox run (default wflo/sandbox:1)
   WFLO_DATA_DIR      data of the worker on this machine (default: of wflo dev)

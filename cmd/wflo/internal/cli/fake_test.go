@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type fakeTemporal struct {
 	update   error       // of wflo.decide
 	terms    *wflo.Terms // of wflo.decide; nil takes everything
 	home     string      // for data of the user; empty is an empty one
+	api      string      // address of a worker's API; empty is one that nobody serves
 	hang     bool        // the history never ends
 
 	run        wflo.Run
@@ -274,6 +276,7 @@ func invokeCtx(ctx context.Context, t *testing.T, f *fakeTemporal, line ...strin
 	t.Setenv("XDG_DATA_HOME", home)
 	t.Setenv("WFLO_USER", "bob")
 	t.Setenv("TEMPORAL_CONFIG_FILE", "")
+	t.Setenv("WFLO_API", cmp.Or(f.api, "http://127.0.0.1:1"))
 	var out, errOut bytes.Buffer
 	code := Main(ctx, Deps{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errOut, Dial: f.dial,

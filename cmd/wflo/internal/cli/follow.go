@@ -35,7 +35,8 @@ type outcome struct {
 	Error    string          `json:"error,omitempty"`
 	Hint     string          `json:"hint,omitempty"`
 	Code     wflo.Code       `json:"code,omitempty"`
-	Spent    *wflo.Money     `json:"spent,omitempty"` // nil: unknown
+	Refusal  *wflo.Refusal   `json:"refusal,omitempty"` // of a budget
+	Spent    *wflo.Money     `json:"spent,omitempty"`   // nil: unknown
 }
 
 // event is a line of `wflo run -o jsonl`; one of the pointers is set.
@@ -306,9 +307,10 @@ func (f *follower) finish(ctx context.Context) error {
 	if failure == nil {
 		end.Result = resultJSON(value)
 	} else {
-		failure = f.describe(failure)
+		failure = f.c.describe(failure, f.run.GetID())
 		end.State, end.Code = wflo.StateFailed, wflo.CodeOf(failure)
 		end.Error, end.Hint = wflo.Explain(failure)
+		end.Refusal = refusalIn(failure)
 		if end.Code == wflo.CodeHalted {
 			end.State = wflo.StateHalted
 		}
@@ -353,9 +355,8 @@ func (a *app) printResult(result json.RawMessage) error {
 	return err
 }
 
-// describe says in words why the run ended without a result.
-func (f *follower) describe(err error) error {
-	id := f.run.GetID()
+// describe says in words why a run ended without a result.
+func (c *connection) describe(err error, id string) error {
 	var app *temporal.ApplicationError
 	var timeout *temporal.TimeoutError
 	var terminated *temporal.TerminatedError
@@ -369,7 +370,7 @@ func (f *follower) describe(err error) error {
 	case temporal.IsCanceledError(err):
 		return wflo.Errorf("", "", "run %s was cancelled", id)
 	}
-	return f.c.explain(err, id)
+	return c.explain(err, id)
 }
 
 // resultJSON is a result as JSON: as it is, or base64 when it is something else.

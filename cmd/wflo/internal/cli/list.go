@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -29,7 +30,9 @@ type runSummary struct {
 	Team   string   `json:"team,omitempty"`
 	Gates  []string `json:"gates,omitempty"` // the open ones
 	// Spent is rounded to a hundredth of a cent; nil means unknown.
-	Spent   *wflo.Money `json:"spent,omitempty"`
+	Spent *wflo.Money `json:"spent,omitempty"`
+	// Ledger is the run's own budget; nil means that no worker's API said it.
+	Ledger  *wflo.Spend `json:"ledger,omitempty"`
 	Started time.Time   `json:"started"`
 	Closed  *time.Time  `json:"closed,omitempty"`
 }
@@ -76,16 +79,54 @@ func (a *app) list(ctx context.Context, state wflo.RunState, limit int) error {
 	if len(runs) == 0 && a.format == formatText {
 		a.note("no runs; start one with: wflo run NAME")
 	}
-	return printAll(a, runs, []string{"ID", "WORKFLOW", "STATE", "USER", "SPENT", "STARTED", "TOOK"}, func(r runSummary) []string {
-		spent, took := "", ""
+	a.ledgersOf(ctx, runs)
+	return printAll(a, runs, []string{"ID", "WORKFLOW", "STATE", "USER", "SPENT", "RESERVED", "LIMIT", "STARTED", "TOOK"}, func(r runSummary) []string {
+		spent, reserved, limit, took := "", "", "", ""
 		if r.Spent != nil {
 			spent = r.Spent.String()
+		}
+		if l := r.Ledger; l != nil {
+			spent, reserved = l.Spent.String(), l.Reserved.String()
+			if l.Limit > 0 {
+				limit = l.Limit.String()
+			}
 		}
 		if r.Closed != nil {
 			took = short(r.Closed.Sub(r.Started))
 		}
-		return []string{r.ID, r.Workflow, string(r.State), r.User, spent, since(r.Started) + " ago", took}
+		return []string{r.ID, r.Workflow, string(r.State), r.User, spent, reserved, limit, since(r.Started) + " ago", took}
 	})
+}
+
+// glanceRuns is how many runs are looked up in the ledger for a list: as many
+// as the API reads at once.
+const glanceRuns = 100
+
+// ledgersOf fills in the budgets of runs, if a worker's API knows them. A run
+// that Temporal retried or continued has the id of its first run there, which a
+// list does not have; wflo status finds it.
+func (a *app) ledgersOf(ctx context.Context, runs []runSummary) {
+	c, err := a.api()
+	if err != nil || len(runs) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, glanceLimit)
+	defer cancel()
+	at, q := map[string]int{}, url.Values{}
+	for i, r := range runs[:min(len(runs), glanceRuns)] {
+		id := wflo.RunBudgetID(wflo.Run{WorkflowID: r.ID, FirstRunID: r.RunID}.ID())
+		at[id] = i
+		q.Add("budget", id)
+	}
+	var all []wflo.Spend
+	if c.get(ctx, "/spends", q, &all) != nil {
+		return
+	}
+	for _, s := range all {
+		if i, ok := at[s.Budget]; ok && (s.Limit != 0 || s.Spent != 0 || s.Reserved != 0) {
+			runs[i].Ledger = &s
+		}
+	}
 }
 
 // stateQuery is the visibility query for a state. Runs that ended are told by

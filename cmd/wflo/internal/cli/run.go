@@ -19,10 +19,12 @@ import (
 )
 
 type runFlags struct {
-	input, user, team, budget, id, queue string
-	detach                               bool
-	prompt, model, system                string
-	tools                                []string
+	input, user, team, org, id, queue string
+	tags                              []string
+	budget, onExceeded, thresholds    string
+	detach                            bool
+	prompt, model, system             string
+	tools                             []string
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -33,7 +35,8 @@ func (a *app) runCmd() *cobra.Command {
 		Long:  "Start a workflow and follow it until it ends. The result goes to standard\noutput, everything else to standard error.\n\n" + a.aliasHelp(),
 		Example: `  wflo run agent --model gpt-5.4-mini --prompt "How many primes are below 1000?" --tools run_python
   wflo run billing.Invoice --input '{"customer": 7}' --budget 5.00 --detach
-  wflo run billing.Invoice --input @invoice.json -o json`,
+  wflo run billing.Invoice --input @invoice.json -o json
+  wflo run billing.Invoice --team payments --tag env=prod --budget 5.00 --on-exceeded ask`,
 		Args:              args("NAME"),
 		ValidArgsFunction: cobra.FixedCompletions(a.aliasNames(), cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -48,7 +51,11 @@ func (a *app) runCmd() *cobra.Command {
 	flags.StringVarP(&f.input, "input", "i", "", "the argument: JSON, @FILE, or @- for standard input")
 	flags.StringVar(&f.user, "user", "", "for whom the run acts (also WFLO_USER; default: the login name)")
 	flags.StringVar(&f.team, "team", "", "the team that pays")
+	flags.StringVar(&f.org, "org", "", "the organisation that pays")
+	flags.StringArrayVar(&f.tags, "tag", nil, "an attribute for budgets and reports, such as env=prod; repeat it for more")
 	flags.StringVar(&f.budget, "budget", "", "the most that the run may spend, in dollars, such as 5.00")
+	flags.StringVar(&f.onExceeded, "on-exceeded", "", "what happens to a call that does not fit --budget: halt, ask, alert or ignore (default halt)")
+	flags.StringVar(&f.thresholds, "thresholds", "", "percentages of --budget that alert, such as 50,75,90, or none (default 50,75,90)")
 	flags.StringVar(&f.id, "id", "", "workflow id (default: made up)")
 	flags.StringVar(&f.queue, "task-queue", a.deps.TaskQueue, "task queue of the worker")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "print the id and return at once")
@@ -56,6 +63,7 @@ func (a *app) runCmd() *cobra.Command {
 	flags.StringVar(&f.model, "model", "", "agent: the language model")
 	flags.StringVar(&f.system, "system", "", "agent: instructions before the task")
 	flags.StringSliceVar(&f.tools, "tools", nil, "agent: tools that it may call, with commas: run_python, run_node, run_shell, read_file, write_file, ask_human")
+	completeOnExceeded(cmd)
 	return cmd
 }
 
@@ -90,7 +98,7 @@ type plan struct {
 
 // plan checks everything that can be checked without a server.
 func (a *app) plan(cmd *cobra.Command, name string, f runFlags) (plan, error) {
-	p := plan{detach: f.detach, run: wflo.Run{User: f.user, Team: f.team, Workflow: name}}
+	p := plan{detach: f.detach, run: wflo.Run{User: f.user, Team: f.team, Org: f.org, Workflow: name}}
 	input := f.input
 	for _, alias := range a.deps.Aliases {
 		if alias.Name == name {
@@ -103,12 +111,8 @@ func (a *app) plan(cmd *cobra.Command, name string, f runFlags) (plan, error) {
 	if p.run.User == "" {
 		p.run.User = userName()
 	}
-	if cmd.Flags().Changed("budget") {
-		limit, err := budget(f.budget)
-		if err != nil {
-			return plan{}, err
-		}
-		p.run.Budget.Limit = limit
+	if err := f.govern(cmd, &p.run); err != nil {
+		return plan{}, err
 	}
 	arg, err := a.argument(cmd, p.run.Workflow, input, f)
 	if err != nil {
@@ -125,6 +129,39 @@ func (a *app) plan(cmd *cobra.Command, name string, f runFlags) (plan, error) {
 		p.opts.ID = newID(name)
 	}
 	return p, nil
+}
+
+// govern fills in what the run may spend and what it is attributed to.
+func (f runFlags) govern(cmd *cobra.Command, run *wflo.Run) error {
+	given := cmd.Flags().Changed
+	var err error
+	if run.Tags, err = parseTags(f.tags); err != nil {
+		return err
+	}
+	for _, name := range []string{"on-exceeded", "thresholds"} {
+		if given(name) && !given("budget") {
+			return Usage("add --budget, such as --budget 5.00", "--%s is about the run's own budget, which it does not have", name)
+		}
+	}
+	if given("budget") {
+		if run.Budget.Limit, err = budget(f.budget); err != nil {
+			return err
+		}
+	}
+	if given("on-exceeded") {
+		if run.Budget.OnExceeded, err = parseOnExceeded(f.onExceeded); err != nil {
+			return err
+		}
+	}
+	if given("thresholds") {
+		if run.Budget.Thresholds, err = parseThresholds(f.thresholds); err != nil {
+			return err
+		}
+	}
+	if err := run.Validate(); err != nil {
+		return &exitError{ExitUsage, err}
+	}
+	return nil
 }
 
 func budget(text string) (wflo.Money, error) {

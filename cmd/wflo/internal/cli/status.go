@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/converter"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/console"
 )
 
 // runStatus is the data of `wflo status`.
@@ -20,6 +23,11 @@ type runStatus struct {
 	Detail *wflo.Status `json:"detail,omitempty"`
 	// Note says why Detail is missing.
 	Note string `json:"note,omitempty"`
+	// Error, Hint, Code and Refusal say why the run failed.
+	Error   string        `json:"error,omitempty"`
+	Hint    string        `json:"hint,omitempty"`
+	Code    wflo.Code     `json:"code,omitempty"`
+	Refusal *wflo.Refusal `json:"refusal,omitempty"`
 }
 
 func (a *app) statusCmd() *cobra.Command {
@@ -58,10 +66,73 @@ func (a *app) status(ctx context.Context, id string) error {
 	default:
 		st.Note = fmt.Sprintf("the run's worker does not answer, so there are no steps, gates and costs to show: %v", err)
 	}
+	st.Ledger = a.ledgerOf(ctx, st.runSummary)
+	if st.Closed != nil && st.State != wflo.StateCompleted {
+		c.failure(ctx, &st)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if a.format != formatText {
 		return a.printJSON(st)
 	}
 	return a.printStatus(st)
+}
+
+// failure fills in why a run that has ended has no result.
+func (c *connection) failure(ctx context.Context, st *runStatus) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	err := c.GetWorkflow(ctx, st.ID, st.RunID).Get(ctx, new(converter.RawValue))
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	err = c.describe(err, st.ID)
+	st.Error, st.Hint = wflo.Explain(err)
+	st.Code, st.Refusal = wflo.CodeOf(err), refusalIn(err)
+}
+
+// ledgerOf is a run's own budget, or nil when no worker's API is there to say:
+// Temporal knows about the run without one.
+func (a *app) ledgerOf(ctx context.Context, r runSummary) *wflo.Spend {
+	c, err := a.api()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, glanceLimit)
+	defer cancel()
+	var detail console.RunDetail
+	// An API of another cluster may know another run of that name.
+	if c.get(ctx, "/runs"+segment(r.ID), nil, &detail) != nil || detail.RunID != r.RunID || detail.Spend.Budget == "" {
+		return nil
+	}
+	return &detail.Spend
+}
+
+// spentWords is what a run spent, from the ledger where that is known.
+func spentWords(st runStatus) string {
+	var text string
+	switch {
+	case st.Ledger != nil:
+		text = st.Ledger.Spent.String()
+	case st.Spent != nil:
+		text = st.Spent.String()
+	default:
+		return ""
+	}
+	if d := st.Detail; d != nil {
+		text += " in " + plural(d.Calls, "model call")
+		if limit := d.Run.Budget.Limit; limit > 0 && st.Ledger == nil {
+			text += ", of " + limit.String()
+		}
+	}
+	if l := st.Ledger; l != nil {
+		text += ", " + l.Reserved.String() + " reserved"
+		if l.Limit > 0 {
+			text += ", of " + l.Limit.String() + " " + usedBar(*l)
+		}
+	}
+	return text
 }
 
 func (a *app) printStatus(st runStatus) error {
@@ -85,21 +156,17 @@ func (a *app) printStatus(st runStatus) error {
 	if st.Closed != nil {
 		line("took", short(st.Closed.Sub(st.Started)))
 	}
-	if st.Spent != nil {
-		spent := st.Spent.String()
-		if d := st.Detail; d != nil {
-			spent += " in " + plural(d.Calls, "model call")
-			if limit := d.Run.Budget.Limit; limit > 0 {
-				spent += ", of " + limit.String()
-			}
-		}
-		line("spent", spent)
-	}
+	line("spent", spentWords(st))
+	line("error", st.Error)
+	line("hint", st.Hint)
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	if st.Note != "" {
 		a.note("note: %s", Escape(st.Note))
+	}
+	if st.Refusal != nil {
+		fmt.Fprint(a.deps.Stdout, refusalText(st.Refusal, time.Now()))
 	}
 	if st.Detail == nil {
 		return nil

@@ -1,6 +1,6 @@
 // Package storetest holds every store of package activities to its contract:
-// [TestLedger] for ledgers and [TestBlobs] for blob stores. A driver's own test
-// calls them with a function that opens an empty store:
+// [TestLedger] and [TestWindows] for ledgers, [TestBlobs] for blob stores. A
+// driver's own test calls them with a function that opens an empty store:
 //
 //	func TestLedger(t *testing.T) {
 //		storetest.TestLedger(t, func(t *testing.T) activities.Ledger { ... })
@@ -8,8 +8,8 @@
 //
 // The suites know nothing of the driver behind the interface, so whatever they
 // assert holds for all of them. The ledger's suite has three parts: one test
-// for each sentence of the contract, races in which 64 workers fight for the
-// same money, and a random walk that is compared with a model of plain maps.
+// for each sentence of the contract, races in which up to 256 workers fight for
+// the same money, and a random walk that is compared with a model of plain maps.
 package storetest
 
 import (
@@ -53,6 +53,60 @@ func TestLedger(t *testing.T, open func(t *testing.T) activities.Ledger) {
 		{"EntriesOfARoot", entriesOfARoot},
 		{"OddText", oddText},
 		{"LargestAmounts", largestAmounts},
+		{"GrantWhatThereIs", grantWhatThereIs},
+		{"GrantOfTheTightest", grantOfTheTightest},
+		{"GrantUnknown", unknownOfAGrant},
+		{"GrantReleased", releaseOfAGrant},
+		{"RefusalHasNumbers", refusalHasNumbers},
+		{"RefusalIsOfTheFirst", refusalIsOfTheFirst},
+		{"RefusalHasTheWindow", refusalHasTheWindow},
+		{"OnExceededOfLines", onExceededOfLines},
+		{"OnExceededOfRules", onExceededOfRules},
+		{"AlertingBudgetsDoNotLetOthersPass", alertingBudgetsDoNotLetOthersPass},
+		{"RefusedCallsStillAlert", refusedCallsStillAlert},
+		{"RulesOfEveryScope", rulesOfEveryScope},
+		{"RulesOfEveryPeriod", rulesOfEveryPeriod},
+		{"NamedRuleBeatsEach", namedRuleBeatsEach},
+		{"RulesComeBackAsTheyWere", rulesComeBackAsTheyWere},
+		{"LineAndRule", lineAndRule},
+		{"LineIsOneBudget", lineIsOneBudget},
+		{"EightBudgets", eightBudgets},
+		{"SetCountsTheWindow", setCountsTheWindow},
+		{"SetChangesTheLimitAtOnce", setChangesTheLimitAtOnce},
+		{"DeclareDoesNotUndoOperators", declareDoesNotUndoOperators},
+		{"RemoveBudget", removeBudget},
+		{"TopUpRaisesOnce", topUpRaisesOnce},
+		{"TopUpConcurrently", topUpConcurrently},
+		{"ListBudgets", listBudgets},
+		{"RollingByTheRealClock", rollingByTheRealClock},
+		{"AlertOncePerThreshold", alertOncePerThreshold},
+		{"AlertSaysWhatHappened", alertSaysWhatHappened},
+		{"AlertsOfLines", alertsOfLines},
+		{"AlertsOfEverySpending", alertsOfEverySpending},
+		{"AlertOfEveryBudget", alertOfEveryBudget},
+		{"AlertsAreRearmedByTopUp", alertsAreRearmedByTopUp},
+		{"ClaimOldestFirst", claimOldestFirst},
+		{"ClaimAgainAfterTheLease", claimAgainAfterTheLease},
+		{"SaveCostsNothing", saveCostsNothing},
+		{"SaveOfAHold", saveOfAHold},
+		{"EntriesHaveScopesAndPrices", entriesHaveScopesAndPrices},
+		{"CostsByEveryKey", costsByEveryKey},
+		{"CostsFilter", costsFilter},
+		{"CostsLimit", costsLimit},
+		{"CostsByTime", costsByTime},
+		{"CostsEqualEntries", costsEqualEntries},
+		{"OpenHolds", openHolds},
+		{"UnknownHolds", unknownHolds},
+		{"ReservationsRefuseNonsense", reservationsRefuseNonsense},
+		{"SavingsRefuseNonsense", savingsRefuseNonsense},
+		{"RulesRefuseNonsense", rulesRefuseNonsense},
+		{"TopUpsRefuseNonsense", topUpsRefuseNonsense},
+		{"ReportsRefuseNonsense", reportsRefuseNonsense},
+		{"RaceOfAlerts", raceOfAlerts},
+		{"RaceOfSavings", raceOfSavings},
+		{"RaceOfACrowd", raceOfACrowd},
+		{"RaceInRandomOrders", raceInRandomOrders},
+		{"RefusalsHurtNobody", refusalsHurtNobody},
 		{"Cancelled", cancelled},
 		{"CancelledHalfWay", cancelledHalfWay},
 		{"RaceOnOneBudget", raceOnOneBudget},

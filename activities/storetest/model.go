@@ -1,25 +1,58 @@
 package storetest
 
 import (
-	"fmt"
 	"math"
 	"slices"
+	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/wflo-ai/wflo-go"
-	"pgregory.net/rapid"
 )
 
-// model is the ledger's contract in plain maps, for one caller at a time.
+// model is the ledger's contract in plain maps, for one caller at a time. What
+// the contract leaves open it leaves open too: see arming.
 type model struct {
-	spends  map[string]wflo.Spend
-	holds   map[string][]*modelHold // by key, in the order of attempts
-	entries []wflo.Entry
+	now      time.Time
+	rules    map[string]modelRule
+	accounts map[string]*account // the current window of each budget, by ID
+	holds    map[string][]*modelHold
+	entries  []wflo.Entry
+	alerts   map[alertKey]*bounds
+	toppedUp map[string]bool // keys
+}
+
+type modelRule struct {
+	wflo.Budget
+	since time.Time
+}
+
+// account is one window of one budget.
+type account struct {
+	id                       string
+	limit, topped            wflo.Money // limit includes what was topped up
+	spent, reserved, unknown wflo.Money
+	thresholds               []int
+	on                       wflo.OnExceeded
+	start, end               time.Time
+	rolling                  time.Duration
+	charges                  []charge // of a rolling window, instead of spent
+	arms                     map[int]arming
+}
+
+type charge struct {
+	at     time.Time
+	amount wflo.Money
 }
 
 type modelHold struct {
 	wflo.Hold
-	actual wflo.Money
+	actual   wflo.Money
+	accounts []*account
+	saved    bool
+}
+
+func newModel(now time.Time) *model {
+	return &model{now: now, rules: map[string]modelRule{}, accounts: map[string]*account{}, holds: map[string][]*modelHold{},
+		alerts: map[alertKey]*bounds{}, toppedUp: map[string]bool{}}
 }
 
 func (m *model) find(key string, attempt int) *modelHold {
@@ -31,27 +64,104 @@ func (m *model) find(key string, attempt int) *modelHold {
 	return nil
 }
 
-func (m *model) change(h *modelHold, spent, reserved, unknown wflo.Money) {
-	for _, l := range h.Budgets {
-		s := m.spends[l.ID]
-		s.Spent, s.Reserved, s.Unknown = s.Spent+spent, s.Reserved+reserved, s.Unknown+unknown
-		m.spends[l.ID] = s
+// ruleOf is the rule of a budget: its own, or the one for each.
+func (m *model) ruleOf(id string) (modelRule, bool) {
+	if r, ok := m.rules[id]; ok {
+		return r, true
 	}
+	scope, _, err := wflo.SplitBudgetID(id)
+	if err != nil {
+		return modelRule{}, false // a line's own
+	}
+	r, ok := m.rules[string(scope)+":"+wflo.Each]
+	return r, ok
+}
+
+// account is the current window of a budget that has a rule.
+func (m *model) account(id string, rule modelRule) *account {
+	var start, end time.Time
+	if rule.Period != wflo.PeriodNone {
+		zone := time.UTC
+		if loc, err := time.LoadLocation(rule.TimeZone); err == nil {
+			zone = loc
+		}
+		start, end = window(rule.Period, m.now.In(zone))
+	}
+	if a := m.accounts[id]; a != nil && a.start.Equal(start) {
+		return a
+	}
+	a := &account{id: id, limit: rule.Limit, thresholds: rule.Thresholds, on: exceeded(rule.OnExceeded), start: start, end: end, arms: map[int]arming{}}
+	a.rolling, _ = rule.Period.Rolling()
+	m.accounts[id] = a
+	if start.IsZero() || rule.since.After(start) {
+		m.count(a)
+	}
+	return a
+}
+
+// count starts an account with what was spent before in its window.
+func (m *model) count(a *account) {
+	a.spent, a.charges = 0, nil
+	for _, e := range m.entries {
+		if slices.Contains(e.Scopes, a.id) && !e.At.Before(a.start) {
+			a.spent += e.Amount
+			a.charges = append(a.charges, charge{e.At, e.Amount})
+		}
+	}
+	m.passed(a)
+}
+
+// spentOf is what counts of an account by now.
+func (m *model) spentOf(a *account) wflo.Money {
+	if a.rolling == 0 {
+		return a.spent
+	}
+	var sum wflo.Money
+	for _, c := range a.charges {
+		if c.at.After(m.now.Add(-a.rolling)) {
+			sum += c.amount
+		}
+	}
+	return sum
+}
+
+func (m *model) roomOf(a *account) wflo.Money {
+	if a.limit == 0 {
+		return math.MaxInt64
+	}
+	return a.limit - m.spentOf(a) - a.reserved
+}
+
+func (a *account) soft() bool { return a.on == wflo.ExceedAlert || a.on == wflo.ExceedIgnore }
+
+// change moves money on all budgets of a hold.
+func (m *model) change(h *modelHold, spent, reserved, unknown wflo.Money) {
+	for _, a := range h.accounts {
+		a.spent, a.reserved, a.unknown = a.spent+spent, a.reserved+reserved, a.unknown+unknown
+		a.charges = append(a.charges, charge{m.now, spent})
+		if spent > 0 {
+			m.crossed(a)
+		}
+	}
+}
+
+func (m *model) enter(h *modelHold, e wflo.Entry) {
+	e.Key, e.Attempt, e.At, e.Run, e.Scopes, e.Reserved = h.Key, h.Attempt, m.now, h.Run, h.Scopes, h.Granted
+	m.entries = append(m.entries, e)
 }
 
 func (m *model) charge(h *modelHold) {
 	h.State = wflo.HoldUnknown
-	m.change(h, h.Amount, -h.Amount, h.Amount)
-	m.entries = append(m.entries, wflo.Entry{Key: h.Key, Attempt: h.Attempt, State: h.State, Run: h.Run, Provider: h.Provider, Model: h.Model,
-		Reserved: h.Amount, Amount: h.Amount})
+	m.change(h, h.Granted, -h.Granted, h.Granted)
+	m.enter(h, wflo.Entry{State: h.State, Provider: h.Provider, Model: h.Model, Amount: h.Granted})
 }
 
 func (m *model) answer(h *modelHold) (wflo.Hold, wflo.Code) {
 	got := h.Hold
 	got.Room = math.MaxInt64
-	for _, l := range h.Budgets {
-		if s := m.spends[l.ID]; s.Limit > 0 {
-			got.Room = min(got.Room, s.Limit-s.Spent-s.Reserved)
+	for _, a := range h.accounts {
+		if a.limit > 0 {
+			got.Room = min(got.Room, m.roomOf(a))
 		}
 	}
 	return got, ""
@@ -62,7 +172,7 @@ func (m *model) reserve(r wflo.Reservation) (wflo.Hold, wflo.Code) {
 		if h.Amount != r.Amount {
 			return wflo.Hold{}, wflo.CodeConflict
 		}
-		return m.answer(h)
+		return m.repeat(h)
 	}
 	var settled *modelHold
 	for _, h := range m.holds[string(r.Key)] {
@@ -77,24 +187,69 @@ func (m *model) reserve(r wflo.Reservation) (wflo.Hold, wflo.Code) {
 		}
 	}
 	if settled != nil {
-		return m.answer(settled)
+		return m.repeat(settled)
 	}
-	full := false
-	for _, l := range r.Budgets {
-		if _, ok := m.spends[l.ID]; !ok {
-			m.spends[l.ID] = wflo.Spend{Budget: l.ID, Limit: l.Limit}
-		}
-		s := m.spends[l.ID]
-		full = full || s.Limit > 0 && s.Spent+s.Reserved+r.Amount > s.Limit
-	}
-	if full {
+	h := &modelHold{Hold: wflo.Hold{Reservation: r, State: wflo.HoldOpen, Granted: r.Amount}, accounts: m.budgetsOf(r)}
+	if !m.admit(h) {
 		return wflo.Hold{}, wflo.CodeBudgetExceeded
 	}
-	h := &modelHold{Hold: wflo.Hold{Reservation: r, State: wflo.HoldOpen}}
-	m.holds[string(r.Key)] = append(m.holds[string(r.Key)], h)
-	slices.SortFunc(m.holds[string(r.Key)], func(a, b *modelHold) int { return a.Attempt - b.Attempt })
-	m.change(h, 0, r.Amount, 0)
+	m.keep(h)
+	m.change(h, 0, h.Granted, 0)
 	return m.answer(h)
+}
+
+func (m *model) repeat(h *modelHold) (wflo.Hold, wflo.Code) {
+	got, code := m.answer(h)
+	got.Repeated = true
+	return got, code
+}
+
+func (m *model) keep(h *modelHold) {
+	key := string(h.Key)
+	m.holds[key] = append(m.holds[key], h)
+	slices.SortFunc(m.holds[key], func(a, b *modelHold) int { return a.Attempt - b.Attempt })
+}
+
+// budgetsOf are the accounts of a call, made where they do not exist.
+func (m *model) budgetsOf(r wflo.Reservation) []*account {
+	var all []*account
+	for _, l := range r.Budgets {
+		if m.accounts[l.ID] == nil {
+			m.accounts[l.ID] = &account{id: l.ID, limit: l.Limit, thresholds: l.Thresholds, on: exceeded(l.OnExceeded), arms: map[int]arming{}}
+		}
+		all = append(all, m.accounts[l.ID])
+	}
+	for _, id := range r.Scopes {
+		if rule, ok := m.ruleOf(id); ok {
+			all = append(all, m.account(id, rule))
+		}
+	}
+	return all
+}
+
+// admit cuts the grant to the room there is, or refuses.
+func (m *model) admit(h *modelHold) bool {
+	least := h.Least
+	if least == 0 {
+		least = h.Amount
+	}
+	for _, a := range h.accounts {
+		if !a.soft() {
+			h.Granted = min(h.Granted, m.roomOf(a))
+		}
+	}
+	ok := h.Granted >= least
+	for _, a := range h.accounts {
+		room := m.roomOf(a)
+		switch {
+		case a.on == wflo.ExceedIgnore:
+		case room < least && (ok || !a.soft()):
+			m.happens(a, 0)
+		case room < least, a.soft() && room < h.Granted:
+			m.mayHappen(a, 0)
+		}
+	}
+	return ok
 }
 
 func (m *model) settle(s wflo.Settlement) wflo.Code {
@@ -109,14 +264,14 @@ func (m *model) settle(s wflo.Settlement) wflo.Code {
 	}
 	charged := s.Amount
 	if h.State == wflo.HoldUnknown {
-		charged = s.Amount - h.Amount
-		m.change(h, charged, 0, -h.Amount)
+		charged = s.Amount - h.Granted
+		m.change(h, charged, 0, -h.Granted)
 	} else {
-		m.change(h, charged, -h.Amount, 0)
+		m.change(h, charged, -h.Granted, 0)
 	}
 	h.State, h.actual, h.Outcome = wflo.HoldSettled, s.Amount, s.Outcome
-	m.entries = append(m.entries, wflo.Entry{Key: s.Key, Attempt: s.Attempt, State: h.State, Run: h.Run, Provider: s.Provider, Model: s.Model,
-		ResponseID: s.ResponseID, Usage: s.Usage, Price: s.Price, Reserved: h.Amount, Amount: charged, Overdraft: max(0, s.Amount-h.Amount)})
+	m.enter(h, wflo.Entry{State: h.State, Provider: s.Provider, Model: s.Model, ResponseID: s.ResponseID, Usage: s.Usage, Price: s.Price,
+		Amount: charged, Overdraft: max(0, s.Amount-h.Granted)})
 	return ""
 }
 
@@ -128,95 +283,83 @@ func (m *model) giveUp(key string, attempt int, charge bool) {
 		m.charge(h)
 	default:
 		h.State = wflo.HoldReleased
-		m.change(h, 0, -h.Amount, 0)
+		m.change(h, 0, -h.Granted, 0)
 	}
 }
 
-// walkWithModel takes random steps in the ledger and in the model and wants the
-// same answers and the same books after each.
-func walkWithModel(b *books) {
-	walk := 0
-	rapid.Check(b.T, func(t *rapid.T) {
-		walk++
-		w := &walker{b: b, prefix: fmt.Sprint("walk", walk, ":"), m: model{spends: map[string]wflo.Spend{}, holds: map[string][]*modelHold{}}}
-		t.Repeat(map[string]func(*rapid.T){"reserve": w.reserve, "settle": w.settle, "giveUp": w.giveUp, "": w.compare})
-	})
-}
-
-type walker struct {
-	b      *books
-	m      model
-	prefix string // keeps the walks apart in one ledger
-}
-
-func (w *walker) budget(n int) string { return fmt.Sprint(w.prefix, "b", n) }
-
-// hold draws a name; few keys and attempts, so that they meet.
-func (w *walker) hold(t *rapid.T) (key string, attempt int) {
-	return fmt.Sprint(w.prefix, "k", rapid.IntRange(0, 2).Draw(t, "key")), rapid.IntRange(1, 4).Draw(t, "attempt")
-}
-
-func amount(t *rapid.T) wflo.Money {
-	return wflo.Money(rapid.SampledFrom([]int{0, 1, 5, 10, 40}).Draw(t, "amount"))
-}
-
-func (w *walker) reserve(t *rapid.T) {
-	key, attempt := w.hold(t)
-	var lines []wflo.BudgetLine
-	for _, n := range rapid.Permutation([]int{0, 1, 2}).Draw(t, "order")[:rapid.IntRange(0, 3).Draw(t, "lines")] {
-		lines = append(lines, line(w.budget(n), []wflo.Money{0, 60, 100}[n]))
+func (m *model) save(s wflo.Saving) {
+	if m.find(string(s.Key), s.Attempt) != nil {
+		return
 	}
-	r := ask(key, attempt, amount(t), lines...)
-	r.Run = wflo.Run{WorkflowID: w.prefix, FirstRunID: "r"}
-	want, code := w.m.reserve(r)
-	got, err := w.b.Reserve(w.b.Context(), r)
-	if wflo.CodeOf(err) != code || code == "" && err != nil {
-		t.Fatalf("reserve gave %v, want code %q", err, code)
-	}
-	if diff := cmp.Diff(want, got, sameHold); diff != "" {
-		t.Fatalf("hold (-want +got):\n%s", diff)
-	}
+	h := &modelHold{saved: true}
+	h.Key, h.Attempt, h.Run, h.Scopes, h.State, h.Outcome = s.Key, s.Attempt, s.Run, s.Scopes, wflo.HoldSettled, s.Outcome
+	m.keep(h)
+	m.enter(h, wflo.Entry{State: wflo.HoldCached, Provider: s.Provider, Model: s.Model, Usage: s.Usage, Price: s.Price, Saved: s.Saved, Source: s.Source})
 }
 
-func (w *walker) settle(t *rapid.T) {
-	key, attempt := w.hold(t)
-	s := sampleBill(key, attempt, amount(t))
-	code := w.m.settle(s)
-	if err := w.b.Settle(w.b.Context(), s); wflo.CodeOf(err) != code || code == "" && err != nil {
-		t.Fatalf("settle gave %v, want code %q", err, code)
+// set makes or replaces a rule. No hold of the budget may be open or unknown
+// when it is new.
+func (m *model) set(b wflo.Budget) {
+	old, exists := m.rules[b.ID()]
+	rule := modelRule{Budget: b, since: m.now}
+	if exists {
+		rule.since = old.since
 	}
-}
-
-func (w *walker) giveUp(t *rapid.T) {
-	key, attempt := w.hold(t)
-	charge := rapid.Bool().Draw(t, "charge")
-	w.m.giveUp(key, attempt, charge)
-	end := w.b.Release
-	if charge {
-		end = w.b.MarkUnknown
-	}
-	if err := end(w.b.Context(), wflo.EffectKey(key), attempt); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w *walker) compare(t *rapid.T) {
-	for n := range 3 {
-		want := w.m.spends[w.budget(n)]
-		want.Budget = w.budget(n)
-		got, err := w.b.Spend(w.b.Context(), want.Budget)
-		if err != nil {
-			t.Fatal(err)
+	m.rules[b.ID()] = rule
+	for id, a := range m.accounts {
+		if now, ok := m.ruleOf(id); !ok || now.ID() != b.ID() {
+			continue
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("budget (-want +got):\n%s", diff)
+		if !exists { // its accounts are of before; all counts anew
+			loose := m.account(id, rule)
+			loose.reserved, loose.unknown = 0, 0
+			m.count(loose)
+		}
+		if a = m.account(id, rule); a != nil {
+			a.on, a.thresholds = exceeded(b.OnExceeded), b.Thresholds
+			m.limit(a, limited(b.Limit, a.topped))
 		}
 	}
-	got, err := w.b.Entries(w.b.Context(), w.prefix+"/r")
-	if err != nil {
-		t.Fatal(err)
+	if b.Name != wflo.Each {
+		m.account(b.ID(), rule)
 	}
-	if diff := cmp.Diff(w.m.entries, got, sameEntry); diff != "" {
-		t.Fatalf("entries (-want +got):\n%s", diff)
+}
+
+func limited(limit, topped wflo.Money) wflo.Money {
+	if limit == 0 {
+		return 0
 	}
+	return limit + topped
+}
+
+// remove ends a rule. Of its accounts only the alerts are remembered.
+func (m *model) remove(id string) bool {
+	rule, ok := m.rules[id]
+	if !ok {
+		return false
+	}
+	for of, a := range m.accounts {
+		if now, ok := m.ruleOf(of); ok && now.ID() == rule.ID() {
+			m.limit(a, 0)
+		}
+	}
+	delete(m.rules, id)
+	return true
+}
+
+func (m *model) topUp(t wflo.TopUp) bool {
+	if m.toppedUp[t.Key] {
+		return true
+	}
+	a := m.accounts[t.Budget]
+	if rule, ok := m.ruleOf(t.Budget); ok && a != nil {
+		a = m.account(t.Budget, rule)
+	}
+	if a == nil || a.limit == 0 {
+		return false
+	}
+	m.toppedUp[t.Key] = true
+	a.topped += t.Amount
+	m.limit(a, a.limit+t.Amount)
+	return true
 }

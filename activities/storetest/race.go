@@ -125,26 +125,28 @@ func raceOnOneBudget(b *books) {
 // lifecycle reserves and ends the call in one of the ways that calls end. It
 // returns what the call is charged in the end.
 func (b *books) lifecycle(ctx context.Context, r wflo.Reservation, dice *rand.Rand) (wflo.Money, error) {
-	if _, err := b.Reserve(ctx, r); err != nil {
+	h, err := b.Reserve(ctx, r)
+	if err != nil {
 		return 0, err
 	}
-	s := bill(string(r.Key), 1, wflo.Money(dice.Int64N(int64(r.Amount)+1)))
+	s := bill(string(r.Key), 1, wflo.Money(dice.Int64N(int64(h.Granted)+1)))
 	switch dice.IntN(6) {
 	case 0, 1:
 		return s.Amount, b.Settle(ctx, s)
 	case 2:
 		return 0, b.Release(ctx, r.Key, 1)
 	case 3:
-		return r.Amount, b.MarkUnknown(ctx, r.Key, 1)
+		return h.Granted, b.MarkUnknown(ctx, r.Key, 1)
 	case 4: // unknown, and found out after all
 		return s.Amount, errors.Join(b.MarkUnknown(ctx, r.Key, 1), b.Settle(ctx, s))
 	default: // the worker died; the next attempt may be refused
 		r.Attempt = 2
-		if _, err := b.Reserve(ctx, r); err != nil {
-			return r.Amount, err
+		next, err := b.Reserve(ctx, r)
+		if err != nil {
+			return h.Granted, err
 		}
-		s.Attempt = 2
-		return r.Amount + s.Amount, b.Settle(ctx, s)
+		s.Attempt, s.Amount = 2, min(s.Amount, next.Granted)
+		return h.Granted + s.Amount, b.Settle(ctx, s)
 	}
 }
 

@@ -2,7 +2,6 @@ package pricing
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,8 +68,9 @@ const regionPrefix = "geo:"
 // models, and fails, as Find does.
 //
 // Of a service tier that the call may or may not get, the standard rates count
-// too. The tier "*" ("gpt-5.4#*") stands for all that have a price, for accounts
-// whose settings choose one.
+// too; so do those of dearer regions unless the tier names one. The tier "*"
+// ("gpt-5.4#*") stands for all that have a price, for requests that leave the
+// choice to the account's settings.
 func (b *Book) FindWorst(provider, model string, at time.Time, promptBound int64) (wflo.Price, error) {
 	model, tier := SplitTier(model)
 	i, err := b.resolve(provider, model)
@@ -111,40 +111,42 @@ func (b *Book) FindWorst(provider, model string, at time.Time, promptBound int64
 }
 
 // reached are the ladders that a call which asks for a tier may be billed at, the
-// standard one first.
+// standard one first. Each may be billed in a region that costs more, because
+// settings of the account choose it and not the request.
 func (s span) reached(tier string) ([]ladder, bool) {
 	all := []ladder{s.ladder}
 	switch tier {
 	case "":
 	case anyTier:
-		all = append(all, s.everywhere()...)
+		for name, x := range s.services {
+			if !s.dearRegion(name) {
+				all = append(all, x.ladder)
+			}
+		}
 	default:
 		l, ok := s.in(tier)
 		if !ok {
 			return nil, false
 		}
 		all = append(all, l)
+		if strings.Contains(tier, regionPrefix) {
+			return all, true // it says which
+		}
+	}
+	anywhere := all[:len(all):len(all)]
+	for name, x := range s.services {
+		if s.dearRegion(name) {
+			for _, l := range anywhere {
+				all = append(all, l.times(x.factor, s.id+tierMark+name))
+			}
+		}
 	}
 	return all, true
 }
 
-// everywhere are the ladders of all service tiers, and of each of these in every
-// region that costs more.
-func (s span) everywhere() []ladder {
-	all := []ladder{s.ladder}
-	for name, x := range s.services {
-		if !strings.HasPrefix(name, regionPrefix) || x.factor == 0 {
-			all = append(all, x.ladder)
-		}
-	}
-	for name, x := range s.services {
-		if strings.HasPrefix(name, regionPrefix) && x.factor > 0 {
-			for _, l := range slices.Clone(all) {
-				all = append(all, l.times(x.factor, s.id+tierMark+anyTier))
-			}
-		}
-	}
-	return all
+// dearRegion says whether a service tier is a region that costs more.
+func (s span) dearRegion(name string) bool {
+	return strings.HasPrefix(name, regionPrefix) && s.services[name].factor > factorOne
 }
 
 // each gives the rates that prompts of at most so many tokens can meet.

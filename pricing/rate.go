@@ -32,7 +32,8 @@ const (
 // maxFactor the largest one, 100, in millionths.
 const (
 	factorDecimals       = 6
-	maxFactor      int64 = 100_000_000
+	factorOne      int64 = 1_000_000
+	maxFactor            = 100 * factorOne
 )
 
 var (

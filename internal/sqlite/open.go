@@ -4,8 +4,9 @@
 //
 // All writes go through a single connection that starts its transactions with
 // BEGIN IMMEDIATE, so they are serial and never deadlock; other processes that
-// have the same file open take turns with it. Reads have connections of their
-// own and, thanks to the write-ahead log, never wait for a writer.
+// have the same file open take turns with it. Calls that come together share a
+// transaction, see writer.go. Reads have connections of their own and, thanks to
+// the write-ahead log, never wait for a writer.
 //
 // Every commit is flushed to the disk (synchronous=FULL), because a hold that a
 // power cut takes away is a call that is paid twice. Measured on two busy cores,
@@ -30,11 +31,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/internal/ledger"
+	"github.com/wflo-ai/wflo-go/activities"
 	"modernc.org/sqlite" // registers the driver "sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -72,11 +74,20 @@ type Config struct {
 // Ledger is an activities.Ledger in a SQLite file. Its methods may be called at
 // the same time, from any number of processes.
 type Ledger struct {
-	ledger.Pending
 	write *sql.DB // one connection
 	read  *sql.DB // the same as write for a database in memory
 	now   func() time.Time
+
+	jobs    chan *job
+	closing chan struct{}
+	closed  chan struct{} // when the writer has ended
+	close   sync.Once
+	// What follows is the writer's own.
+	prepared map[string]*sql.Stmt
+	rules    ruleBook
 }
+
+var _ activities.Ledger = (*Ledger)(nil)
 
 // Open opens or makes the database and brings its schema up to date. A file that
 // is not wflo's, or is newer than this wflo, gives an *wflo.Error with
@@ -103,9 +114,13 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.migrate(ctx, c); err != nil {
-		return nil, errors.Join(describe(c.Path, err), l.Close())
+	if err = l.migrate(ctx, c); err == nil {
+		err = l.prepare(ctx)
 	}
+	if err != nil {
+		return nil, errors.Join(describe(c.Path, err), l.closeFile())
+	}
+	go l.writeAll() // until Close
 	return l, nil
 }
 
@@ -116,7 +131,8 @@ func open(c Config) (*Ledger, error) {
 		return nil, fmt.Errorf("open %s: %w", c.Path, err)
 	}
 	write.SetMaxOpenConns(1)
-	l := &Ledger{write: write, read: write, now: c.Now}
+	l := &Ledger{write: write, read: write, now: c.Now,
+		jobs: make(chan *job), closing: make(chan struct{}), closed: make(chan struct{})}
 	if c.Path == memory {
 		return l, nil
 	}
@@ -200,7 +216,8 @@ func (l *Ledger) migrate(ctx context.Context, c Config) error {
 		return fmt.Errorf("read migrations: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectSQLite3, l.write, dir,
-		goose.WithTableName("migrations"), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+		goose.WithTableName("migrations"), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()),
+		goose.WithGoMigrations(goose.NewGoMigration(3, &goose.GoFunc{RunTx: attribute}, nil)))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
@@ -259,17 +276,31 @@ func examine(ctx context.Context, q querier, path string) (marked bool, err erro
 
 // claim marks an empty database as ours.
 func (l *Ledger) claim(ctx context.Context, path string) error {
-	return l.transact(ctx, func(t tx) error {
-		marked, err := examine(ctx, t, path)
-		if err != nil || marked {
-			return err
-		}
-		return t.exec("PRAGMA application_id = " + strconv.Itoa(applicationID))
-	})
+	t, err := l.write.BeginTx(ctx, nil)
+	if err != nil {
+		return cut(ctx, err)
+	}
+	marked, err := examine(ctx, t, path)
+	if err == nil && !marked {
+		_, err = t.ExecContext(ctx, "PRAGMA application_id = "+strconv.Itoa(applicationID))
+	}
+	if err == nil {
+		return cut(ctx, t.Commit())
+	}
+	if undo := t.Rollback(); !errors.Is(undo, sql.ErrTxDone) {
+		err = errors.Join(err, undo)
+	}
+	return cut(ctx, err)
 }
 
 // Close waits for running transactions and closes the file.
 func (l *Ledger) Close() error {
+	l.close.Do(func() { close(l.closing) })
+	<-l.closed
+	return l.closeFile()
+}
+
+func (l *Ledger) closeFile() error {
 	if l.read == l.write {
 		return l.write.Close()
 	}

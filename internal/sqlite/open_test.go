@@ -179,7 +179,7 @@ func TestEntriesAreAppendOnlyAndUseTheClock(t *testing.T) {
 			t.Errorf("%s gave %v", change, err)
 		}
 	}
-	if _, err := l.write.Exec("UPDATE budgets SET reserved_nano = -1"); err == nil {
+	if _, err := l.write.Exec("UPDATE accounts SET reserved_nano = -1"); err == nil {
 		t.Error("a budget can be negative")
 	}
 	got, err := l.Entries(t.Context(), "/")

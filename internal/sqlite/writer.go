@@ -1,0 +1,201 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// maxGroup bounds the calls of one transaction, and with it how long the first of
+// them waits for the others' work.
+const maxGroup = 256
+
+var errClosed = errors.New("the ledger is closed")
+
+// job is a call that waits for its transaction.
+type job struct {
+	ctx  context.Context
+	work func(*tx) error
+	done chan error // has room for the answer
+}
+
+// do has work run in a transaction of the writer. Calls that arrive while a
+// transaction runs share the next one, because the flush to the disk costs more
+// than what it flushes. work sees what the ones before it in the group did.
+//
+// An error with a code of wflo is work's answer, and what work did is kept: work
+// must decide before it changes anything. Any other error undoes work, and only
+// that. work may be run twice, for that reason. When ctx ends, do returns at
+// once, and work may be done or not.
+func (l *Ledger) do(ctx context.Context, work func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{ctx, work, make(chan error, 1)}
+	select {
+	case l.jobs <- j:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.closing:
+		return errClosed
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writeAll runs jobs until the ledger closes.
+func (l *Ledger) writeAll() {
+	defer close(l.closed)
+	for {
+		var group []*job
+		select {
+		case j := <-l.jobs:
+			group = append(group, j)
+		case <-l.closing:
+			return
+		}
+		for more := true; more && len(group) < maxGroup; {
+			select {
+			case j := <-l.jobs:
+				group = append(group, j)
+			default:
+				more = false
+			}
+		}
+		l.runGroup(group)
+	}
+}
+
+// runGroup gives every job its answer.
+func (l *Ledger) runGroup(group []*job) {
+	var live []*job
+	for _, j := range group {
+		if err := j.ctx.Err(); err != nil {
+			j.done <- err
+			continue
+		}
+		live = append(live, j)
+	}
+	if len(live) == 0 {
+		return
+	}
+	answers, began, err := l.commit(live)
+	for i, j := range live {
+		answer := err
+		switch {
+		case err == nil:
+			answer = answers[i]
+		case began && len(live) > 1:
+			// One of them is at fault. Alone, it hurts itself only.
+			var alone []error
+			if alone, _, answer = l.commit(live[i : i+1]); answer == nil {
+				answer = alone[0]
+			}
+		}
+		j.done <- answer
+	}
+}
+
+// commit runs the jobs in one transaction. began says whether the database let
+// them begin; err undid all of them.
+func (l *Ledger) commit(group []*job) (answers []error, began bool, err error) {
+	// The callers' contexts end none of this: the others depend on it.
+	ctx := context.Background()
+	raw, err := l.write.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("begin: %w", err)
+	}
+	t := &tx{Tx: raw, ledger: l, ctx: ctx, now: l.now(), accounts: map[string]*account{}, statements: map[string]*sql.Stmt{}}
+	t.at = t.now.UnixNano()
+	for _, j := range group {
+		answer := j.work(t)
+		if answer != nil && wflo.CodeOf(answer) == "" {
+			return nil, true, l.undo(raw, answer)
+		}
+		answers = append(answers, answer)
+	}
+	if err := t.flush(); err != nil {
+		return nil, true, l.undo(raw, err)
+	}
+	if err := raw.Commit(); err != nil {
+		return nil, true, l.undo(raw, fmt.Errorf("commit: %w", err))
+	}
+	return answers, true, nil
+}
+
+func (l *Ledger) undo(t *sql.Tx, err error) error {
+	l.rules = ruleBook{} // it may have been read in this transaction
+	if undo := t.Rollback(); !errors.Is(undo, sql.ErrTxDone) {
+		err = errors.Join(err, undo)
+	}
+	return err
+}
+
+// tx is one transaction of the writer.
+type tx struct {
+	*sql.Tx
+	ledger *Ledger
+	ctx    context.Context
+	// now is its time, and at the same in nanoseconds since 1970.
+	now time.Time
+	at  int64
+	// accounts are those that were read. Their sums are made here, and written
+	// once when the transaction ends.
+	accounts   map[string]*account
+	statements map[string]*sql.Stmt
+	knowsRules bool
+}
+
+// statement is the prepared form of a query, or nil where it has none.
+func (t *tx) statement(query string) *sql.Stmt {
+	if s := t.statements[query]; s != nil {
+		return s
+	}
+	prepared := t.ledger.prepared[query]
+	if prepared == nil {
+		return nil
+	}
+	s := t.StmtContext(t.ctx, prepared)
+	t.statements[query] = s
+	return s
+}
+
+func (t *tx) exec(query string, args ...any) (err error) {
+	if s := t.statement(query); s != nil {
+		_, err = s.ExecContext(t.ctx, args...)
+	} else {
+		_, err = t.ExecContext(t.ctx, query, args...)
+	}
+	return err
+}
+
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	if s := t.statement(query); s != nil {
+		return s.QueryContext(t.ctx, args...)
+	}
+	return t.QueryContext(t.ctx, query, args...)
+}
+
+// often are the statements of every paid call, which are prepared once.
+var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, queryHold, insertHold, closeHold, insertEntry, insertEntryBudgets,
+	queryChanges}
+
+func (l *Ledger) prepare(ctx context.Context) error {
+	l.prepared = map[string]*sql.Stmt{}
+	for _, query := range often {
+		s, err := l.write.PrepareContext(ctx, query)
+		if err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+		l.prepared[query] = s
+	}
+	return nil
+}

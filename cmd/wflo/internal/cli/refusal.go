@@ -32,7 +32,7 @@ func refusalDetail(app *temporal.ApplicationError) *wflo.Refusal {
 	return &r
 }
 
-// refusalText shows a refusal with what to type next.
+// refusalText shows the refusal that ended a run, with what to type next.
 func refusalText(r *wflo.Refusal, now time.Time) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -45,7 +45,12 @@ func refusalText(r *wflo.Refusal, now time.Time) string {
 	if !r.WindowEnd.IsZero() {
 		line("starts again", windowEnd(r.WindowEnd, "", now))
 	}
-	line("raise it", fmt.Sprintf("wflo budget topup %s %s --reason \"...\"", shellWord(r.Budget), missing(r).Decimal()))
+	if strings.HasPrefix(r.Budget, string(wflo.ScopeRun)+":") {
+		// The run has ended, so raising its own budget would help nobody.
+		line("again with", "wflo run ... --budget "+(max(r.Limit, 0)+missing(r)).Decimal()+" or more")
+	} else {
+		line("raise it", fmt.Sprintf("wflo budget topup %s %s --reason \"...\"", shellWord(r.Budget), missing(r).Decimal()))
+	}
 	_ = w.Flush() // a strings.Builder takes everything
 	return b.String()
 }

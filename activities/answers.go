@@ -123,7 +123,10 @@ func (l *LLM) hit(ctx context.Context, t *try, c *call, k kept) (wflo.Reply, err
 	reply := *k.Reply
 	price, err := l.priceOf(c, reply)
 	if err != nil {
-		return wflo.Reply{}, fmt.Errorf("price of a cached answer: %w", err)
+		// Its service tier is not in the book any more; the model is.
+		if price, err = l.Prices.Find(c.provider.Name(), c.prompt.Model, c.at, reply.Usage.Prompt()); err != nil {
+			return wflo.Reply{}, fmt.Errorf("price of a cached answer: %w", err)
+		}
 	}
 	reply.Cost, reply.Cached, reply.Saved = 0, true, pricing.Cost(price, reply.Usage)
 	outcome, err := json.Marshal(reply)

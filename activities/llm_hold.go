@@ -36,7 +36,12 @@ func (l *LLM) reserve(ctx context.Context, t *try, c *call) (wflo.Hold, error) {
 			return wflo.Hold{}, refused(err)
 		case err != nil:
 			return wflo.Hold{}, fmt.Errorf("reserve: %w", err)
-		case hold.State == wflo.HoldSettled, hold.State == wflo.HoldOpen && !hold.Repeated:
+		case hold.State == wflo.HoldSettled:
+			return hold, nil
+		case hold.State == wflo.HoldOpen && !hold.Repeated:
+			if hold.Granted < r.Least {
+				return wflo.Hold{}, fmt.Errorf("reserve: the ledger holds %s, less than the %s that the call needs", hold.Granted, r.Least)
+			}
 			return hold, nil
 		default:
 			// Somebody else's hold, open or given up: that call may have been
@@ -82,14 +87,14 @@ func (l *LLM) settle(ctx context.Context, hold wflo.Hold, c *call, reply wflo.Re
 	return reply, nil
 }
 
-// priceOf finds the rates for a reply at the moment of the call. Vendors answer
-// with snapshot names that the book may not list; the model that was asked for
-// is priced, or plan would have refused.
+// priceOf finds the rates for a reply at the moment of the call, in the service
+// tier that billed. Vendors answer with snapshot names that the book may not
+// list; the model that was asked for is priced, or plan would have refused.
 func (l *LLM) priceOf(c *call, reply wflo.Reply) (wflo.Price, error) {
-	if price, err := l.Prices.Find(c.provider.Name(), reply.Model, c.at, reply.Usage.Prompt()); err == nil {
+	if price, err := l.Prices.Find(c.provider.Name(), pricing.WithTier(reply.Model, reply.Tier), c.at, reply.Usage.Prompt()); err == nil {
 		return price, nil
 	}
-	return l.Prices.Find(c.provider.Name(), c.prompt.Model, c.at, reply.Usage.Prompt())
+	return l.Prices.Find(c.provider.Name(), pricing.WithTier(c.prompt.Model, reply.Tier), c.at, reply.Usage.Prompt())
 }
 
 // giveUp closes the hold of a call that failed, and returns why it failed. Only

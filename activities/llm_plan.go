@@ -50,10 +50,9 @@ func (c *call) millis() int64 {
 }
 
 // affordable is the longest answer that the held money pays for, in tokens, and
-// not more than was asked for. The time that may be billed comes first.
+// not more than was asked for.
 func (c *call) affordable(held wflo.Money) int64 {
-	byTime := pricing.Cost(wflo.Price{PerSecond: c.price.PerSecond}, wflo.Usage{Millis: c.millis()})
-	return min(c.prompt.MaxTokens, pricing.MaxOutput(c.price, c.input, held-byTime))
+	return min(c.prompt.MaxTokens, pricing.MaxOutputWithin(c.price, c.input, held, c.limit))
 }
 
 // plan finds provider and rates of one model, before anything is paid.
@@ -65,6 +64,9 @@ func (l *LLM) plan(ctx context.Context, run wflo.Run, p wflo.Prompt, at time.Tim
 		p.MaxTokens = DefaultMaxTokens
 	}
 	asked, bound := p.Model, pricing.InputBound(p)
+	if _, tier := pricing.SplitTier(asked); tier != "" {
+		return nil, wflo.Invalid("prompt.model", "names the service tier "+tier, "leave it out: calls ask for the standard service, and are charged for the one that they get")
+	}
 	price, err := l.Prices.FindWorst("", asked, at, bound)
 	if err != nil {
 		return nil, err
@@ -77,7 +79,7 @@ func (l *LLM) plan(ctx context.Context, run wflo.Run, p wflo.Prompt, at time.Tim
 	p.Model = strings.TrimPrefix(asked, vendor+"/")
 	c := &call{prompt: p, provider: provider, price: price, bound: bound, input: bound, at: at, limit: callLimit}
 	if end, ok := ctx.Deadline(); ok {
-		c.limit = max(0, time.Until(end))
+		c.limit = max(0, time.Until(end)).Round(time.Millisecond)
 	}
 	if l.Strict {
 		return c, nil

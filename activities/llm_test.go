@@ -13,7 +13,6 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
-	"github.com/wflo-ai/wflo-go/internal/sqlite"
 	"github.com/wflo-ai/wflo-go/internal/telemetry"
 	"github.com/wflo-ai/wflo-go/pricing"
 )
@@ -22,18 +21,31 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // vendor is a provider whose answers the test chooses.
 type vendor struct {
+	name   string // empty means openai
 	mu     sync.Mutex
 	answer func(p wflo.Prompt) (wflo.Reply, error)
 	seen   []wflo.Prompt
 }
 
-func (*vendor) Name() string { return "openai" }
+func (v *vendor) Name() string {
+	if v.name == "" {
+		return "openai"
+	}
+	return v.name
+}
 
 func (v *vendor) Chat(_ context.Context, p wflo.Prompt, _ func(string)) (wflo.Reply, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	v.seen = append(v.seen, p)
-	return v.answer(p)
+	answer := v.answer
+	v.mu.Unlock()
+	return answer(p)
+}
+
+func (v *vendor) calls() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.seen)
 }
 
 func answered(wflo.Prompt) (wflo.Reply, error) {
@@ -47,17 +59,13 @@ type bench struct {
 	t      *testing.T
 	llm    *activities.LLM
 	vendor *vendor
-	ledger activities.Ledger
+	ledger *book
 	run    wflo.Run
 }
 
 func newBench(t *testing.T, limit wflo.Money) *bench {
 	t.Helper()
-	ledger, err := sqlite.Open(context.Background(), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ledger.Close() })
+	ledger := newBook()
 	b := &bench{t: t, vendor: &vendor{answer: answered}, ledger: ledger}
 	b.run = wflo.Run{Namespace: "n", WorkflowID: "w", FirstRunID: "r", Step: "s#1", Workflow: "wf"}
 	b.run.Lines = []wflo.BudgetLine{{ID: wflo.RunBudgetID(b.run.ID()), Limit: limit}}
@@ -72,8 +80,14 @@ func ask(text string) wflo.Prompt {
 	return wflo.Prompt{Model: "gpt-5.4-mini", Messages: []wflo.Message{{Role: wflo.RoleUser, Text: text}}}
 }
 
-// chat runs the activity once, as attempt 1 of the bench's step.
+// chat runs the activity once, for the bench's step.
 func (b *bench) chat(p wflo.Prompt) (wflo.Reply, error) {
+	b.t.Helper()
+	return b.chatAs(b.run, p)
+}
+
+// chatAs is chat for another run or step.
+func (b *bench) chatAs(run wflo.Run, p wflo.Prompt) (wflo.Reply, error) {
 	b.t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
@@ -81,12 +95,12 @@ func (b *bench) chat(p wflo.Prompt) (wflo.Reply, error) {
 	var reply wflo.Reply
 	var failure error
 	call := func(ctx context.Context) error {
-		reply, failure = b.llm.Chat(wflo.WithRun(ctx, b.run), p)
+		reply, failure = b.llm.Chat(wflo.WithRun(ctx, run), p)
 		return nil
 	}
 	env.RegisterActivity(call)
 	if _, err := env.ExecuteActivity(call); err != nil {
-		b.t.Fatal(err)
+		b.t.Error(err)
 	}
 	return reply, failure
 }

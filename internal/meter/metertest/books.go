@@ -7,6 +7,7 @@ package metertest
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -79,7 +80,7 @@ func (b *Books) hold(r wflo.Reservation) (wflo.Hold, error) {
 		least = r.Amount
 	}
 	h := &wflo.Hold{Reservation: r, State: wflo.HoldOpen, Granted: r.Amount}
-	room := wflo.Money(1) << 62
+	room := wflo.Money(math.MaxInt64)
 	for _, line := range r.Budgets {
 		s := b.budgets[line.ID]
 		if s == nil {
@@ -96,7 +97,9 @@ func (b *Books) hold(r wflo.Reservation) (wflo.Hold, error) {
 		}
 		h.Granted, room = min(h.Granted, left), min(room, left)
 	}
-	h.Room = room - h.Granted
+	if h.Room = room; room != math.MaxInt64 {
+		h.Room -= h.Granted
+	}
 	for _, line := range r.Budgets {
 		b.budgets[line.ID].Reserved += h.Granted
 	}

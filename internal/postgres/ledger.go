@@ -2,15 +2,11 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/ledger"
 )
@@ -23,189 +19,55 @@ const tries = 3
 
 // statements are the calls with the schema's name in them: nothing depends on
 // the session's search path, which poolers do not keep.
-type statements struct{ reserve, settle, giveUp, spend, entries string }
+type statements struct {
+	batch, save                                  string
+	spend, list, set, remove, topUp              string
+	entries, costs, openHolds, unknownHolds      string
+	claimAlerts, alertDone, listAlerts, alertsOf string
+}
+
+// holdColumns are what scanHold reads, of the row that prefix names.
+func holdColumns(prefix string) string {
+	return prefix + strings.Join([]string{"key", "attempt", "amount_nano", "least_nano", "granted_nano", "state", "settled_nano",
+		"created_at", "budgets", "scopes", "run", "provider", "model", "within_nano", "outcome"}, ", "+prefix)
+}
+
+const (
+	spendColumns = `budget, limit_nano, spent_nano, reserved_nano, unknown_nano, topped_nano, rule, starts, ends`
+	alertColumns = `id, kind, budget, percent, limit_nano, spent_nano, reserved_nano, on_exceeded, starts, ends, at, run`
+)
 
 func statementsFor(schema string) statements {
 	in := func(query string) string {
 		return strings.ReplaceAll(query, "wflo.", pgx.Identifier{schema}.Sanitize()+".")
 	}
 	return statements{
-		reserve: in(`SELECT verdict, hold_attempt, hold_amount, hold_state, hold_budgets, hold_run, hold_provider, hold_model,
-			hold_outcome, room, refused, refused_limit, refused_spent, refused_reserved
-			FROM wflo.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`),
-		settle: in(`SELECT verdict, coalesce(before, 0) FROM wflo.settle($1, $2, $3, $4, $5, $6, $7, $8, $9)`),
-		giveUp: in(`SELECT wflo.give_up($1, $2, $3)`),
-		spend:  in(`SELECT limit_nano, spent_nano, reserved_nano, unknown_nano FROM wflo.budgets WHERE id = $1`),
+		batch: in(`SELECT item, verdict, fresh IS TRUE, granted_nano, at, room, (refused).budget, (refused).limit_nano, (refused).spent_nano,
+			(refused).reserved_nano, (refused).on_exceeded, (refused).ends, ` + holdColumns("(h).") + `
+			FROM wflo.batch($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+			$9::text[], $10::text[], $11::bigint[], $12::integer[], $13::text[], $14::bigint[], $15::text[], $16::text[],
+			$17::text[], $18::integer[], $19::bigint[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::bytea[],
+			$26::text[], $27::integer[], $28::boolean[])`),
+		save:  in(`SELECT wflo.save($1, $2, $3, $4::text::json, $5, $6, $7::text::json, $8::text::json, $9, $10, $11, $12)`),
+		spend: in(`SELECT ` + spendColumns + ` FROM wflo.spend_of($1)`),
+		list:  in(`SELECT ` + spendColumns + ` FROM wflo.list_budgets() l, wflo.spend_of(l.id) ORDER BY l.id COLLATE "C"`),
+		set: in(`SELECT count(wflo.set_rule(r.id, r.most, r.period, r.zone, r.slides, r.thresholds::integer[], r.exceeded, r.rule::json,
+			r.declared, $10)) FROM (SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
+			$7::text[], $8::text[], $9::text[]) AS t(id, most, period, zone, slides, thresholds, exceeded, rule, declared)) AS r`),
+		remove: in(`SELECT wflo.remove_rule($1)`),
+		topUp:  in(`SELECT verdict, ` + spendColumns + ` FROM wflo.topped_up($1, $2, $3, $4, $5)`),
 		entries: in(`SELECT key, attempt, at, state, run, provider, model, response_id, usage, price,
-			reserved_nano, amount_nano, overdraft_nano FROM wflo.entries WHERE root_run = $1 ORDER BY id`),
+			reserved_nano, amount_nano, overdraft_nano, scopes, saved_nano, source_key FROM wflo.entries WHERE root_run = $1 ORDER BY id`),
+		costs: in(`SELECT key, calls, hits, spent, unknown, overdraft, reserved, saved, usage FROM wflo.costs($1, $2, $3, $4, $5, $6)`),
+		openHolds: in(`SELECT ` + holdColumns("h.") + ` FROM wflo.holds h
+			WHERE state = 'open' AND created_at <= wflo.clock() - $1::interval ORDER BY created_at, key COLLATE "C", attempt LIMIT $2`),
+		unknownHolds: in(`SELECT ` + holdColumns("h.") + ` FROM wflo.holds h
+			WHERE state = 'unknown' ORDER BY closed_at DESC, key COLLATE "C", attempt DESC LIMIT $1`),
+		claimAlerts: in(`SELECT ` + alertColumns + ` FROM wflo.claim_alerts($1, $2::interval)`),
+		alertDone:   in(`UPDATE wflo.alerts SET done_at = wflo.clock() WHERE id = $1 AND done_at IS NULL`),
+		listAlerts:  in(`SELECT ` + alertColumns + ` FROM wflo.alerts ORDER BY seq DESC LIMIT $1`),
+		alertsOf:    in(`SELECT ` + alertColumns + ` FROM wflo.alerts WHERE budget = $2 ORDER BY seq DESC LIMIT $1`),
 	}
-}
-
-// answer is what the function reserve returns; most of it may be NULL.
-type answer struct {
-	verdict         string
-	attempt         *int
-	amount          *int64
-	state           *string
-	budgets, run    []byte
-	provider, model *string
-	outcome         []byte
-	room            *int64
-	refused         *string
-	limit           *int64
-	spent           *int64
-	reserved        *int64
-}
-
-// Reserve implements activities.Ledger.
-func (l *Ledger) Reserve(ctx context.Context, r wflo.Reservation) (wflo.Hold, error) {
-	if err := ledger.CheckReservation(r); err != nil {
-		return wflo.Hold{}, err
-	}
-	ids, limits := make([]string, len(r.Budgets)), make([]int64, len(r.Budgets))
-	for i, line := range r.Budgets {
-		ids[i], limits[i] = line.ID, int64(line.Limit)
-	}
-	lines, err := json.Marshal(r.Budgets)
-	if err != nil {
-		return wflo.Hold{}, fmt.Errorf("encode budgets: %w", err)
-	}
-	run, err := json.Marshal(r.Run)
-	if err != nil {
-		return wflo.Hold{}, fmt.Errorf("encode run: %w", err)
-	}
-	var a answer
-	err = l.call(ctx, func() error {
-		return l.pool.QueryRow(ctx, l.sql.reserve, string(r.Key), r.Attempt, int64(r.Amount), ids, limits, string(lines),
-			r.Run.RootID(), string(run), ledger.Text(r.Provider), ledger.Text(r.Model)).
-			Scan(&a.verdict, &a.attempt, &a.amount, &a.state, &a.budgets, &a.run, &a.provider, &a.model,
-				&a.outcome, &a.room, &a.refused, &a.limit, &a.spent, &a.reserved)
-	})
-	if err != nil {
-		return wflo.Hold{}, ledger.Wrap("reserve", r.Key, r.Attempt, err)
-	}
-	switch a.verdict {
-	case "conflict":
-		return wflo.Hold{}, ledger.Conflict(r.Key, r.Attempt, "reserved", wflo.Money(*a.amount), r.Amount)
-	case "refused":
-		return wflo.Hold{}, ledger.Refused(wflo.Spend{Budget: *a.refused, Limit: wflo.Money(*a.limit),
-			Spent: wflo.Money(*a.spent), Reserved: wflo.Money(*a.reserved)}, r.Amount)
-	}
-	return a.hold(r.Key)
-}
-
-func (a answer) hold(key wflo.EffectKey) (wflo.Hold, error) {
-	h := wflo.Hold{
-		Reservation: wflo.Reservation{Key: key, Attempt: *a.attempt, Amount: wflo.Money(*a.amount),
-			Provider: *a.provider, Model: *a.model},
-		State: wflo.HoldState(*a.state), Outcome: a.outcome, Room: wflo.Money(*a.room),
-	}
-	if err := errors.Join(json.Unmarshal(a.budgets, &h.Budgets), json.Unmarshal(a.run, &h.Run)); err != nil {
-		return wflo.Hold{}, fmt.Errorf("read hold %s attempt %d: %w", key, *a.attempt, err)
-	}
-	return h, nil
-}
-
-// Settle implements activities.Ledger.
-func (l *Ledger) Settle(ctx context.Context, s wflo.Settlement) error {
-	if err := ledger.CheckSettlement(s); err != nil {
-		return err
-	}
-	usage, err := json.Marshal(s.Usage)
-	if err != nil {
-		return fmt.Errorf("encode usage: %w", err)
-	}
-	price, err := json.Marshal(s.Price)
-	if err != nil {
-		return fmt.Errorf("encode price: %w", err)
-	}
-	outcome := s.Outcome
-	if len(outcome) == 0 {
-		outcome = nil // an empty outcome is NULL
-	}
-	var verdict string
-	var before int64
-	err = l.call(ctx, func() error {
-		return l.pool.QueryRow(ctx, l.sql.settle, string(s.Key), s.Attempt, int64(s.Amount), string(usage), string(price),
-			ledger.Text(s.Provider), ledger.Text(s.Model), ledger.Text(s.ResponseID), outcome).Scan(&verdict, &before)
-	})
-	switch {
-	case err != nil:
-		return ledger.Wrap("settle", s.Key, s.Attempt, err)
-	case verdict == "missing":
-		return ledger.Missing(s.Key, s.Attempt)
-	case verdict == "released":
-		return ledger.Given(s.Key, s.Attempt)
-	case verdict == "conflict":
-		return ledger.Conflict(s.Key, s.Attempt, "settled", wflo.Money(before), s.Amount)
-	}
-	return nil
-}
-
-// Release implements activities.Ledger.
-func (l *Ledger) Release(ctx context.Context, key wflo.EffectKey, attempt int) error {
-	return ledger.Wrap("release", key, attempt, l.giveUp(ctx, key, attempt, false))
-}
-
-// MarkUnknown implements activities.Ledger.
-func (l *Ledger) MarkUnknown(ctx context.Context, key wflo.EffectKey, attempt int) error {
-	return ledger.Wrap("mark as unknown", key, attempt, l.giveUp(ctx, key, attempt, true))
-}
-
-func (l *Ledger) giveUp(ctx context.Context, key wflo.EffectKey, attempt int, charge bool) error {
-	if err := ledger.CheckHold(key, attempt); err != nil {
-		return err
-	}
-	return l.call(ctx, func() error {
-		_, err := l.pool.Exec(ctx, l.sql.giveUp, string(key), attempt, charge)
-		return err
-	})
-}
-
-// Spend implements activities.Ledger.
-func (l *Ledger) Spend(ctx context.Context, budget string) (wflo.Spend, error) {
-	var limit, spent, reserved, unknown int64
-	err := l.call(ctx, func() error {
-		return l.pool.QueryRow(ctx, l.sql.spend, ledger.Text(budget)).Scan(&limit, &spent, &reserved, &unknown)
-	})
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return wflo.Spend{Budget: budget}, fmt.Errorf("read budget %q: %w", budget, err)
-	}
-	return wflo.Spend{Budget: budget, Limit: wflo.Money(limit), Spent: wflo.Money(spent),
-		Reserved: wflo.Money(reserved), Unknown: wflo.Money(unknown)}, nil
-}
-
-// Entries implements activities.Ledger.
-func (l *Ledger) Entries(ctx context.Context, rootRun string) ([]wflo.Entry, error) {
-	var entries []wflo.Entry
-	err := l.call(ctx, func() error {
-		rows, err := l.pool.Query(ctx, l.sql.entries, ledger.Text(rootRun))
-		if err != nil {
-			return err
-		}
-		entries, err = pgx.CollectRows(rows, scanEntry)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read entries of %s: %w", rootRun, err)
-	}
-	return entries, nil
-}
-
-func scanEntry(row pgx.CollectableRow) (wflo.Entry, error) {
-	var e wflo.Entry
-	var key, state string
-	var at time.Time
-	var run, usage, price []byte
-	var reserved, amount, overdraft int64
-	err := row.Scan(&key, &e.Attempt, &at, &state, &run, &e.Provider, &e.Model, &e.ResponseID, &usage, &price,
-		&reserved, &amount, &overdraft)
-	if err != nil {
-		return wflo.Entry{}, err
-	}
-	e.Key, e.State, e.At = wflo.EffectKey(key), wflo.HoldState(state), at.UTC()
-	e.Reserved, e.Amount, e.Overdraft = wflo.Money(reserved), wflo.Money(amount), wflo.Money(overdraft)
-	return e, errors.Join(json.Unmarshal(run, &e.Run), json.Unmarshal(usage, &e.Usage), json.Unmarshal(price, &e.Price))
 }
 
 // call sends one idempotent call, again when that can help.
@@ -221,6 +83,20 @@ func (l *Ledger) call(ctx context.Context, send func() error) error {
 		return ledger.OutOfRange("a sum of these budgets")
 	}
 	return err
+}
+
+// read sends a query and collects its rows.
+func read[T any](ctx context.Context, l *Ledger, scan pgx.RowToFunc[T], query string, args ...any) ([]T, error) {
+	var all []T
+	err := l.call(ctx, func() error {
+		rows, err := l.pool.Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, scan)
+		return err
+	})
+	return all, err
 }
 
 // transient says that the same call may succeed at once: the connection was

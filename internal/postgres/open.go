@@ -30,7 +30,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/internal/ledger"
 )
 
 // DefaultSchema is where the tables are when Config.Schema is empty.
@@ -62,9 +61,9 @@ type Config struct {
 // Ledger is an activities.Ledger in PostgreSQL. Its methods may be called at
 // the same time.
 type Ledger struct {
-	ledger.Pending
-	pool *pgxpool.Pool
-	sql  statements
+	pool    *pgxpool.Pool
+	sql     statements
+	batches batcher
 }
 
 // Open connects and brings the schema up to date. A bad configuration, and a
@@ -92,7 +91,9 @@ func connect(ctx context.Context, conf *pgxpool.Config, schema string) (*Ledger,
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	return &Ledger{pool: pool, sql: statementsFor(schema)}, nil
+	l := &Ledger{pool: pool, sql: statementsFor(schema)}
+	l.batches.send = l.sendBatch
+	return l, nil
 }
 
 // parse checks the configuration. What the URL's parser says is not passed on,
@@ -189,6 +190,7 @@ func makeSchema(ctx context.Context, conn *sql.Conn, schema string) error {
 
 // Close waits for running calls and closes the connections.
 func (l *Ledger) Close() error {
+	l.batches.close()
 	l.pool.Close()
 	return nil
 }

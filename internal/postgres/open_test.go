@@ -152,7 +152,7 @@ func TestEntriesAreAppendOnly(t *testing.T) {
 			t.Errorf("%s gave %v", change, err)
 		}
 	}
-	if _, err := l.pool.Exec(ctx, "UPDATE wflo.budgets SET reserved_nano = -1"); err != nil {
+	if _, err := l.pool.Exec(ctx, "UPDATE wflo.accounts SET reserved_nano = -1"); err != nil {
 		t.Fatal(err) // there is no budget, so nothing to refuse
 	}
 }

@@ -64,3 +64,27 @@ func TestToWire(t *testing.T) {
 		t.Error("nil became an error")
 	}
 }
+
+// TestRefusalOnTheWire is what workflow code gets to know of a budget, whether
+// the call is tried again or not.
+func TestRefusalOnTheWire(t *testing.T) {
+	refusal := wflo.Refusal{
+		Budget: "team:payments", Limit: wflo.USD, Spent: 7, Reserved: 3, Asked: 5,
+		WindowEnd: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), OnExceeded: wflo.ExceedAsk,
+	}
+	err := fmt.Errorf("ask: %w", wflo.Errorf(wflo.CodeBudgetExceeded, "raise it", "no room: %w", &refusal))
+	for _, err := range []error{err, &busyError{err: err}} {
+		var app *temporal.ApplicationError
+		if !errors.As(toWire(err), &app) {
+			t.Fatalf("%v is no application error", err)
+		}
+		var hint string
+		var got wflo.Refusal
+		if err := app.Details(&hint, &got); err != nil {
+			t.Fatal(err)
+		}
+		if hint != "raise it" || got != refusal || app.Type() != string(wflo.CodeBudgetExceeded) {
+			t.Errorf("type %s, hint %q, refusal %+v", app.Type(), hint, got)
+		}
+	}
+}

@@ -184,9 +184,7 @@ func (t *tx) apply(a *account, r *rule, asked terms) error {
 func (t *tx) setTerms(a *account, asked terms) error {
 	before := a.terms.Limit
 	a.terms, a.changed = asked, true
-	if a.terms.Limit == 0 {
-		a.topped = 0
-	} else if a.topped > 0 {
+	if a.terms.Limit > 0 {
 		a.terms.Limit += min(a.topped, math.MaxInt64-a.terms.Limit)
 	}
 	if a.terms.Limit > before || a.terms.Limit == 0 {
@@ -226,7 +224,7 @@ func (t *tx) windowOf(r *rule, budget string, own *terms) (*account, error) {
 		if _, rolls := r.Period.Rolling(); !rolls && r.Period != wflo.PeriodNone {
 			a.start, a.end = start.UnixNano(), end.UnixNano()
 		}
-		if own != nil && own.Limit > 0 {
+		if own != nil {
 			a.own = encode(*own)
 			asked = own.lower(asked)
 		}
@@ -239,13 +237,13 @@ func (t *tx) windowOf(r *rule, budget string, own *terms) (*account, error) {
 		}
 		return a, err
 	}
-	if a.filled >= r.since {
-		return a, nil
+	if a.ruleID == r.ID() && a.filled >= r.since {
+		return a, t.meet(a, r, own)
 	}
 	// The rule is newer than the account, which a line made, or the same rule
 	// before it had other windows meanwhile.
 	if a.ruleID == "" && a.own == "" && a.terms.Limit > 0 {
-		a.own = encode(terms{a.terms.Limit - a.topped, a.terms.Thresholds, a.terms.OnExceeded})
+		a.own = encode(a.base())
 	}
 	if err := a.withOwn(&asked); err != nil {
 		return nil, err
@@ -254,6 +252,26 @@ func (t *tx) windowOf(r *rule, budget string, own *terms) (*account, error) {
 		return nil, err
 	}
 	return a, t.fill(a)
+}
+
+// base are the terms of an account without what was topped up.
+func (a *account) base() terms {
+	base := a.terms
+	if base.Limit > 0 {
+		base.Limit -= a.topped
+	}
+	return base
+}
+
+// meet has a line's own terms count for an account that a rule made before it.
+// It does so once: then whoever sets the budget changes its limit for the line
+// too.
+func (t *tx) meet(a *account, r *rule, own *terms) error {
+	if own == nil || a.own != "" {
+		return nil
+	}
+	a.own = encode(*own)
+	return t.apply(a, r, own.lower(termsOf(r.Budget)))
 }
 
 // withOwn lowers what a rule asks for to what a line asked for.

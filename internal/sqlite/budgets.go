@@ -123,8 +123,10 @@ func (t *tx) govern(r *rule, budget string) error {
 		return err
 	}
 	if before != nil {
-		// Whoever sets a budget by its name means it, whatever a line asked for.
-		a.own = ""
+		if a.own != "" {
+			// Whoever sets a budget by its name means it, whatever a line asked for.
+			a.own = encode(terms{})
+		}
 		if err := t.setWindow(a, r); err != nil {
 			return err
 		}
@@ -238,10 +240,32 @@ func (l *Ledger) RemoveBudget(ctx context.Context, id string) error {
 			return err
 		}
 		if next := book.rules[each(r.Scope)]; next != nil && r.Name != wflo.Each {
-			return t.govern(next, id)
+			return t.succeed(next, id)
 		}
 		return nil
 	}))
+}
+
+// succeed has the rule for each count for a budget whose own rule is gone, where
+// something was spent that it has not counted. Else the next call will do it.
+func (t *tx) succeed(r *rule, budget string) error {
+	_, start, _, err := r.window(budget, t.now)
+	if err != nil {
+		return err
+	}
+	next := &account{budget: budget, period: r.Period}
+	if calendar(r.Period) {
+		next.start = start.UnixNano()
+	}
+	p, err := readPast(t.ctx, t.Tx, next, t.now)
+	if err != nil || len(p.charges) == 0 && len(p.unsettled) == 0 {
+		return err
+	}
+	a, err := t.windowOf(r, budget, nil)
+	if err != nil {
+		return err
+	}
+	return t.fill(a)
 }
 
 // TopUp implements activities.Ledger.

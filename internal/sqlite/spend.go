@@ -122,13 +122,14 @@ func (r *rule) foreseen(ctx context.Context, q querier, a *account, budget strin
 	if a != nil {
 		asked := termsOf(r.Budget)
 		if a.ruleID == "" && a.own == "" {
-			base := a.terms
-			base.Limit -= a.topped
-			asked = base.lower(asked)
+			asked = a.base().lower(asked)
 		} else if err := a.withOwn(&asked); err != nil {
 			return got, err
 		}
-		got.Limit, got.ToppedUp = asked.Limit+a.topped, a.topped
+		got.Limit, got.ToppedUp = asked.Limit, a.topped
+		if got.Limit > 0 {
+			got.Limit += a.topped
+		}
 	} else if r.since <= next.start {
 		return got, nil
 	}

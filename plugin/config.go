@@ -63,6 +63,25 @@ type Config struct {
 	// operators set. Budgets that are not declared any more stay. No two may have
 	// the same scope and name.
 	Budgets []wflo.Budget
+	// Strict reserves for the most tokens that a prompt can be counted as, so that
+	// no call costs more than was reserved for it. Else the size of prompts is
+	// learned from what like calls were billed: about a quarter is reserved for
+	// English, and a call may cost more, which is recorded and refuses the next.
+	Strict bool
+	// Routes send calls to other models than they ask for; the first that matches
+	// counts.
+	Routes []activities.Route
+	// CacheTTL is how long answers of models are kept, to be used again for the
+	// same question of the same team; zero means no cache.
+	CacheTTL time.Duration
+	// Cache keeps them; nil means CacheURL. New does not close it.
+	Cache activities.Cache
+	// CacheURL is a Redis server that all workers share, redis:// or rediss://;
+	// empty means the worker's memory.
+	CacheURL string
+	// GatewayKeys are the keys that open the worker's OpenAI-compatible endpoint;
+	// none means that there is no endpoint.
+	GatewayKeys []GatewayKey
 	// OnBudgetAlert are called when a threshold of a budget is crossed, and
 	// OnBudgetExceeded when a call does not fit one for the first time in its
 	// window: in an activity, in this order, at least once per alert. See
@@ -126,6 +145,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Prices == nil {
 		c.Prices = pricing.Default()
+	}
+	if err := c.validateCost(); err != nil {
+		return c, err
 	}
 	if c.Providers == nil {
 		c.Providers = ProvidersFromEnv()

@@ -16,6 +16,7 @@ import (
 // configured by their deployment. Unset variables give the zero value's
 // defaults; providers come from [ProvidersFromEnv].
 //
+//	WFLO_CONFIG           a file, see FromFile; the variables below count where both set something
 //	WFLO_DATA_DIR         Config.DataDir
 //	WFLO_DATABASE         Config.Database
 //	WFLO_OWNER            Config.Owner
@@ -23,6 +24,9 @@ import (
 //	WFLO_ALLOW_UNSIGNED   true: decisions without a signature count; for development
 //	WFLO_PRICES           a price book file whose rows stand above the embedded ones
 //	WFLO_MAX_TOKENS       Config.MaxTokens
+//	WFLO_ESTIMATES        strict or learned: Config.Strict
+//	WFLO_CACHE_TTL        Config.CacheTTL, such as 10m; 0s for none
+//	WFLO_REDIS_URL        Config.CacheURL, which may hold a password here
 //	WFLO_MAX_RESULT       Config.MaxResult, such as 8m
 //	WFLO_SECRETS_DIR      Config.SecretsDir
 //	WFLO_SECRET_<NAME>    the secret <NAME> for programs in sandboxes
@@ -54,12 +58,21 @@ import (
 //	WFLO_SANDBOX_ENGINE_TIMEOUT         Docker.EngineTimeout
 //	WFLO_SANDBOX_SWEEP                  Config.SweepEvery
 func FromEnv() (Config, error) {
-	c := Config{
-		DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"),
-		Owner: os.Getenv("WFLO_OWNER"), SecretsDir: os.Getenv("WFLO_SECRETS_DIR"),
+	if path := os.Getenv("WFLO_CONFIG"); path != "" {
+		return FromFile(path)
 	}
+	return overlay(Config{})
+}
+
+// overlay is c with what the environment sets.
+func overlay(c Config) (Config, error) {
+	c.DataDir, c.Database = os.Getenv("WFLO_DATA_DIR"), os.Getenv("WFLO_DATABASE")
+	c.Owner, c.SecretsDir = os.Getenv("WFLO_OWNER"), os.Getenv("WFLO_SECRETS_DIR")
 	err := sandboxFromEnv(&c)
 	if err != nil {
+		return c, err
+	}
+	if err := costFromEnv(&c); err != nil {
 		return c, err
 	}
 	if c.Approvals.Keys, err = parseKeys(os.Getenv("WFLO_APPROVER_KEYS")); err != nil {

@@ -98,7 +98,7 @@ func openLedger(ctx context.Context, cfg Config) (activities.Ledger, error) {
 }
 
 // activities makes the activity structs.
-func (p *Plugin) activities() error {
+func (p *Plugin) activities(ctx context.Context) error {
 	providers, err := buildProviders(p.cfg.Providers)
 	if err != nil {
 		return err
@@ -107,8 +107,13 @@ func (p *Plugin) activities() error {
 	if err != nil {
 		return err
 	}
+	cache, err := p.cache(ctx)
+	if err != nil {
+		return err
+	}
 	p.parts.llm = &activities.LLM{
 		Providers: providers, Prices: p.cfg.Prices, Ledger: p.parts.ledger, Observer: p.metrics, MaxTokens: p.cfg.MaxTokens,
+		Strict: p.cfg.Strict, Routes: p.cfg.Routes, Cache: cache, CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
 	}
 	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
 	p.parts.approval = &activities.Approval{Terms: p.cfg.Approvals, Logger: p.cfg.Logger, Observer: p.metrics}

@@ -97,7 +97,7 @@ func (p *Plugin) open() error {
 	if err := p.declare(ctx); err != nil {
 		return err
 	}
-	if err := p.activities(); err != nil {
+	if err := p.activities(ctx); err != nil {
 		return err
 	}
 	spans, err := telemetry.TemporalInterceptor(tracer)

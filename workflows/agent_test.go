@@ -97,7 +97,7 @@ func TestAgentStopsAtItsBudget(t *testing.T) {
 		Budget: limit,
 	})
 	in := task(wflo.ToolPython)
-	in.MaxTurns = wflo.MaxTurnsLimit
+	in.MaxTurns, in.MaxRepeats = wflo.MaxTurnsLimit, wflo.MaxTurnsLimit
 	app := wantCode(t, env.Run(wflo.WorkflowAgent, in), wflo.CodeBudgetExceeded)
 	var hint string
 	if err := app.Details(&hint); err != nil || hint == "" {

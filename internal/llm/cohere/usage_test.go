@@ -1,0 +1,13 @@
+package cohere
+
+import (
+	"testing"
+
+	"github.com/wflo-ai/wflo-go/internal/llm/llmtest"
+)
+
+func TestBillsOnTheWire(t *testing.T) {
+	llmtest.Wire(t, llmtest.Reader{
+		Provider: "cohere", New: func() llmtest.Counter { return &Counter{} }, UsageOf: UsageOf,
+	})
+}

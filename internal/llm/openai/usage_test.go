@@ -1,0 +1,13 @@
+package openai
+
+import (
+	"testing"
+
+	"github.com/wflo-ai/wflo-go/internal/llm/llmtest"
+)
+
+func TestBillsOnTheWire(t *testing.T) {
+	llmtest.Wire(t, llmtest.Reader{
+		Provider: "openai", New: func() llmtest.Counter { return &Counter{} }, UsageOf: UsageOf,
+	})
+}

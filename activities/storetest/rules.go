@@ -437,9 +437,13 @@ func listBudgets(b *books) {
 	if s, ok := got["run:wf/first"]; ok {
 		b.Errorf("the budget of a run is listed: %+v", s)
 	}
-	b.remove("user:bob")
-	if s, ok := b.list()["user:bob"]; ok {
+	b.remove("org:acme")
+	got = b.list()
+	if s, ok := got["org:acme"]; ok {
 		b.Errorf("a removed budget is listed: %+v", s)
+	}
+	if len(got) < 3 {
+		b.Errorf("the others are not listed any more: %+v", got)
 	}
 }
 

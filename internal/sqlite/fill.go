@@ -29,25 +29,25 @@ type charge struct {
 	amount, unknown wflo.Money
 }
 
-// readPast adds up the entries and open holds of a budget. Calendar windows count
-// the holds that were made since their start, rolling ones what was charged since
-// the cutoff.
+// elsewhere says that a hold is counted in an earlier window of the same budget,
+// where it will be settled.
+const elsewhere = `EXISTS (SELECT 1 FROM json_each(h.accounts) c JOIN accounts o ON o.id = c.value
+	WHERE o.budget = ?1 AND o.period = ?2 AND o.window_start < ?3)`
+
+// readPast adds up what a budget was charged in the window of an account, which
+// need not exist, and the holds that are open.
 func readPast(ctx context.Context, q querier, a *account, now time.Time) (past, error) {
 	since := a.start
-	cutoff, rolls := a.cutoff(now)
-	if rolls {
+	if cutoff, rolls := a.cutoff(now); rolls {
 		since = cutoff
 	}
 	p := past{}
-	if err := p.readEntries(ctx, q, a.budget, since, rolls); err != nil {
+	if err := p.readEntries(ctx, q, a, since); err != nil {
 		return p, fmt.Errorf("read what budget %q spent: %w", a.budget, err)
 	}
 	word := encode(a.budget)
-	where := "state IN ('open', 'unknown') AND (instr(scopes, ?1) OR instr(budgets, ?1))"
-	if a.start != 0 {
-		where += fmt.Sprintf(" AND created_at >= %d", a.start)
-	}
-	found, err := readHolds(ctx, q, where, word)
+	found, err := scanHolds(q.QueryContext(ctx, queryHolds+`(state = 'open' OR state = 'unknown' AND closed_at >= ?4)
+		AND (instr(scopes, ?5) OR instr(budgets, ?5)) AND NOT `+elsewhere, a.budget, a.period, a.start, since, word))
 	if err != nil {
 		return p, err
 	}
@@ -63,12 +63,12 @@ func readPast(ctx context.Context, q querier, a *account, now time.Time) (past, 
 	return p, nil
 }
 
-func (p *past) readEntries(ctx context.Context, q querier, budget string, since int64, rolls bool) (err error) {
+func (p *past) readEntries(ctx context.Context, q querier, a *account, since int64) (err error) {
 	// A correction counts when the entry did that it corrects.
-	rows, err := q.QueryContext(ctx, `SELECT e.key, e.attempt, e.amount_nano, e.state = 'unknown' AND h.state = 'unknown', h.created_at,
+	rows, err := q.QueryContext(ctx, `SELECT e.key, e.attempt, e.amount_nano, e.state = 'unknown' AND h.state = 'unknown',
 		CASE WHEN e.adjusts THEN (SELECT u.at FROM entries u WHERE u.key = e.key AND u.attempt = e.attempt AND u.state = 'unknown') ELSE e.at END
 		FROM entry_budgets b JOIN entries e ON e.id = b.entry JOIN holds h ON h.key = e.key AND h.attempt = e.attempt
-		WHERE b.budget = ? AND b.at >= ? ORDER BY b.entry`, budget, since)
+		WHERE b.budget = ?1 AND b.at >= ?4 AND NOT `+elsewhere+` ORDER BY b.entry`, a.budget, a.period, a.start, since)
 	if err != nil {
 		return err
 	}
@@ -77,18 +77,17 @@ func (p *past) readEntries(ctx context.Context, q querier, budget string, since 
 	for rows.Next() {
 		var c charge
 		var open bool
-		var made int64
-		if err := rows.Scan(&c.key, &c.attempt, &c.amount, &open, &made, &c.at); err != nil {
+		if err := rows.Scan(&c.key, &c.attempt, &c.amount, &open, &c.at); err != nil {
 			return err
 		}
-		if rolls && c.at < since || !rolls && made < since {
+		if c.at < since {
 			continue
 		}
 		if open {
 			c.unknown = c.amount
 		}
 		if c.amount > math.MaxInt64-p.spent {
-			return ledger.OutOfRange(fmt.Sprintf("what budget %q spent", budget))
+			return ledger.OutOfRange(fmt.Sprintf("what budget %q spent", a.budget))
 		}
 		p.spent += c.amount
 		p.unknown += c.unknown

@@ -45,7 +45,7 @@ func (h hold) counted() []string {
 const (
 	holdColumns = `key, attempt, amount_nano, least_nano, granted_nano, state, coalesce(settled_nano, 0), budgets, scopes, accounts, run,
 		provider, model, outcome, within, created_at`
-	queryHolds    = "SELECT " + holdColumns + " FROM holds WHERE "
+	queryHolds    = "SELECT " + holdColumns + " FROM holds h WHERE "
 	queryAttempts = queryHolds + "key = ? AND attempt <= ? ORDER BY attempt"
 	queryHold     = queryHolds + "key = ? AND attempt = ?"
 	insertHold    = `INSERT INTO holds (key, attempt, amount_nano, least_nano, granted_nano, state, budgets, scopes, accounts, run, root_run,

@@ -3,7 +3,9 @@ package sqlite
 import (
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/activities/storetest"
@@ -36,8 +38,17 @@ func TestLedgerInMemory(t *testing.T) {
 	storetest.TestLedger(t, func(t *testing.T) activities.Ledger { return mustOpen(t, Config{}) })
 }
 
+func TestWindows(t *testing.T) {
+	storetest.TestWindows(t, func(t *testing.T) (activities.Ledger, func(time.Time)) {
+		var now atomic.Pointer[time.Time]
+		set := func(at time.Time) { now.Store(&at) }
+		set(time.Now())
+		return mustOpen(t, Config{Now: func() time.Time { return *now.Load() }}), set
+	})
+}
+
 func BenchmarkReserveSettle(b *testing.B) {
-	for _, callers := range []int{1, 16} {
+	for _, callers := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
 			l := mustOpen(b, Config{Path: filepath.Join(b.TempDir(), "ledger.db")})
 			storetest.BenchmarkReserveSettle(b, l, callers)

@@ -54,14 +54,17 @@ func (h *handler) spend(ctx context.Context, id string) (wflo.Spend, error) {
 	if s.Rule != nil || s.Limit != 0 || s.Spent != 0 || s.Reserved != 0 {
 		return s, nil
 	}
-	// A rule that nobody has used yet has no window to read.
+	// A rule for each has no window of its own to read.
 	all, err := h.cfg.Ledger.ListBudgets(ctx)
 	if err != nil {
 		return wflo.Spend{}, fmt.Errorf("list budgets: %w", err)
 	}
 	for _, b := range all {
-		if b.Budget == id {
+		switch {
+		case b.Budget == id:
 			return b, nil
+		case b.Rule != nil && b.Rule.ID() == id:
+			return wflo.Spend{Budget: id, Limit: b.Rule.Limit, Rule: b.Rule}, nil
 		}
 	}
 	return wflo.Spend{}, &absent{"no budget " + id, "list them at /api/v1/budgets"}

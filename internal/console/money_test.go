@@ -110,6 +110,7 @@ func newBooks() *books {
 		rules: map[string]wflo.Spend{
 			"team:payments":        {Budget: "team:payments", Limit: 5 * wflo.USD, Spent: wflo.USD, Rule: &wflo.Budget{Scope: wflo.ScopeTeam, Name: "payments"}},
 			"user:*":               {Budget: "user:*", Limit: wflo.USD, Rule: &wflo.Budget{Scope: wflo.ScopeUser}},
+			"org:acme":             {Budget: "org:acme", Limit: 3 * wflo.USD, Spent: wflo.USD, Rule: &wflo.Budget{Scope: wflo.ScopeOrg, Limit: 2 * wflo.USD}},
 			"model:openai/gpt-5.4": {Budget: "model:openai/gpt-5.4", Limit: 9 * wflo.USD},
 		},
 		unknown: []wflo.Hold{{
@@ -157,6 +158,7 @@ func TestMoney(t *testing.T) {
 		{name: "one", method: "GET", path: "/api/v1/budgets/team:payments", status: 200, want: `"limit":"5.00"`},
 		{name: "one with a slash", method: "GET", path: "/api/v1/budgets/model:openai%2Fgpt-5.4", status: 200, want: `"limit":"9.00"`},
 		{name: "a rule that nobody used", method: "GET", path: "/api/v1/budgets/user:*", status: 200, want: `"limit":"1.00"`},
+		{name: "a rule for each that somebody used", method: "GET", path: "/api/v1/budgets/org:*", status: 200, want: `{"budget":"org:*","limit":"2.00","spent":"0.00"`},
 		{name: "none", method: "GET", path: "/api/v1/budgets/team:nobody", status: 404, want: "no budget team:nobody"},
 		{name: "no scope", method: "GET", path: "/api/v1/budgets/payments", status: 422, want: "SCOPE:NAME"},
 		{name: "odd scope", method: "GET", path: "/api/v1/budgets/planet:earth", status: 422, want: "planet:earth"},
@@ -230,7 +232,7 @@ func TestMoney(t *testing.T) {
 			if tt.never != "" && strings.Contains(got, tt.never) {
 				t.Errorf("%s shows %q", got, tt.never)
 			}
-			if status != 200 && (b.by != "" || len(b.topUps)+len(b.settled) > 0 || len(b.rules) != 3) {
+			if status != 200 && (b.by != "" || len(b.topUps)+len(b.settled) > 0 || len(b.rules) != 4) {
 				t.Errorf("refused, and changed all the same: by %q, %v, %v", b.by, b.topUps, b.settled)
 			}
 		})

@@ -118,6 +118,9 @@ func (a *app) printBudget(b shownBudget) error {
 	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, escapeLine(value)) }
 	rule := ruleOf(b.Spend)
 	line("budget", b.Budget)
+	if b.Rule != nil && rule.ID() != b.Budget {
+		line("declared as", rule.ID())
+	}
 	limit := "none"
 	if b.Limit > 0 {
 		limit = b.Limit.String()

@@ -26,10 +26,10 @@ func refusalIn(err error) *wflo.Refusal {
 func refusalDetail(app *temporal.ApplicationError) *wflo.Refusal {
 	var hint string
 	var r wflo.Refusal
-	if wflo.Code(app.Type()) != wflo.CodeBudgetExceeded || !app.HasDetails() || app.Details(&hint, &r) != nil || r.Budget == "" {
-		return nil
+	if wflo.Code(app.Type()) == wflo.CodeBudgetExceeded && app.HasDetails() && app.Details(&hint, &r) == nil && r.Budget != "" {
+		return &r
 	}
-	return &r
+	return nil // the details are something else
 }
 
 // refusalText shows the refusal that ended a run, with what to type next.

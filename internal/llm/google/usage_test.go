@@ -11,3 +11,20 @@ func TestBillsOnTheWire(t *testing.T) {
 		Provider: "google", New: func() llmtest.Counter { return &Counter{} }, UsageOf: UsageOf,
 	})
 }
+
+// What a response claims is charged only if it can be: no bucket is negative.
+func FuzzUsageOf(f *testing.F) {
+	f.Add([]byte(`{"modelVersion":"m","usageMetadata":{"promptTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":9,"trafficType":"ON_DEMAND_FLEX"}}`), []byte(`[{"usageMetadata":{"promptTokenCount":5}}]`))
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		u, _, _, ok := UsageOf(first)
+		if ok && (u.Validate() != nil || u.Prompt() <= 0 || u.Total() < u.Prompt()) {
+			t.Fatalf("%+v is charged", u)
+		}
+		var c Counter
+		c.Add(first)
+		c.Add(second)
+		if b := c.Bill(); b.OK() && b.Usage.Validate() != nil {
+			t.Fatalf("%+v is charged", b)
+		}
+	})
+}

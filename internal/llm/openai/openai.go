@@ -51,6 +51,10 @@ type Config struct {
 	// former for api.openai.com and the latter for other servers. A server that
 	// does not know the field ignores it and answers without bound.
 	TokenField string
+	// ServiceTier is what the requests ask for as service_tier. Empty means default
+	// at api.openai.com, so that a project's setting cannot choose a dearer one
+	// than was reserved, and nothing for other servers.
+	ServiceTier string
 	// HTTPClient carries the requests. Nil means a plain client. It is copied,
 	// not changed.
 	HTTPClient *http.Client
@@ -58,9 +62,10 @@ type Config struct {
 
 // Client implements activities.Provider.
 type Client struct {
-	vendor     llm.Vendor
-	tokenField string
-	chat       sdk.ChatCompletionService
+	vendor      llm.Vendor
+	tokenField  string
+	serviceTier string
+	chat        sdk.ChatCompletionService
 }
 
 // New checks the configuration; it sends nothing. Errors are *wflo.Error with
@@ -87,7 +92,7 @@ func New(cfg Config) (*Client, error) {
 		opts = append(opts, option.WithAPIKey(cfg.APIKey))
 	}
 	// The service alone, because the SDK's client reads the environment.
-	return &Client{vendor: vendor, tokenField: field, chat: sdk.NewChatCompletionService(opts...)}, nil
+	return &Client{vendor: vendor, tokenField: field, serviceTier: cfg.serviceTier(base), chat: sdk.NewChatCompletionService(opts...)}, nil
 }
 
 func (cfg Config) vendor(base *url.URL) (llm.Vendor, error) {
@@ -116,6 +121,13 @@ func (cfg Config) tokenField(base *url.URL) (string, error) {
 	}
 	return "", wflo.Invalid("token_field", fmt.Sprintf("is %q", cfg.TokenField),
 		"use "+FieldMaxTokens+" or "+FieldMaxCompletionTokens)
+}
+
+func (cfg Config) serviceTier(base *url.URL) string {
+	if cfg.ServiceTier == "" && base.Hostname() == standardHost {
+		return string(sdk.ChatCompletionNewParamsServiceTierDefault)
+	}
+	return cfg.ServiceTier
 }
 
 // Name is the provider's name.

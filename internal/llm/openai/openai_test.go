@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -56,10 +57,12 @@ func TestHosts(t *testing.T) {
 		auth     string
 		field    string
 		provider string
+		tier     string
 	}{
-		{"OpenAI", Config{APIKey: "k"}, "https://api.openai.com/v1/chat/completions", "Bearer k", FieldMaxCompletionTokens, "openai"},
-		{"local without key", Config{BaseURL: "http://localhost:11434/v1", Name: "ollama"}, "http://localhost:11434/v1/chat/completions", "", FieldMaxTokens, "ollama"},
-		{"gateway", Config{APIKey: "k", BaseURL: "https://gw/openai/v1/", TokenField: FieldMaxCompletionTokens}, "https://gw/openai/v1/chat/completions", "Bearer k", FieldMaxCompletionTokens, "openai"},
+		{"OpenAI", Config{APIKey: "k"}, "https://api.openai.com/v1/chat/completions", "Bearer k", FieldMaxCompletionTokens, "openai", "default"},
+		{"OpenAI's flex", Config{APIKey: "k", ServiceTier: "flex"}, "https://api.openai.com/v1/chat/completions", "Bearer k", FieldMaxCompletionTokens, "openai", "flex"},
+		{"local without key", Config{BaseURL: "http://localhost:11434/v1", Name: "ollama"}, "http://localhost:11434/v1/chat/completions", "", FieldMaxTokens, "ollama", ""},
+		{"gateway", Config{APIKey: "k", BaseURL: "https://gw/openai/v1/", TokenField: FieldMaxCompletionTokens}, "https://gw/openai/v1/chat/completions", "Bearer k", FieldMaxCompletionTokens, "openai", ""},
 	}
 	t.Setenv("OPENAI_API_KEY", "sk-wrong")
 	for _, tt := range tests {
@@ -86,6 +89,12 @@ func TestHosts(t *testing.T) {
 			}
 			if want := `"` + tt.field + `":77`; !strings.Contains(string(host.body), want) {
 				t.Errorf("request %s lacks %s", host.body, want)
+			}
+			var sent struct {
+				Tier string `json:"service_tier"`
+			}
+			if err := json.Unmarshal(host.body, &sent); err != nil || sent.Tier != tt.tier {
+				t.Errorf("request %s asks for the tier %q, want %q, %v", host.body, sent.Tier, tt.tier, err)
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 
 // params translates a prompt that llm.Check passed.
 func (c *Client) params(p wflo.Prompt) (sdk.ChatCompletionNewParams, error) {
-	out := sdk.ChatCompletionNewParams{Model: p.Model}
+	out := sdk.ChatCompletionNewParams{Model: p.Model, ServiceTier: sdk.ChatCompletionNewParamsServiceTier(c.serviceTier)}
 	if c.tokenField == FieldMaxTokens {
 		out.MaxTokens = sdk.Int(p.MaxTokens)
 	} else {

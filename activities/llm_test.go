@@ -107,7 +107,7 @@ func (b *bench) chatAs(run wflo.Run, p wflo.Prompt) (wflo.Reply, error) {
 
 func (b *bench) spend() wflo.Spend {
 	b.t.Helper()
-	s, err := b.ledger.Spend(context.Background(), b.run.Lines[0].ID)
+	s, err := b.llm.Ledger.Spend(context.Background(), b.run.Lines[0].ID)
 	if err != nil {
 		b.t.Fatal(err)
 	}

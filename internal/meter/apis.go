@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -289,9 +290,12 @@ func readEmbeddings(a *ask, _ *url.URL) error {
 	if err := a.fields.only("input"); err != nil {
 		return err
 	}
-	var texts []any
-	if json.Unmarshal(a.fields["input"], &texts) != nil {
+	if raw := bytes.TrimSpace(a.fields["input"]); len(raw) == 0 || raw[0] != '[' {
 		return nil // one text
+	}
+	var texts []any
+	if err := json.Unmarshal(a.fields["input"], &texts); err != nil {
+		return unmeterable("input cannot be read")
 	}
 	for _, text := range texts {
 		if _, isObject := text.(map[string]any); isObject {

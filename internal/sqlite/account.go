@@ -26,6 +26,7 @@ type account struct {
 	ruleID, rule     string
 	alerted          int
 	exceeded, filled int64
+	expired          int64 // the transaction in which it was last expired
 	changed          bool
 }
 
@@ -78,7 +79,7 @@ func readAccount(ctx context.Context, q querier, id string) (*account, error) {
 // account gives nil for an account that does not exist.
 func (t *tx) account(id string) (*account, error) {
 	if a := t.accounts[id]; a != nil {
-		return a, nil
+		return a, t.expire(a)
 	}
 	a, err := scanAccount(t.statement(queryAccount).QueryRowContext(t.ctx, id))
 	switch {
@@ -96,6 +97,9 @@ func (t *tx) account(id string) (*account, error) {
 
 // cutoff is the time before which a rolling account forgets.
 func (a *account) cutoff(now time.Time) (int64, bool) {
+	if a.period == wflo.PeriodNone {
+		return 0, false
+	}
 	d, ok := a.period.Rolling()
 	return now.Add(-d).UnixNano(), ok
 }
@@ -103,9 +107,10 @@ func (a *account) cutoff(now time.Time) (int64, bool) {
 // expire forgets what a rolling window has left behind.
 func (t *tx) expire(a *account) error {
 	cutoff, rolls := a.cutoff(t.now)
-	if !rolls {
+	if !rolls || a.expired == t.at {
 		return nil
 	}
+	a.expired = t.at
 	spent, unknown, err := expired(t.ctx, t.Tx, a.id, cutoff)
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func (t *tx) setRule(b wflo.Budget, by, declared string) error {
 		return err
 	}
 	r := &rule{b, t.at}
-	old := book.rules[b.ID()]
+	old := book[b.ID()]
 	moved := old != nil && (old.Period != b.Period || old.TimeZone != b.TimeZone)
 	if old != nil && !moved {
 		r.since = old.since
@@ -84,9 +84,7 @@ func (t *tx) setRule(b wflo.Budget, by, declared string) error {
 	if err != nil {
 		return fmt.Errorf("write rule %q: %w", b.ID(), err)
 	}
-	if err := t.rulesChanged(); err != nil {
-		return err
-	}
+	t.ledger.rules = nil // to be read again
 	if moved {
 		if err := t.free(b.ID()); err != nil {
 			return err
@@ -96,15 +94,6 @@ func (t *tx) setRule(b wflo.Budget, by, declared string) error {
 		return t.govern(r, b.ID())
 	}
 	return t.governAll(r)
-}
-
-// rulesChanged has this and all other processes read the rules again.
-func (t *tx) rulesChanged() error {
-	t.knowsRules, t.ledger.rules = false, ruleBook{}
-	if err := t.exec("UPDATE changes SET n = n + 1 WHERE of_what = 'rules'"); err != nil {
-		return fmt.Errorf("count changes of rules: %w", err)
-	}
-	return nil
 }
 
 // govern has a rule count for one budget from now on, whatever counted before.
@@ -224,7 +213,7 @@ func (l *Ledger) RemoveBudget(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		r := book.rules[id]
+		r := book[id]
 		if r == nil {
 			return wflo.Invalid("budget", fmt.Sprintf("%q has no rule", id), "list the rules with wflo budget list")
 		}
@@ -233,13 +222,11 @@ func (l *Ledger) RemoveBudget(ctx context.Context, id string) error {
 		if err := t.exec("UPDATE rules SET rule = NULL, updated_at = ? WHERE id = ?", t.at, id); err != nil {
 			return fmt.Errorf("write rule %q: %w", id, err)
 		}
-		if err := t.rulesChanged(); err != nil {
-			return err
-		}
+		t.ledger.rules = nil // to be read again
 		if err := t.free(id); err != nil {
 			return err
 		}
-		if next := book.rules[each(r.Scope)]; next != nil && r.Name != wflo.Each {
+		if next := book[each(r.Scope)]; next != nil && r.Name != wflo.Each {
 			return t.succeed(next, id)
 		}
 		return nil

@@ -84,7 +84,9 @@ type Ledger struct {
 	close   sync.Once
 	// What follows is the writer's own.
 	prepared map[string]*sql.Stmt
+	version  int64 // of the file, as the last transaction found it
 	rules    ruleBook
+	accounts map[string]*account
 }
 
 var _ activities.Ledger = (*Ledger)(nil)

@@ -25,50 +25,36 @@ func (r *rule) window(budget string, now time.Time) (account string, start, end 
 	return ledger.AccountID(budget, r.Period, start), start, end, nil
 }
 
-// ruleBook is the rules as they were after so many changes.
-type ruleBook struct {
-	changes int64
-	rules   map[string]*rule
-}
+// ruleBook is the rules by ID.
+type ruleBook map[string]*rule
 
 // find is the rule that counts for a budget: its own, or else the one for each.
 func (b ruleBook) find(budget string) *rule {
-	if len(b.rules) == 0 {
+	if len(b) == 0 {
 		return nil
 	}
 	scope, name, err := wflo.SplitBudgetID(budget)
 	if err != nil || name == wflo.Each {
 		return nil
 	}
-	if r := b.rules[budget]; r != nil {
+	if r := b[budget]; r != nil {
 		return r
 	}
-	return b.rules[each(scope)]
+	return b[each(scope)]
 }
 
 func each(scope wflo.Scope) string { return string(scope) + ":" + wflo.Each }
 
-const queryChanges = "SELECT n FROM changes WHERE of_what = 'rules'"
-
 // rules are the rules as this transaction sees them.
 func (t *tx) rules() (ruleBook, error) {
-	l := t.ledger
-	if t.knowsRules {
-		return l.rules, nil
-	}
-	var changes int64
-	if err := t.statement(queryChanges).QueryRowContext(t.ctx).Scan(&changes); err != nil {
-		return ruleBook{}, fmt.Errorf("read rules: %w", err)
-	}
-	if l.rules.rules == nil || l.rules.changes != changes {
+	if t.ledger.rules == nil {
 		all, err := readRules(t.ctx, t.Tx)
 		if err != nil {
-			return ruleBook{}, err
+			return nil, err
 		}
-		l.rules = ruleBook{changes, all}
+		t.ledger.rules = all
 	}
-	t.knowsRules = true
-	return l.rules, nil
+	return t.ledger.rules, nil
 }
 
 type querier interface {
@@ -76,13 +62,13 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func readRules(ctx context.Context, q querier) (map[string]*rule, error) {
+func readRules(ctx context.Context, q querier) (ruleBook, error) {
 	rows, err := q.QueryContext(ctx, "SELECT id, rule, since FROM rules WHERE rule IS NOT NULL")
 	if err != nil {
 		return nil, fmt.Errorf("read rules: %w", err)
 	}
 	defer rows.Close()
-	all := map[string]*rule{}
+	all := ruleBook{}
 	for rows.Next() {
 		var id, text string
 		r := &rule{}

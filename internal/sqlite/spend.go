@@ -20,7 +20,7 @@ func (l *Ledger) Spend(ctx context.Context, budget string) (got wflo.Spend, err 
 		if err != nil {
 			return err
 		}
-		got, err = readSpend(ctx, q, ruleBook{rules: rules}, budget, now)
+		got, err = readSpend(ctx, q, rules, budget, now)
 		return err
 	})
 	if err != nil {
@@ -43,12 +43,12 @@ func (l *Ledger) view(ctx context.Context, read func(q querier, now time.Time) e
 }
 
 // readRulesOf reads the rules that may count for one budget.
-func readRulesOf(ctx context.Context, q querier, budget string) (map[string]*rule, error) {
+func readRulesOf(ctx context.Context, q querier, budget string) (ruleBook, error) {
 	scope, _, err := wflo.SplitBudgetID(budget)
 	if err != nil {
 		return nil, nil // no rule can be of such a name
 	}
-	all := map[string]*rule{}
+	all := ruleBook{}
 	for _, id := range []string{budget, each(scope)} {
 		r := &rule{}
 		var text string
@@ -70,8 +70,8 @@ func readRulesOf(ctx context.Context, q querier, budget string) (map[string]*rul
 // readSpend is what a budget has now, as the next reservation would find it.
 func readSpend(ctx context.Context, q querier, book ruleBook, budget string, now time.Time) (wflo.Spend, error) {
 	r := book.find(budget)
-	if r == nil && book.rules[budget] != nil { // a rule for each, by its own ID
-		return book.rules[budget].unused(budget, now)
+	if r == nil && book[budget] != nil { // a rule for each, by its own ID
+		return book[budget].unused(budget, now)
 	}
 	if r == nil {
 		a, err := readAccount(ctx, q, ledger.AccountID(budget, wflo.PeriodNone, time.Time{}))
@@ -183,7 +183,7 @@ func (l *Ledger) ListBudgets(ctx context.Context) (all []wflo.Spend, err error) 
 			}
 		}
 		for _, budget := range slices.Sorted(maps.Keys(budgets)) {
-			s, err := readSpend(ctx, q, ruleBook{rules: rules}, budget, now)
+			s, err := readSpend(ctx, q, rules, budget, now)
 			if err != nil {
 				return err
 			}

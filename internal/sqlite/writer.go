@@ -113,8 +113,11 @@ func (l *Ledger) commit(group []*job) (answers []error, began bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("begin: %w", err)
 	}
-	t := &tx{Tx: raw, ledger: l, ctx: ctx, now: l.now(), accounts: map[string]*account{}, statements: map[string]*sql.Stmt{}}
+	t := &tx{Tx: raw, ledger: l, ctx: ctx, now: l.now(), statements: map[string]*sql.Stmt{}}
 	t.at = t.now.UnixNano()
+	if err := t.recall(); err != nil {
+		return nil, true, l.undo(raw, err)
+	}
 	for _, j := range group {
 		answer := j.work(t)
 		if answer != nil && wflo.CodeOf(answer) == "" {
@@ -132,11 +135,34 @@ func (l *Ledger) commit(group []*job) (answers []error, began bool, err error) {
 }
 
 func (l *Ledger) undo(t *sql.Tx, err error) error {
-	l.rules = ruleBook{} // it may have been read in this transaction
+	l.rules, l.accounts = nil, nil // they may be as this transaction made them
 	if undo := t.Rollback(); !errors.Is(undo, sql.ErrTxDone) {
 		err = errors.Join(err, undo)
 	}
 	return err
+}
+
+// maxAccounts bounds what is remembered from one transaction to the next.
+const maxAccounts = 10_000
+
+const queryVersion = "PRAGMA data_version"
+
+// recall takes over what the last transaction knew, unless somebody else has
+// written to the file since.
+func (t *tx) recall() error {
+	l := t.ledger
+	var version int64
+	if err := t.statement(queryVersion).QueryRowContext(t.ctx).Scan(&version); err != nil {
+		return fmt.Errorf("read version: %w", err)
+	}
+	if version != l.version {
+		l.version, l.rules, l.accounts = version, nil, nil
+	}
+	if l.accounts == nil || len(l.accounts) > maxAccounts {
+		l.accounts = map[string]*account{}
+	}
+	t.accounts = l.accounts
+	return nil
 }
 
 // tx is one transaction of the writer.
@@ -147,11 +173,10 @@ type tx struct {
 	// now is its time, and at the same in nanoseconds since 1970.
 	now time.Time
 	at  int64
-	// accounts are those that were read. Their sums are made here, and written
+	// accounts are those that were read, by this transaction or before it. Their sums are made here, and written
 	// once when the transaction ends.
 	accounts   map[string]*account
 	statements map[string]*sql.Stmt
-	knowsRules bool
 }
 
 // statement is the prepared form of a query, or nil where it has none.
@@ -186,7 +211,7 @@ func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 
 // often are the statements of every paid call, which are prepared once.
 var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, queryHold, insertHold, closeHold, insertEntry, insertEntryBudgets,
-	queryChanges}
+	queryVersion}
 
 func (l *Ledger) prepare(ctx context.Context) error {
 	l.prepared = map[string]*sql.Stmt{}

@@ -37,14 +37,6 @@ CREATE TABLE rules (
     updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Counts the changes of rules, so that what has read them knows when to do it again.
-CREATE TABLE changes (
-    of_what TEXT    NOT NULL PRIMARY KEY,
-    n       INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-INSERT INTO changes VALUES ('rules', 0);
-
 CREATE TABLE top_ups (
     key         TEXT    NOT NULL PRIMARY KEY,
     budget      TEXT    NOT NULL,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/wflo-ai/wflo-go/activities"
@@ -61,6 +62,23 @@ func TestLedger(t *testing.T) {
 	})
 }
 
+func TestWindows(t *testing.T) {
+	storetest.TestWindows(t, func(t *testing.T) (activities.Ledger, func(time.Time)) {
+		l := mustOpen(t, Config{MaxConns: 4})
+		return l, func(at time.Time) { setClock(t, l, at) }
+	})
+}
+
+// setClock stops the ledger's clock at a moment.
+func setClock(t *testing.T, l *Ledger, at time.Time) {
+	t.Helper()
+	_, err := l.pool.Exec(t.Context(), fmt.Sprintf(`CREATE OR REPLACE FUNCTION wflo.clock() RETURNS timestamptz
+		LANGUAGE sql VOLATILE AS $$SELECT timestamptz '%s'$$`, at.UTC().Format(time.RFC3339Nano)))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // noDeadlocks asks the server, because a caller does not see a deadlock: the
 // call is repeated.
 func noDeadlocks(t *testing.T, url string) {
@@ -86,9 +104,9 @@ func noDeadlocks(t *testing.T, url string) {
 }
 
 func BenchmarkReserveSettle(b *testing.B) {
-	for _, callers := range []int{1, 16} {
+	for _, callers := range []int{1, 32, 64, 256} {
 		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
-			storetest.BenchmarkReserveSettle(b, mustOpen(b, Config{MaxConns: int32(callers)}), callers)
+			storetest.BenchmarkReserveSettle(b, mustOpen(b, Config{MaxConns: 4}), callers)
 		})
 	}
 }

@@ -26,7 +26,7 @@ ALTER TABLE budgets RENAME TO accounts;
 ALTER TABLE accounts
     ADD COLUMN budget          text COLLATE "C",
     ADD COLUMN line_nano       bigint NOT NULL DEFAULT 0 CHECK (line_nano >= 0), -- the limit of the line that made it
-    ADD COLUMN topped_nano     bigint NOT NULL DEFAULT 0 CHECK (topped_nano >= 0), -- part of limit_nano
+    ADD COLUMN topped_nano     bigint NOT NULL DEFAULT 0 CHECK (topped_nano >= 0), -- part of limit_nano where there is one
     ADD COLUMN thresholds      integer[] NOT NULL DEFAULT '{50,75,90}',
     ADD COLUMN on_exceeded     text NOT NULL DEFAULT 'halt',
     ADD COLUMN line_exceeded   text,
@@ -207,6 +207,10 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- within is the first moment that a rolling period still counts at a time.
+CREATE FUNCTION within(p_at timestamptz, p_slides interval) RETURNS timestamptz LANGUAGE sql STABLE
+    AS $$SELECT p_at - p_slides + interval '1 microsecond'$$;
+
 -- spent_before is what the entries of a scope have spent since a time, each at
 -- the time of what it corrects, and what of it may still be corrected.
 -- +goose StatementBegin
@@ -237,7 +241,7 @@ DECLARE
     unknown numeric;
 BEGIN
     SELECT * INTO STRICT a FROM accounts WHERE id = p_id;
-    begins := coalesce(a.starts, p_at - a.slides);
+    begins := coalesce(a.starts, within(p_at, a.slides));
     WITH joining AS (
         UPDATE holds SET budget_ids = budget_ids || a.id
             WHERE state = 'unknown' AND scopes @> ARRAY[a.budget] AND a.id <> ALL (budget_ids)
@@ -285,7 +289,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF r.since > coalesce(begins, now - r.slides, '-infinity') THEN
+    IF r.since > coalesce(begins, within(now, r.slides), '-infinity') THEN
         PERFORM refill(p_id, now);
     END IF;
     PERFORM rearm(ARRAY[p_id]);
@@ -302,7 +306,6 @@ DECLARE
 BEGIN
     SELECT * INTO r FROM rules WHERE id = p_rule;
     UPDATE accounts a SET limit_nano = CASE WHEN l.lim > 0 THEN l.lim + a.topped_nano ELSE 0 END,
-            topped_nano = CASE WHEN l.lim > 0 THEN a.topped_nano ELSE 0 END,
             thresholds = CASE WHEN r.id IS NULL OR r.id <> a.budget AND a.line_nano > 0 AND a.line_nano = l.lim AND a.line_nano <> r.limit_nano
                 THEN coalesce(a.line_thresholds, '{}') ELSE r.thresholds END,
             on_exceeded = coalesce(stricter(r.on_exceeded, CASE WHEN r.id IS NULL OR r.id <> a.budget AND a.line_nano > 0 THEN a.line_exceeded END), 'halt'),
@@ -423,10 +426,12 @@ DECLARE
     r rules;
     a accounts;
     gone record;
+    begins timestamptz; -- of what counts
 BEGIN
     SELECT t.* INTO r FROM rules t WHERE t.id = rule_for(p_budget);
     SELECT w.starts, w.ends INTO starts, ends FROM window_of(coalesce(r.period, ''), coalesce(r.zone, 'UTC'), now) w;
     SELECT t.* INTO a FROM accounts t WHERE t.id = account_id(p_budget, coalesce(r.period, ''), starts);
+    begins := coalesce(starts, within(now, r.slides));
     IF r.slides IS NOT NULL THEN
         starts := now - r.slides;
         ends := now;
@@ -436,10 +441,10 @@ BEGIN
     IF a.id IS NULL THEN
         SELECT coalesce(r.limit_nano, 0), coalesce(sum(s.spent_nano), 0), 0, coalesce(sum(s.unknown_nano), 0), 0
             INTO limit_nano, spent_nano, reserved_nano, unknown_nano, topped_nano
-            FROM spent_before(p_budget, starts) s WHERE r.since > coalesce(starts, '-infinity');
+            FROM spent_before(p_budget, begins) s WHERE r.since > coalesce(begins, '-infinity');
     ELSE
         SELECT coalesce(sum(s.spent_nano), 0) AS spent, coalesce(sum(s.unknown_nano), 0) AS unknown INTO gone
-            FROM spendings s WHERE s.account = a.id AND s.at < starts;
+            FROM spendings s WHERE s.account = a.id AND s.at < begins;
         limit_nano := a.limit_nano;
         spent_nano := a.spent_nano - gone.spent;
         reserved_nano := a.reserved_nano;

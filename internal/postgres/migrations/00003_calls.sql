@@ -36,7 +36,7 @@ DECLARE
 BEGIN
     WITH gone AS (
         DELETE FROM spendings s USING accounts a
-            WHERE a.id = ANY (p_ids) AND a.slides IS NOT NULL AND s.account = a.id AND s.at < now - a.slides
+            WHERE a.id = ANY (p_ids) AND a.slides IS NOT NULL AND s.account = a.id AND s.at < within(now, a.slides)
             RETURNING s.account, s.spent_nano, s.unknown_nano
     ), less AS (
         UPDATE accounts a SET spent_nano = a.spent_nano - g.spent, unknown_nano = a.unknown_nano - g.unknown
@@ -71,13 +71,13 @@ DECLARE
 BEGIN
     UPDATE accounts SET reserved_nano = reserved_nano + p_reserved, spent_nano = spent_nano + p_spent,
             unknown_nano = unknown_nano + p_unknown
-        WHERE id = ANY (p_ids) AND (slides IS NULL OR p_at >= clock() - slides);
+        WHERE id = ANY (p_ids) AND (slides IS NULL OR p_at >= within(clock(), slides));
     -- What is older than the window has left it already.
     UPDATE accounts SET reserved_nano = reserved_nano + p_reserved
-        WHERE id = ANY (p_ids) AND p_at < clock() - slides AND p_reserved <> 0;
+        WHERE id = ANY (p_ids) AND p_at < within(clock(), slides) AND p_reserved <> 0;
     INSERT INTO spendings (account, at, spent_nano, unknown_nano)
         SELECT id, p_at, p_spent, p_unknown FROM accounts
-        WHERE id = ANY (p_ids) AND p_at >= clock() - slides AND (p_spent <> 0 OR p_unknown <> 0);
+        WHERE id = ANY (p_ids) AND p_at >= within(clock(), slides) AND (p_spent <> 0 OR p_unknown <> 0);
     IF p_spent < 0 THEN
         PERFORM rearm(array_agg(id)) FROM accounts WHERE id = ANY (p_ids) AND slides IS NOT NULL;
     END IF;

@@ -96,7 +96,7 @@ type callEstimate struct {
 	Fits            bool       `json:"fits"` // false when the window is surely too small
 }
 
-// estimate prices one call as a worker reserves it.
+// estimate prices one call as a strict worker reserves it.
 func (f *callFlags) estimate(book *pricing.Book, model string, at time.Time, prompt wflo.Prompt) (callEstimate, error) {
 	d, err := book.Describe("", model, at)
 	if err != nil {
@@ -148,9 +148,9 @@ func (a *app) costEstimateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "estimate",
 		Short: "Say what a call costs at least and at most, or what runs have cost",
-		Long: `Say what a call to a model costs at least and at most. At most is what a worker
-reserves from budgets before the call: the prompt's bytes counted as tokens, all
-at the dearest rate that may hold, and the longest answer. At least is one token
+		Long: `Say what a call to a model costs at least and at most. At most is what a strict
+worker reserves from budgets before the call: the prompt's bytes counted as tokens,
+all at the dearest rate that may hold, and the longest answer. At least is one token
 a word from the cache, and no answer. Nothing is sent anywhere.
 
 With --workflow, say what runs of a workflow type have cost, as the worker's ledger

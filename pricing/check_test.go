@@ -70,6 +70,7 @@ func FuzzCheck(f *testing.F) {
 		fileOf(`{"provider":"p","id":"m",` + ok + `,"rates":[{"per_mtok":{"input":1}}]}`),
 		`{"Version":1,"CURRENCY":"USD","models":[{"provider":"p","id":"m","mode":"chat","status":"current","rates":[{"utc_windows":[["01:00","25:00","x"]],"per_mtok":{"input":"1","output":"2"},"tiers":[{"prompt_tokens_gte":1e2}]}]}]}`,
 		fileOf(`{"provider":"p","id":"m","unit":"search","mode":"rerank","status":"current","rates":[{"uncounted":{"a.b c":"x"}}]}`),
+		fileOf(tiered), fileOf(timed), `{"models":[{"rates":[{"service_tiers":{"flex":{"tiers":[null]}},"per_second":1}]}]}`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -12,10 +12,18 @@
 //     were billed, and [Cost]
 //   - while choosing a model, [Book.Compare]
 //
+// Whoever keeps a price file checks it with [Check], which gives the line of every
+// mistake, compares two books with [Diff], refuses what moved too far with
+// [Change.Beyond], and adds the rows of one file to another with [Merge].
+// [Book.Describe] tells all that is known of a model, [PerMillion] and [PerSecond]
+// write rates as the file has them, and [Floor] is the other end of [Estimate]:
+// the least that a call is billed.
+//
 // The package refuses to guess. A model without a row, a row that is not in
-// force, and a row that is not priced in text tokens (PaLM's characters, audio,
-// searches) are an error, never a price of zero: an unpriced model that counts
-// as free switches every budget off. A free model needs a row that says so.
+// force, and a row that is not priced in what wflo.Usage counts (PaLM's
+// characters, searches) are an error, never a price of zero: an unpriced model
+// that counts as free switches every budget off. A free model needs a row that
+// says so.
 //
 // # Rates
 //
@@ -36,6 +44,20 @@
 // included, once the prompt has as many tokens as the tier says. What a tier
 // leaves out is filled in from the tier's own rates.
 //
-// Batch, flex, priority and regional surcharges are not in the book: the drivers
-// ask for the standard service only. README.md says how to keep the book fresh.
+// # Time, requests and service tiers
+//
+// A row may also cost per request and per second (wflo.Usage.Millis), besides its
+// tokens or, with the unit request or second, instead of them. No prompt bounds
+// the time that a call takes, so [Estimate] of such a price is more than any
+// budget holds; [EstimateWithin] and [MaxOutputWithin] take the bound.
+//
+// Providers bill by the service that answered: batch, flex, priority, fast, data
+// that stays in a region. The response says which (wflo.Reply.Tier), and
+// [WithTier] puts it behind the model's name, under which Find and FindWorst know
+// its rates. A tier without a price is refused unless it is never dearer than the
+// standard service, so that no dear call is charged as a cheap one. A reservation
+// reckons with dearer regions, because the account's settings choose them and not
+// the request.
+//
+// README.md says how to write all that and how to keep the book fresh.
 package pricing

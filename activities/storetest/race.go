@@ -244,15 +244,28 @@ func cancelled(b *books) {
 	_, reserve := b.Reserve(ctx, ask("new", 1, 1, line("x", 10)))
 	_, spend := b.Spend(ctx, "x")
 	_, entries := b.Entries(ctx, run.RootID())
+	_, list := b.ListBudgets(ctx)
+	_, topUp := b.TopUp(ctx, wflo.TopUp{Key: "t", Budget: "x", Amount: 1, By: "ops"})
+	_, costs := b.Costs(ctx, wflo.CostQuery{})
+	_, open := b.OpenHolds(ctx, 0, 1)
+	_, unknown := b.UnknownHolds(ctx, 1)
+	_, claim := b.ClaimAlerts(ctx, 1, time.Hour)
+	_, alerts := b.ListAlerts(ctx, "", 1)
 	for name, err := range map[string]error{
-		"Reserve": reserve, "Spend": spend, "Entries": entries,
-		"Settle": b.Settle(ctx, bill("k", 1, 1)), "Release": b.Release(ctx, "k", 1), "MarkUnknown": b.MarkUnknown(ctx, "k", 1),
+		"Reserve": reserve, "Spend": spend, "Entries": entries, "ListBudgets": list, "TopUp": topUp, "Costs": costs, "OpenHolds": open,
+		"UnknownHolds": unknown, "ClaimAlerts": claim, "ListAlerts": alerts, "AlertDone": b.AlertDone(ctx, "a"), "Save": b.Save(ctx, sampleSaving("s", 1, 1)),
+		"SetBudget": b.SetBudget(ctx, rule("user:ann", 1), "ops"), "DeclareBudgets": b.DeclareBudgets(ctx, []wflo.Budget{rule("user:ann", 1)}),
+		"RemoveBudget": b.RemoveBudget(ctx, "user:ann"),
+		"Settle":       b.Settle(ctx, bill("k", 1, 1)), "Release": b.Release(ctx, "k", 1), "MarkUnknown": b.MarkUnknown(ctx, "k", 1),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			b.Errorf("%s gave %v", name, err)
 		}
 	}
 	b.spend(wflo.Spend{Budget: "x", Limit: 10, Reserved: 5})
+	if got := b.list(); len(got) != 0 {
+		b.Errorf("rules were made: %+v", got)
+	}
 }
 
 // cancelledHalfWay cancels calls at any moment: each has happened or has not,

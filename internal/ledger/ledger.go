@@ -1,10 +1,10 @@
 // Package ledger holds the rules that every implementation of activities.Ledger
 // shares and that need no database: which reservations and settlements are
-// well-formed, and the words in which one is refused. The drivers in
-// internal/sqlite and internal/postgres call [CheckReservation] and
-// [CheckSettlement] before they start a transaction, and [Refused] and
-// [Conflict] when the transaction's answer is no, so that an operator reads the
-// same sentence whatever the store is.
+// well-formed ([CheckReservation], [CheckSettlement], which drivers call before
+// they start a transaction), the words in which one is refused ([Refuse],
+// [Conflict]), so that an operator reads the same sentence whatever the store is,
+// when a budget's window begins and ends ([Window]), which thresholds were
+// crossed ([Crossed]), and how a report is added up ([Costs]).
 //
 // The package decides nothing about money: sums and limits are the business of
 // the transaction.
@@ -130,15 +130,6 @@ func idProblem(id string) string {
 // response id.
 func Text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-// Refused is the error for a budget without room for asked. For a budget
-// without a limit it means that the sum would not fit into wflo.Money.
-func Refused(b wflo.Spend, asked wflo.Money) error {
-	if b.Limit == 0 {
-		return OutOfRange(fmt.Sprintf("%s on budget %q", asked, b.Budget))
-	}
-	return Refuse(wflo.Refusal{Budget: b.Budget, Limit: b.Limit, Spent: b.Spent, Reserved: b.Reserved, Asked: asked, WindowEnd: b.WindowEnd})
 }
 
 // Refuse is the error for a call that does not fit a budget. Its cause is the

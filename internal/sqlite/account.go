@@ -81,7 +81,7 @@ func (t *tx) account(id string) (*account, error) {
 	if a := t.accounts[id]; a != nil {
 		return a, t.expire(a)
 	}
-	a, err := scanAccount(t.statement(queryAccount).QueryRowContext(t.ctx, id))
+	a, err := scanAccount(t.queryRow(queryAccount, id))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, nil

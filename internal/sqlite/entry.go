@@ -23,7 +23,7 @@ const (
 func (t *tx) addEntry(h hold, e wflo.Entry) error {
 	adjusts := h.state == wflo.HoldUnknown
 	var id int64
-	err := t.statement(insertEntry).QueryRowContext(t.ctx, h.key, h.attempt, t.at, e.State, adjusts, h.run.RootID(), encode(h.run),
+	err := t.queryRow(insertEntry, h.key, h.attempt, t.at, e.State, adjusts, h.run.RootID(), encode(h.run),
 		ledger.Text(e.Provider), ledger.Text(e.Model), ledger.Text(e.ResponseID), encode(e.Usage), encode(e.Price), h.granted, e.Amount,
 		e.Overdraft, e.Saved, e.Source, encodeList(h.scopes)).Scan(&id)
 	if err != nil {

@@ -232,3 +232,37 @@ func execute(t *testing.T, path, statement string) {
 		t.Fatal(err)
 	}
 }
+
+// TestRulesOfAnotherProcess has two ledgers that remember rules and accounts see
+// what the other one changes.
+func TestRulesOfAnotherProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	one, two := mustOpen(t, Config{Path: path}), mustOpen(t, Config{Path: path})
+	ask := func(l *Ledger, key string, amount wflo.Money) error {
+		_, err := l.Reserve(t.Context(), wflo.Reservation{Key: wflo.EffectKey(key), Attempt: 1, Amount: amount, Scopes: []string{"user:ann"}})
+		return err
+	}
+	if err := ask(one, "free", 100); err != nil { // no rule yet
+		t.Fatal(err)
+	}
+	if err := two.SetBudget(t.Context(), wflo.Budget{Scope: wflo.ScopeUser, Name: "ann", Limit: 150, Period: wflo.PeriodMonthly}, "ops"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(one, "large", 60); !errors.Is(err, wflo.ErrBudgetExceeded) {
+		t.Errorf("a rule of the other process gave %v", err)
+	}
+	for i, l := range []*Ledger{one, two, one, two, one} {
+		if err := ask(l, string(rune('a'+i)), 10); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := ask(two, "last", 1); !errors.Is(err, wflo.ErrBudgetExceeded) {
+		t.Errorf("what both reserved together gave %v", err)
+	}
+	if _, err := one.TopUp(t.Context(), wflo.TopUp{Key: "t", Budget: "user:ann", Amount: 1}); err != nil {
+		t.Error(err)
+	}
+	if err := ask(two, "last", 1); err != nil {
+		t.Error(err)
+	}
+}

@@ -46,7 +46,7 @@ func (l *Ledger) view(ctx context.Context, read func(q querier, now time.Time) e
 func readRulesOf(ctx context.Context, q querier, budget string) (ruleBook, error) {
 	scope, _, err := wflo.SplitBudgetID(budget)
 	if err != nil {
-		return nil, nil // no rule can be of such a name
+		return nil, nil //nolint:nilerr // no rule can be of such a name
 	}
 	all := ruleBook{}
 	for _, id := range []string{budget, each(scope)} {

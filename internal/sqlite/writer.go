@@ -152,7 +152,7 @@ const queryVersion = "PRAGMA data_version"
 func (t *tx) recall() error {
 	l := t.ledger
 	var version int64
-	if err := t.statement(queryVersion).QueryRowContext(t.ctx).Scan(&version); err != nil {
+	if err := t.queryRow(queryVersion).Scan(&version); err != nil {
 		return fmt.Errorf("read version: %w", err)
 	}
 	if version != l.version {
@@ -179,7 +179,8 @@ type tx struct {
 	statements map[string]*sql.Stmt
 }
 
-// statement is the prepared form of a query, or nil where it has none.
+// statement is the prepared form of a query, or nil where it has none. It is
+// closed with the transaction.
 func (t *tx) statement(query string) *sql.Stmt {
 	if s := t.statements[query]; s != nil {
 		return s
@@ -194,7 +195,7 @@ func (t *tx) statement(query string) *sql.Stmt {
 }
 
 func (t *tx) exec(query string, args ...any) (err error) {
-	if s := t.statement(query); s != nil {
+	if s := t.statement(query); s != nil { //nolint:sqlclosecheck // the transaction closes it
 		_, err = s.ExecContext(t.ctx, args...)
 	} else {
 		_, err = t.ExecContext(t.ctx, query, args...)
@@ -203,10 +204,15 @@ func (t *tx) exec(query string, args ...any) (err error) {
 }
 
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
-	if s := t.statement(query); s != nil {
+	if s := t.statement(query); s != nil { //nolint:sqlclosecheck // the transaction closes it
 		return s.QueryContext(t.ctx, args...)
 	}
 	return t.QueryContext(t.ctx, query, args...)
+}
+
+// queryRow is for prepared queries only.
+func (t *tx) queryRow(query string, args ...any) *sql.Row {
+	return t.statement(query).QueryRowContext(t.ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 }
 
 // often are the statements of every paid call, which are prepared once.
@@ -216,7 +222,7 @@ var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, 
 func (l *Ledger) prepare(ctx context.Context) error {
 	l.prepared = map[string]*sql.Stmt{}
 	for _, query := range often {
-		s, err := l.write.PrepareContext(ctx, query)
+		s, err := l.write.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the connection
 		if err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}

@@ -61,7 +61,11 @@ type LLM struct {
 // route's other models and the prompt's Fallback are tried, each with a
 // reservation of its own; an answer that the cache has costs nothing.
 func (l *LLM) Chat(ctx context.Context, p wflo.Prompt) (wflo.Reply, error) {
-	run, _ := wflo.RunFrom(ctx)
+	run, ok := wflo.RunFrom(ctx)
+	if !ok {
+		// All calls without one would be the same effect.
+		return wflo.Reply{}, wflo.Invalid("context", "carries no run", "register the activity through the plugin, or use wflo.WithRun")
+	}
 	if err := p.Validate(); err != nil {
 		return wflo.Reply{}, err
 	}

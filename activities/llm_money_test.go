@@ -291,3 +291,10 @@ func TestChargedTier(t *testing.T) {
 		t.Errorf("a tier in the model's name gave %v", err)
 	}
 }
+
+func TestChatNeedsARun(t *testing.T) {
+	b := newBench(t, wflo.USD)
+	if _, err := b.llm.Chat(t.Context(), ask("hi")); !errors.Is(err, wflo.ErrInvalid) || b.vendor.calls() != 0 {
+		t.Errorf("%v, %d calls", err, b.vendor.calls())
+	}
+}

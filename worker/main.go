@@ -3,7 +3,8 @@
 //
 // It is configured by the environment: Temporal's own variables and profiles
 // for the connection (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, ...), the variables
-// of plugin.FromEnv, and
+// of plugin.FromEnv, of which WFLO_CONFIG names a file with budgets, routes and
+// the response cache, and
 //
 //	WFLO_TASK_QUEUE   the task queue, "wflo" when unset
 //	WFLO_LISTEN       address for /healthz, /metrics and the API; off when unset

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -69,7 +68,7 @@ func canonical(arguments string) string {
 	if err := dec.Decode(&v); err != nil || dec.More() {
 		return strings.TrimSpace(arguments)
 	}
-	var out bytes.Buffer
+	var out strings.Builder
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {

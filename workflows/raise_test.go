@@ -176,13 +176,14 @@ func TestAnotherCallAsksWhenTheFirstWasCancelled(t *testing.T) {
 		return wflotest.Approve(g, "ann")
 	}))
 	err := env.Run(func(ctx workflow.Context) error {
-		first, cancel := workflow.WithCancel(ctx)
+		var cancel workflow.CancelFunc
 		var gaveUp, err error
 		done := workflow.NewWaitGroup(ctx)
 		done.Add(2)
-		workflow.Go(ctx, func(workflow.Context) {
+		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer done.Done()
-			_, gaveUp = ask(first)
+			ctx, cancel = workflow.WithCancel(ctx)
+			_, gaveUp = ask(ctx)
 		})
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer done.Done()
@@ -231,8 +232,8 @@ func TestParkedChildAgent(t *testing.T) {
 	}
 }
 
-// TestWindowThatEndsGoesOnByItself waits for a budget that starts again before
-// anybody answered.
+// TestRaiseWaitsNoLongerThanTheWindow: a budget that starts again before anybody
+// answered needs nobody.
 func TestRaiseWaitsNoLongerThanTheWindow(t *testing.T) {
 	cfg := parking(func(wflo.Gate) wflo.Decision { return wflo.Decision{} })
 	cfg.Budget, cfg.OnExceeded, cfg.Team = 0, "", "books"

@@ -443,7 +443,7 @@ func TestChildSpendsFromItsParent(t *testing.T) {
 	})
 	err := env.Run(func(ctx workflow.Context) error {
 		in := task(wflo.ToolPython)
-		in.MaxTurns = wflo.MaxTurnsLimit
+		in.MaxTurns, in.MaxRepeats = wflo.MaxTurnsLimit, wflo.MaxTurnsLimit
 		_, err := workflows.Agent(ctx, in)
 		if !errors.Is(err, wflo.ErrBudgetExceeded) {
 			return fmt.Errorf("want ErrBudgetExceeded, got %w", err)

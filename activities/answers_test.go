@@ -138,7 +138,7 @@ func TestWhatIsNotKept(t *testing.T) {
 		func(r *wflo.Reply) { r.Stop = wflo.StopOther },
 		func(r *wflo.Reply) { r.Text = "" },
 	} {
-		b, _ := newCached(t, wflo.USD)
+		b, h := newCached(t, wflo.USD)
 		b.vendor.answer = func(p wflo.Prompt) (wflo.Reply, error) {
 			r, err := answered(p)
 			change(&r)
@@ -149,8 +149,8 @@ func TestWhatIsNotKept(t *testing.T) {
 				t.Errorf("%+v, %v", reply, err)
 			}
 		}
-		if b.vendor.calls() != 3 {
-			t.Errorf("%d calls", b.vendor.calls())
+		if b.vendor.calls() != 3 || h.cache["error"] != 0 {
+			t.Errorf("%d calls, %v", b.vendor.calls(), h.cache)
 		}
 	}
 }
@@ -286,6 +286,58 @@ func TestOwnerThatFails(t *testing.T) {
 	wg.Wait()
 	if failures != 1 || b.vendor.calls() != 2 || b.spend().Reserved != 0 {
 		t.Errorf("%d failures, %d calls, %+v", failures, b.vendor.calls(), b.spend())
+	}
+}
+
+// told is a cache that tells when somebody found a lock taken.
+type told struct {
+	activities.Cache
+	taken chan struct{}
+	once  *sync.Once
+}
+
+func (c told) Lock(ctx context.Context, key string, lease time.Duration) (func(), bool, error) {
+	unlock, ok, err := c.Cache.Lock(ctx, key, lease)
+	if err == nil && !ok {
+		c.once.Do(func() { close(c.taken) })
+	}
+	return unlock, ok, err
+}
+
+// TestRefusedWaiterTriesAgain is a call without money that waits for another
+// one's answer: that fails, which frees the money.
+func TestRefusedWaiterTriesAgain(t *testing.T) {
+	b, _ := newCached(t, wflo.Cent)
+	cache := told{Cache: b.llm.Cache, taken: make(chan struct{}), once: &sync.Once{}}
+	b.llm.Cache = cache
+	started := make(chan struct{})
+	var once sync.Once
+	b.vendor.answer = func(p wflo.Prompt) (wflo.Reply, error) {
+		reply, err := answered(p)
+		once.Do(func() {
+			close(started)
+			<-cache.taken
+			reply, err = fails(503)(p)
+		})
+		return reply, err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := b.chatAs(b.step(1), ask("hi")); err == nil {
+			t.Error("the first call did not fail")
+		}
+	})
+	<-started
+	if s := b.spend(); s.Reserved != s.Limit {
+		t.Errorf("%+v; the first call should hold all of it", s)
+	}
+	reply, err := b.chatAs(b.step(2), ask("hi"))
+	if err != nil || reply.Cached || reply.Cost == 0 {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	wg.Wait()
+	if b.vendor.calls() != 2 || b.spend().Reserved != 0 {
+		t.Errorf("%d calls, %+v", b.vendor.calls(), b.spend())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
@@ -143,12 +144,32 @@ var anthropicStops = map[stop]string{stopEnd: "end_turn", stopTools: "tool_use",
 // usageObject counts cached tokens outside of input_tokens, and thinking inside
 // of output_tokens.
 func (anthropic) usageObject(o outcome) obj {
+	service, speed, geo := anthropicService(o.tier)
 	return obj{
 		"input_tokens": o.prompt - o.cached, "output_tokens": o.output + o.reasoned,
 		"cache_read_input_tokens": o.cached, "cache_creation_input_tokens": 0,
 		"cache_creation":        obj{"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-		"output_tokens_details": obj{"thinking_tokens": o.reasoned}, "service_tier": "standard",
+		"output_tokens_details": obj{"thinking_tokens": o.reasoned}, "service_tier": service,
+		"speed": speed, "inference_geo": geo,
 	}
+}
+
+// anthropicService tells the vendor's three words for who answered apart.
+func anthropicService(tier string) (service, speed, geo string) {
+	service, speed, geo = "standard", "standard", "global"
+	for word := range strings.SplitSeq(tier, "+") {
+		region, isRegion := strings.CutPrefix(word, "geo:")
+		switch {
+		case word == "":
+		case isRegion:
+			geo = region
+		case word == "fast":
+			speed = word
+		default:
+			service = word
+		}
+	}
+	return service, speed, geo
 }
 
 // blocks are the content blocks of an answer.

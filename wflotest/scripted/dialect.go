@@ -67,6 +67,15 @@ type outcome struct {
 	// output counts text and tool calls; reasoned counts reasoning.
 	output, reasoned int64
 	omitUsage        bool
+	tier             string
+}
+
+// service is the tier in a vendor's words, of which standard is one.
+func (o outcome) service(standard string) string {
+	if o.tier == "" {
+		return standard
+	}
+	return o.tier
 }
 
 // created is the time that answers claim: fixed, so that responses do not
@@ -78,7 +87,7 @@ func (o outcome) created() int64 {
 // generate applies the limit to what the script said.
 func generate(q request, a Answer, id string) outcome {
 	o := outcome{
-		id: id, call: q.turn.Call, prompt: countPrompt(q.turn), omitUsage: a.Fault.OmitUsage,
+		id: id, call: q.turn.Call, prompt: countPrompt(q.turn), omitUsage: a.Fault.OmitUsage, tier: a.Tier,
 	}
 	o.cached = max(0, min(a.CachedInput, o.prompt))
 	left := q.turn.MaxTokens

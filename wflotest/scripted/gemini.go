@@ -273,6 +273,9 @@ func (gemini) reply(q request, o outcome, parts []obj, reason string, usage obj)
 	}
 	reply := obj{"candidates": []obj{candidate}, "modelVersion": q.turn.Model, "responseId": o.id}
 	if !o.omitUsage {
+		if o.tier != "" {
+			usage["serviceTier"] = o.tier
+		}
 		reply["usageMetadata"] = usage
 	}
 	return reply

@@ -181,7 +181,7 @@ func (d openAI) whole(q request, o outcome) any {
 		}
 	}
 	reply := obj{
-		"id": o.id, "object": "chat.completion", "created": o.created(), "model": q.turn.Model, "service_tier": "default",
+		"id": o.id, "object": "chat.completion", "created": o.created(), "model": q.turn.Model, "service_tier": o.service("default"),
 		"choices": []obj{{"index": 0, "message": message, "logprobs": nil, "finish_reason": openAIStops[o.stop]}},
 	}
 	if !o.omitUsage {
@@ -200,7 +200,7 @@ func functionCallObjects(calls []wflo.ToolCall) []obj {
 
 func (d openAI) stream(q request, o outcome) []event {
 	chunk := func(choices []obj, usage any) event {
-		c := obj{"id": o.id, "object": "chat.completion.chunk", "created": o.created(), "model": q.turn.Model, "service_tier": "default", "choices": choices}
+		c := obj{"id": o.id, "object": "chat.completion.chunk", "created": o.created(), "model": q.turn.Model, "service_tier": o.service("default"), "choices": choices}
 		if q.usage {
 			c["usage"] = usage
 		}

@@ -80,7 +80,11 @@ type Answer struct {
 	// CachedInput is how many prompt tokens a cache served; it is capped at the
 	// prompt. Cohere has no such thing and ignores it.
 	CachedInput int64
-	Fault       Fault
+	// Tier is the service that the vendor says has answered, in the words of
+	// wflo.Reply.Tier; empty is the standard one. Whether it was asked for does not
+	// matter, as with an account's setting. Cohere has no such thing and ignores it.
+	Tier  string
+	Fault Fault
 }
 
 // Fault makes a call go wrong. The zero value is no fault.

@@ -146,82 +146,85 @@ func ask(t *testing.T, b *books, method, path, text string, header ...string) (i
 	return resp.StatusCode, string(data)
 }
 
+// moneyRequests are requests of ann, and of people who are not.
+var moneyRequests = []struct {
+	name, method, path, body string
+	header                   []string
+	broken                   bool
+	status                   int
+	want, never              string
+}{
+	{name: "list", method: "GET", path: "/api/v1/budgets", status: 200, want: `"budget":"team:payments"`},
+	{name: "one", method: "GET", path: "/api/v1/budgets/team:payments", status: 200, want: `"limit":"5.00"`},
+	{name: "one with a slash", method: "GET", path: "/api/v1/budgets/model:openai%2Fgpt-5.4", status: 200, want: `"limit":"9.00"`},
+	{name: "a rule that nobody used", method: "GET", path: "/api/v1/budgets/user:*", status: 200, want: `"limit":"1.00"`},
+	{name: "a rule for each that somebody used", method: "GET", path: "/api/v1/budgets/org:*", status: 200, want: `{"budget":"org:*","limit":"2.00","spent":"0.00"`},
+	{name: "none", method: "GET", path: "/api/v1/budgets/team:nobody", status: 404, want: "no budget team:nobody"},
+	{name: "no scope", method: "GET", path: "/api/v1/budgets/payments", status: 422, want: "SCOPE:NAME"},
+	{name: "odd scope", method: "GET", path: "/api/v1/budgets/planet:earth", status: 422, want: "planet:earth"},
+	{name: "control characters", method: "GET", path: "/api/v1/budgets/team:a%1b%5b2J", status: 422, want: "not valid text", never: "\x1b"},
+	{name: "name not UTF-8", method: "GET", path: "/api/v1/budgets/team:%ff", status: 422, want: "not valid text"},
+	{name: "endless name", method: "GET", path: "/api/v1/budgets/team:" + strings.Repeat("x", 2000), status: 422, want: "bytes long"},
+	{name: "database down", method: "GET", path: "/api/v1/budgets", broken: true, status: 500, want: "log says why", never: "10.1.2.3"},
+	{name: "query that is none", method: "GET", path: "/api/v1/budgets?limt=1", status: 422, want: "limt"},
+
+	{name: "set", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"10.00","period":"monthly","thresholds":[]}`, status: 200, want: `"period":"monthly"`},
+	{name: "set in dollars as a number", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":10.5}`, status: 422, want: "read budget"},
+	{name: "set with a typo", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limt":"10.00"}`, status: 422, want: "limt"},
+	{name: "set to zero", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"0"}`, status: 422, want: "leave it out for no limit"},
+	{name: "set below zero", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"-1"}`, status: 422, want: "budget.limit"},
+	{name: "set another", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"scope":"user","name":"acme"}`, status: 422, want: "user:acme, not org:acme"},
+	{name: "set by nobody", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{}`, header: []string{HeaderUser, " "}, status: 422, want: "X-Wflo-User is missing"},
+	{name: "set by a flood", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{}`, header: []string{HeaderUser, strings.Repeat("x", maxText+1)}, status: 422, want: "use at most 500"},
+	{name: "set twice in one body", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"1"}{"limit":"2"}`, status: 422, want: "there is more after it"},
+	{name: "set to an odd period", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"period":"yearly"}`, status: 422, want: "budget.period"},
+	{name: "set to an odd zone", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"time_zone":"../../etc/passwd"}`, status: 422, want: "budget.time_zone"},
+	{name: "set from another site", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{}`, header: []string{"Origin", "https://evil.example"}, status: 403},
+	{name: "remove", method: "DELETE", path: "/api/v1/budgets/team:payments", status: 200, want: `"budget":"team:payments"`},
+	{name: "remove none", method: "DELETE", path: "/api/v1/budgets/team:nobody", status: 422, want: "is not there"},
+	{name: "remove by nobody", method: "DELETE", path: "/api/v1/budgets/team:payments", header: []string{HeaderUser, ""}, status: 422, want: "say who"},
+	{name: "remove from another site", method: "DELETE", path: "/api/v1/budgets/team:payments", header: []string{"Sec-Fetch-Site", "cross-site"}, status: 403},
+
+	{name: "top up", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"1.00","reason":"month end"}`, status: 200, want: `"topped_up":"1.00"`},
+	{name: "top up without a key", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"amount":"1.00"}`, status: 422, want: "topup.key"},
+	{name: "top up by less than nothing", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"-1.00"}`, status: 422, want: "topup.amount"},
+	{name: "top up with an exponent", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"1e9"}`, status: 422, want: "1e9"},
+	{name: "top up for a garbled reason", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"1","reason":"\u001b[2J"}`, status: 422, want: "topup.reason"},
+	{name: "top up by a link", method: "GET", path: "/api/v1/budgets/team:payments/topups", status: 405},
+
+	{name: "spends", method: "GET", path: "/api/v1/spends?budget=team:payments&budget=run:r1/first", status: 200, want: `"budget":"run:r1/first"`},
+	{name: "spends of what is none", method: "GET", path: "/api/v1/spends?budget=x", status: 422, want: "SCOPE:NAME"},
+	{name: "too many spends", method: "GET", path: "/api/v1/spends?" + strings.Repeat("budget=team:a&", mostSpends+1), status: 422, want: "at most 100"},
+	{name: "alerts", method: "GET", path: "/api/v1/alerts?budget=team:payments&n=5", status: 200, want: `"id":"a1"`},
+	{name: "too many alerts", method: "GET", path: "/api/v1/alerts?n=1000000", status: 422, want: "from 1 to 1000"},
+	{name: "alerts of what is none", method: "GET", path: "/api/v1/alerts?budget=x", status: 422, want: "SCOPE:NAME"},
+
+	{name: "open holds", method: "GET", path: "/api/v1/holds?state=open", status: 200, want: "[]"},
+	{name: "unknown holds", method: "GET", path: "/api/v1/holds?state=unknown", status: 200, want: `"key":"k1"`, never: "outcome"},
+	{name: "holds of no state", method: "GET", path: "/api/v1/holds", status: 422, want: "use open or unknown"},
+	{name: "reconcile", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"amount":"0.02","reason":"invoice"}`, status: 200, want: `"charged":"0.03","amount":"0.02"`},
+	{name: "reconcile to nothing", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"amount":"0","reason":"never billed"}`, status: 200, want: `"amount":"0.00"`},
+	{name: "reconcile without an amount", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"reason":"invoice"}`, status: 422, want: "settlement.amount"},
+	{name: "reconcile for no reason", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"amount":"1"}`, status: 422, want: "settlement.reason"},
+	{name: "reconcile another attempt", method: "POST", path: "/api/v1/holds/k1/1/settlement", body: `{"amount":"1","reason":"x"}`, status: 404, want: "attempt 1"},
+	{name: "reconcile an odd attempt", method: "POST", path: "/api/v1/holds/k1/-1/settlement", body: `{"amount":"1","reason":"x"}`, status: 422, want: "attempt is"},
+	{name: "reconcile from another site", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{}`, header: []string{"Origin", "https://evil.example"}, status: 403},
+
+	{name: "costs", method: "GET", path: "/api/v1/costs?by=user&from=2026-11-01T00:00:00Z&scope=team:payments", status: 200, want: `"total":{"key":"total","calls":3,"spent":"0.000000007"`},
+	{name: "costs by what is none", method: "GET", path: "/api/v1/costs?by=planet", status: 422, want: `by is \"planet\"`},
+	{name: "costs from a day", method: "GET", path: "/api/v1/costs?from=2026-11-01", status: 422, want: "write a time as in"},
+	{name: "costs backwards", method: "GET", path: "/api/v1/costs?from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z", status: 422, want: "from is not before to"},
+	{name: "costs in no zone", method: "GET", path: "/api/v1/costs?zone=Local", status: 422, want: "zone is"},
+	{name: "costs of no scope", method: "GET", path: "/api/v1/costs?scope=ann", status: 422, want: "scope is"},
+	{name: "costs of each", method: "GET", path: "/api/v1/costs?scope=user:*", status: 422, want: "by=user"},
+	{name: "costs of many scopes", method: "GET", path: "/api/v1/costs?" + strings.Repeat("scope=user:a&", mostScopes+1), status: 422, want: "at most 20"},
+	{name: "endless costs", method: "GET", path: "/api/v1/costs?limit=99999999", status: 422, want: "from 1 to 10000"},
+	{name: "costs with a typo", method: "GET", path: "/api/v1/costs?scop=user:ann", status: 422, want: "scop"},
+	{name: "broken query", method: "GET", path: "/api/v1/costs?by=%zz", status: 422, want: "read the query"},
+}
+
 func TestMoney(t *testing.T) {
-	for _, tt := range []struct {
-		name, method, path, body string
-		header                   []string
-		broken                   bool
-		status                   int
-		want, never              string
-	}{
-		{name: "list", method: "GET", path: "/api/v1/budgets", status: 200, want: `"budget":"team:payments"`},
-		{name: "one", method: "GET", path: "/api/v1/budgets/team:payments", status: 200, want: `"limit":"5.00"`},
-		{name: "one with a slash", method: "GET", path: "/api/v1/budgets/model:openai%2Fgpt-5.4", status: 200, want: `"limit":"9.00"`},
-		{name: "a rule that nobody used", method: "GET", path: "/api/v1/budgets/user:*", status: 200, want: `"limit":"1.00"`},
-		{name: "a rule for each that somebody used", method: "GET", path: "/api/v1/budgets/org:*", status: 200, want: `{"budget":"org:*","limit":"2.00","spent":"0.00"`},
-		{name: "none", method: "GET", path: "/api/v1/budgets/team:nobody", status: 404, want: "no budget team:nobody"},
-		{name: "no scope", method: "GET", path: "/api/v1/budgets/payments", status: 422, want: "SCOPE:NAME"},
-		{name: "odd scope", method: "GET", path: "/api/v1/budgets/planet:earth", status: 422, want: "planet:earth"},
-		{name: "control characters", method: "GET", path: "/api/v1/budgets/team:a%1b%5b2J", status: 422, want: "not valid text", never: "\x1b"},
-		{name: "name not UTF-8", method: "GET", path: "/api/v1/budgets/team:%ff", status: 422, want: "not valid text"},
-		{name: "endless name", method: "GET", path: "/api/v1/budgets/team:" + strings.Repeat("x", 2000), status: 422, want: "bytes long"},
-		{name: "database down", method: "GET", path: "/api/v1/budgets", broken: true, status: 500, want: "log says why", never: "10.1.2.3"},
-		{name: "query that is none", method: "GET", path: "/api/v1/budgets?limt=1", status: 422, want: "limt"},
-
-		{name: "set", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"10.00","period":"monthly","thresholds":[]}`, status: 200, want: `"period":"monthly"`},
-		{name: "set in dollars as a number", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":10.5}`, status: 422, want: "read budget"},
-		{name: "set with a typo", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limt":"10.00"}`, status: 422, want: "limt"},
-		{name: "set to zero", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"0"}`, status: 422, want: "leave it out for no limit"},
-		{name: "set below zero", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"-1"}`, status: 422, want: "budget.limit"},
-		{name: "set another", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"scope":"user","name":"acme"}`, status: 422, want: "user:acme, not org:acme"},
-		{name: "set by nobody", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{}`, header: []string{HeaderUser, " "}, status: 422, want: "X-Wflo-User is missing"},
-		{name: "set by a flood", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{}`, header: []string{HeaderUser, strings.Repeat("x", maxText+1)}, status: 422, want: "use at most 500"},
-		{name: "set twice in one body", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"limit":"1"}{"limit":"2"}`, status: 422, want: "there is more after it"},
-		{name: "set to an odd period", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"period":"yearly"}`, status: 422, want: "budget.period"},
-		{name: "set to an odd zone", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{"time_zone":"../../etc/passwd"}`, status: 422, want: "budget.time_zone"},
-		{name: "set from another site", method: "PUT", path: "/api/v1/budgets/org:acme", body: `{}`, header: []string{"Origin", "https://evil.example"}, status: 403},
-		{name: "remove", method: "DELETE", path: "/api/v1/budgets/team:payments", status: 200, want: `"budget":"team:payments"`},
-		{name: "remove none", method: "DELETE", path: "/api/v1/budgets/team:nobody", status: 422, want: "is not there"},
-		{name: "remove by nobody", method: "DELETE", path: "/api/v1/budgets/team:payments", header: []string{HeaderUser, ""}, status: 422, want: "say who"},
-		{name: "remove from another site", method: "DELETE", path: "/api/v1/budgets/team:payments", header: []string{"Sec-Fetch-Site", "cross-site"}, status: 403},
-
-		{name: "top up", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"1.00","reason":"month end"}`, status: 200, want: `"topped_up":"1.00"`},
-		{name: "top up without a key", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"amount":"1.00"}`, status: 422, want: "topup.key"},
-		{name: "top up by less than nothing", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"-1.00"}`, status: 422, want: "topup.amount"},
-		{name: "top up with an exponent", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"1e9"}`, status: 422, want: "1e9"},
-		{name: "top up for a garbled reason", method: "POST", path: "/api/v1/budgets/team:payments/topups", body: `{"key":"k","amount":"1","reason":"\u001b[2J"}`, status: 422, want: "topup.reason"},
-		{name: "top up by a link", method: "GET", path: "/api/v1/budgets/team:payments/topups", status: 405},
-
-		{name: "spends", method: "GET", path: "/api/v1/spends?budget=team:payments&budget=run:r1/first", status: 200, want: `"budget":"run:r1/first"`},
-		{name: "spends of what is none", method: "GET", path: "/api/v1/spends?budget=x", status: 422, want: "SCOPE:NAME"},
-		{name: "too many spends", method: "GET", path: "/api/v1/spends?" + strings.Repeat("budget=team:a&", mostSpends+1), status: 422, want: "at most 100"},
-		{name: "alerts", method: "GET", path: "/api/v1/alerts?budget=team:payments&n=5", status: 200, want: `"id":"a1"`},
-		{name: "too many alerts", method: "GET", path: "/api/v1/alerts?n=1000000", status: 422, want: "from 1 to 1000"},
-		{name: "alerts of what is none", method: "GET", path: "/api/v1/alerts?budget=x", status: 422, want: "SCOPE:NAME"},
-
-		{name: "open holds", method: "GET", path: "/api/v1/holds?state=open", status: 200, want: "[]"},
-		{name: "unknown holds", method: "GET", path: "/api/v1/holds?state=unknown", status: 200, want: `"key":"k1"`, never: "outcome"},
-		{name: "holds of no state", method: "GET", path: "/api/v1/holds", status: 422, want: "use open or unknown"},
-		{name: "reconcile", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"amount":"0.02","reason":"invoice"}`, status: 200, want: `"charged":"0.03","amount":"0.02"`},
-		{name: "reconcile to nothing", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"amount":"0","reason":"never billed"}`, status: 200, want: `"amount":"0.00"`},
-		{name: "reconcile without an amount", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"reason":"invoice"}`, status: 422, want: "settlement.amount"},
-		{name: "reconcile for no reason", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{"amount":"1"}`, status: 422, want: "settlement.reason"},
-		{name: "reconcile another attempt", method: "POST", path: "/api/v1/holds/k1/1/settlement", body: `{"amount":"1","reason":"x"}`, status: 404, want: "attempt 1"},
-		{name: "reconcile an odd attempt", method: "POST", path: "/api/v1/holds/k1/-1/settlement", body: `{"amount":"1","reason":"x"}`, status: 422, want: "attempt is"},
-		{name: "reconcile from another site", method: "POST", path: "/api/v1/holds/k1/2/settlement", body: `{}`, header: []string{"Origin", "https://evil.example"}, status: 403},
-
-		{name: "costs", method: "GET", path: "/api/v1/costs?by=user&from=2026-11-01T00:00:00Z&scope=team:payments", status: 200, want: `"total":{"key":"total","calls":3,"spent":"0.000000007"`},
-		{name: "costs by what is none", method: "GET", path: "/api/v1/costs?by=planet", status: 422, want: `by is \"planet\"`},
-		{name: "costs from a day", method: "GET", path: "/api/v1/costs?from=2026-11-01", status: 422, want: "write a time as in"},
-		{name: "costs backwards", method: "GET", path: "/api/v1/costs?from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z", status: 422, want: "from is not before to"},
-		{name: "costs in no zone", method: "GET", path: "/api/v1/costs?zone=Local", status: 422, want: "zone is"},
-		{name: "costs of no scope", method: "GET", path: "/api/v1/costs?scope=ann", status: 422, want: "scope is"},
-		{name: "costs of each", method: "GET", path: "/api/v1/costs?scope=user:*", status: 422, want: "by=user"},
-		{name: "costs of many scopes", method: "GET", path: "/api/v1/costs?" + strings.Repeat("scope=user:a&", mostScopes+1), status: 422, want: "at most 20"},
-		{name: "endless costs", method: "GET", path: "/api/v1/costs?limit=99999999", status: 422, want: "from 1 to 10000"},
-		{name: "costs with a typo", method: "GET", path: "/api/v1/costs?scop=user:ann", status: 422, want: "scop"},
-		{name: "broken query", method: "GET", path: "/api/v1/costs?by=%zz", status: 422, want: "read the query"},
-	} {
+	for _, tt := range moneyRequests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBooks()
 			b.broken = tt.broken

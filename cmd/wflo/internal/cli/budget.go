@@ -282,27 +282,19 @@ func (a *app) budgetSet(cmd *cobra.Command, id string, f budgetFlags) error {
 		return err
 	}
 	ctx := cmd.Context()
-	before, rule, made := wflo.Spend{}, wflo.Budget{Scope: scope, Name: name}, false
-	err = c.get(ctx, "/budgets"+segment(id), nil, &before)
-	switch {
-	case err == nil && before.Rule != nil:
-		// A window of a rule for each has that rule; the new one is its own.
-		rule, made = *before.Rule, true
-		rule.Scope, rule.Name = scope, name
-	case err != nil && !errors.Is(err, errNotThere):
+	rule, made, err := c.ruleNow(ctx, wflo.Budget{Scope: scope, Name: name})
+	if err != nil {
 		return err
 	}
 	after, err := f.change(cmd, rule, made)
 	if err != nil {
 		return err
 	}
-	verb := "make"
-	if made && before.Rule.ID() == id {
-		verb = "change"
+	if made {
 		a.note("was  %s", escapeLine(ruleWords(rule)))
 	}
 	a.note("now  %s", escapeLine(ruleWords(after)))
-	if err := a.confirmChange(f.yes, fmt.Sprintf("%s budget %s", verb, id)); err != nil {
+	if err := a.confirmChange(f.yes, "set budget "+id); err != nil {
 		return err
 	}
 	var now wflo.Spend
@@ -310,6 +302,22 @@ func (a *app) budgetSet(cmd *cobra.Command, id string, f budgetFlags) error {
 		return err
 	}
 	return a.printChanged(now, "set")
+}
+
+// ruleNow is the rule of a budget as it is, and whether there is one. Who has
+// the budget for each gets one of their own, which begins as that one.
+func (c *api) ruleNow(ctx context.Context, b wflo.Budget) (wflo.Budget, bool, error) {
+	var now wflo.Spend
+	err := c.get(ctx, "/budgets"+segment(b.ID()), nil, &now)
+	if errors.Is(err, errNotThere) || err == nil && now.Rule == nil {
+		return b, false, nil
+	}
+	if err != nil {
+		return b, false, err
+	}
+	rule := *now.Rule
+	rule.Scope, rule.Name = b.Scope, b.Name
+	return rule, true, nil
 }
 
 // printChanged tells what a change made of a budget.

@@ -63,6 +63,12 @@ Without anything, it is the total of each of the last 7 days.`,
 			return a.runCost(cmd, given[0])
 		},
 	}
+	f.add(cmd)
+	cmd.AddCommand(a.costEstimateCmd(), a.costCompareCmd(), a.costReconcileCmd())
+	return withCSV(cmd)
+}
+
+func (f *costFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.by, "by", "day", "a row for each: "+strings.Join(console.Bys, ", "))
 	f.span.add(flags, " (default 7d)")
@@ -71,8 +77,6 @@ Without anything, it is the total of each of the last 7 days.`,
 	if err := cmd.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(console.Bys, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was added above
 	}
-	cmd.AddCommand(a.costEstimateCmd(), a.costCompareCmd(), a.costReconcileCmd())
-	return withCSV(cmd)
 }
 
 // query checks the flags and gives the API's parameters.

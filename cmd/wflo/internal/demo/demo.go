@@ -1,11 +1,12 @@
-// Package demo is the command `wflo demo`: two agents on real parts, from
+// Package demo is the command `wflo demo`: three agents on real parts, from
 // nothing to a summary, in one process that ends by itself.
 //
 // The first agent finds duplicate charges in a file of orders with Python in a
 // Docker sandbox, waits for an approval, and refunds them; one refund is
-// refused, so the others are undone. The second repeats itself until its budget
-// stops it. The command then checks the books of all sides, and fails if they
-// do not agree.
+// refused, so the others are undone. The second works on until its budget stops
+// it, is topped up once, and is stopped again; the third is stopped because it
+// repeats itself. The command then checks the books of all sides, and fails if
+// they do not agree.
 package demo
 
 import (
@@ -33,13 +34,14 @@ func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Watch two agents work: sandbox, approval, undo, budget",
-		Long: `Start everything in this process, run two agents on real parts, and stop.
+		Short: "Watch agents work: sandbox, approval, undo, budget",
+		Long: `Start everything in this process, run three agents on real parts, and stop.
 
 The first agent finds the duplicate charges in a file of orders, with Python in a
 Docker sandbox. It may refund them only after an approval, which the demo gives
 itself. One refund is refused by the payment provider, so the others are undone.
-The second agent repeats itself until its budget stops it.
+The second agent works on until its budget stops it, gets more money once, and is
+stopped again. The third repeats itself and is stopped for that.
 
 Without --model, models are scripted: they answer over the vendors' own wire
 formats and are metered at real prices, but nothing leaves this machine. With
@@ -104,7 +106,7 @@ func run(cmd *cobra.Command, f flags) error {
 // quiet keeps the workers' logs out of the story; what fails is told in it.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// play runs both agents and adds up.
+// play runs the agents and adds up.
 func (d *demo) play(ctx context.Context, csv string) error {
 	first, err := d.refunds(ctx, csv)
 	if err != nil {
@@ -114,5 +116,9 @@ func (d *demo) play(ctx context.Context, csv string) error {
 	if err != nil {
 		return err
 	}
-	return d.summary(first, second)
+	third, err := d.loop(ctx)
+	if err != nil {
+		return err
+	}
+	return d.summary(first, second, third)
 }

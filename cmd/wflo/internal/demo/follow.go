@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +22,16 @@ type watcher struct {
 	steps map[string]int
 	gates map[string]wflo.GateStatus
 	undo  map[string]wflo.CompensationState
+	// alerts are those that were told.
+	alerts   map[string]bool
+	toppedUp bool
 }
+
+var outcome = map[wflo.Verdict]string{wflo.VerdictApprove: "approved", wflo.VerdictReject: "rejected"}
 
 // follow tells a run's story until it ends, and answers its gates.
 func (d *demo) follow(ctx context.Context, run client.WorkflowRun) (ended, error) {
-	w := &watcher{demo: d, steps: map[string]int{}, gates: map[string]wflo.GateStatus{}, undo: map[string]wflo.CompensationState{}}
+	w := &watcher{demo: d, steps: map[string]int{}, gates: map[string]wflo.GateStatus{}, undo: map[string]wflo.CompensationState{}, alerts: map[string]bool{}}
 	result := make(chan error, 1)
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
@@ -81,6 +87,9 @@ func (w *watcher) status(ctx context.Context, id string) (wflo.Status, error) {
 }
 
 func (w *watcher) tell(ctx context.Context, id string, s wflo.Status) error {
+	if err := w.alert(ctx, s.Run); err != nil {
+		return err
+	}
 	for _, g := range s.Gates {
 		if err := w.gate(ctx, id, g); err != nil {
 			return err
@@ -112,7 +121,28 @@ func (w *watcher) work(id string, s wflo.Status) {
 	w.steps[id] = len(s.Steps)
 }
 
-// gate shows an open gate and decides on it, as a person would.
+// alert tells what the run's budget has alerted.
+func (w *watcher) alert(ctx context.Context, run wflo.Run) error {
+	given, err := w.worker.Plugin.Ledger().ListAlerts(ctx, wflo.RunBudgetID(run.RootID()), 100)
+	if err != nil {
+		return fmt.Errorf("read the alerts: %w", err)
+	}
+	for _, a := range slices.Backward(given) {
+		if w.alerts[a.ID] {
+			continue
+		}
+		w.alerts[a.ID] = true
+		if a.Kind == wflo.AlertExceeded {
+			w.at("alert: the budget has no room for the next call: %s of %s spent", a.Spent, a.Limit)
+		} else {
+			w.at("alert: %d %% of the budget: %s of %s spent", a.Percent, a.Spent, a.Limit)
+		}
+	}
+	return nil
+}
+
+// gate shows an open gate and decides on it, as a person would. More money is
+// given once.
 func (w *watcher) gate(ctx context.Context, id string, g wflo.Gate) error {
 	key := id + "/" + g.ID
 	if w.gates[key] != "" || g.Status != wflo.GateOpen {
@@ -121,10 +151,16 @@ func (w *watcher) gate(ctx context.Context, id string, g wflo.Gate) error {
 	w.gates[key] = g.Status
 	w.at("waiting for approval: %s", g.Approval.Action)
 	w.block(g.Approval.Details, 12)
-	w.at("a reviewer would now type: wflo approve %s --run %s", g.ID, id)
-	d := wflo.Decision{
-		Gate: g.ID, Epoch: g.Epoch, Digest: g.Digest, Verdict: wflo.VerdictApprove, By: reviewer, Reason: "looks right",
-	}.Sign(w.key.Name, w.key.Private)
+	verdict, reason := wflo.VerdictApprove, "looks right"
+	if strings.HasPrefix(g.ID, "budget/") {
+		if w.toppedUp {
+			verdict, reason = wflo.VerdictReject, "that is enough"
+		}
+		w.toppedUp = true
+	}
+	w.at("a reviewer would now type: wflo %s %s --run %s", verdict, g.ID, id)
+	d := wflo.Decision{Gate: g.ID, Epoch: g.Epoch, Digest: g.Digest, Verdict: verdict, By: reviewer, Reason: reason}.
+		Sign(w.key.Name, w.key.Private)
 	u, err := w.worker.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: id, UpdateName: wflo.UpdateDecide, Args: []any{d}, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
@@ -132,9 +168,9 @@ func (w *watcher) gate(ctx context.Context, id string, g wflo.Gate) error {
 		err = u.Get(ctx, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("approve %s: %w", g.ID, err)
+		return fmt.Errorf("%s %s: %w", verdict, g.ID, err)
 	}
-	w.at("approved by %s, signed with key %q", reviewer, w.key.Name)
+	w.at("%s by %s (%s), signed with key %q", outcome[verdict], reviewer, reason, w.key.Name)
 	return nil
 }
 

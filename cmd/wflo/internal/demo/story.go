@@ -25,6 +25,7 @@ const (
 	reviewer      = "demo-reviewer"
 	refundBudget  = wflo.USD
 	runawayBudget = 2 * wflo.Cent
+	loopTask      = "demo-loop"
 )
 
 type demo struct {
@@ -44,8 +45,8 @@ type ended struct {
 }
 
 // start begins a run for the demo's user.
-func (d *demo) start(ctx context.Context, id, workflow string, budget wflo.Money, input any) (client.WorkflowRun, error) {
-	ctx = wflo.WithRun(ctx, wflo.Run{User: "demo", Team: "finance", Budget: wflo.Budget{Limit: budget}})
+func (d *demo) start(ctx context.Context, id, workflow string, budget wflo.Budget, input any) (client.WorkflowRun, error) {
+	ctx = wflo.WithRun(ctx, wflo.Run{User: "demo", Team: "finance", Budget: budget})
 	run, err := d.worker.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: cli.DefaultTaskQueue, StaticSummary: "wflo demo",
 	}, workflow, input)
@@ -67,7 +68,7 @@ func (d *demo) refunds(ctx context.Context, file string) (ended, error) {
 		csv = string(text)
 	}
 	d.title("1. An agent finds and refunds duplicate charges among %d orders", strings.Count(csv, "\n")-1)
-	run, err := d.start(ctx, "demo-refund", refund.Name, refundBudget, refund.Input{CSV: csv, Model: d.model})
+	run, err := d.start(ctx, "demo-refund", refund.Name, wflo.Budget{Limit: refundBudget}, refund.Input{CSV: csv, Model: d.model})
 	if err != nil {
 		return ended{}, err
 	}
@@ -83,20 +84,26 @@ func (d *demo) refunds(ctx context.Context, file string) (ended, error) {
 	return e, nil
 }
 
-// runaway is the second agent.
-func (d *demo) runaway(ctx context.Context) (ended, error) {
-	d.title("2. An agent repeats itself; its budget of %s stops it", runawayBudget)
+// count is an agent that is told never to be sure.
+func (d *demo) count(name string, repeats int) wflo.Task {
 	model := d.model
 	if model == "" {
 		model = script.RunawayModel
 	}
-	run, err := d.start(ctx, "demo-runaway", wflo.WorkflowAgent, runawayBudget, wflo.Task{
-		Name: "runaway", Model: model, MaxTurns: wflo.MaxTurnsLimit, MaxTokens: 2000,
+	return wflo.Task{
+		Name: name, Model: model, MaxTurns: wflo.MaxTurnsLimit, MaxTokens: 2000, MaxRepeats: repeats,
 		System: "You are never sure. Run the program again and again to compare; do not answer.",
 		Prompt: "Count the rows of orders.csv until you are certain.",
 		Files:  []wflo.File{{Name: "orders.csv", Data: []byte(data.Orders())}},
 		Tools:  []string{wflo.ToolPython},
-	})
+	}
+}
+
+// runaway is the second agent. It may repeat itself, so only its budget stops it.
+func (d *demo) runaway(ctx context.Context) (ended, error) {
+	d.title("2. An agent spends its budget of %s; it is topped up once, and then stopped", runawayBudget)
+	budget := wflo.Budget{Limit: runawayBudget, OnExceeded: wflo.ExceedAsk}
+	run, err := d.start(ctx, "demo-runaway", wflo.WorkflowAgent, budget, d.count("runaway", wflo.MaxTurnsLimit))
 	if err != nil {
 		return ended{}, err
 	}
@@ -104,10 +111,29 @@ func (d *demo) runaway(ctx context.Context) (ended, error) {
 	if err != nil {
 		return e, err
 	}
-	if !errors.Is(budgetError(e.err), wflo.ErrBudgetExceeded) {
+	if !errors.Is(known(e.err), wflo.ErrBudgetExceeded) {
 		return e, errors.Join(errors.New("the runaway agent was not stopped by its budget"), e.err)
 	}
-	d.at("stopped: %v", budgetError(e.err))
+	d.at("stopped: %v", known(e.err))
+	return e, nil
+}
+
+// loop is the third agent: the same as the second, without leave to repeat
+// itself.
+func (d *demo) loop(ctx context.Context) (ended, error) {
+	d.title("3. The same agent is stopped when it repeats itself, long before its money is spent")
+	run, err := d.start(ctx, loopTask, wflo.WorkflowAgent, wflo.Budget{Limit: runawayBudget}, d.count("loop", wflo.DefaultMaxRepeats))
+	if err != nil {
+		return ended{}, err
+	}
+	e, err := d.follow(ctx, run)
+	if err != nil {
+		return e, err
+	}
+	if !errors.Is(known(e.err), wflo.ErrLoop) {
+		return e, errors.Join(errors.New("the agent was not stopped when it repeated itself"), e.err)
+	}
+	d.at("stopped: %v", known(e.err))
 	return e, nil
 }
 
@@ -123,8 +149,8 @@ func root(err error) string {
 	return text
 }
 
-// budgetError finds wflo's error in a run's failure.
-func budgetError(err error) error {
+// known finds wflo's error in a run's failure.
+func known(err error) error {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) && wflo.Code(app.Type()).Sentinel() != nil {
 		return &wflo.Error{Code: wflo.Code(app.Type()), Message: app.Message()}
@@ -133,7 +159,7 @@ func budgetError(err error) error {
 }
 
 // summary checks the books of all sides.
-func (d *demo) summary(first, second ended) error {
+func (d *demo) summary(first, second, third ended) error {
 	d.title("What happened")
 	standing := refund.StandingOf(first.status)
 	made := d.worker.Payments.Refunds()
@@ -151,14 +177,21 @@ func (d *demo) summary(first, second ended) error {
 		"%d refunds were undone; the provider's book says that %d stand", len(standing.Undone), stand) && ok
 	ok = d.check(first.spend.Spent <= refundBudget && first.spend.Reserved == 0,
 		"the refund agent spent %s of %s on %d model calls; nothing is left reserved", first.spend.Spent, refundBudget, first.status.Calls) && ok
-	ok = d.check(second.spend.Spent <= runawayBudget && second.spend.Reserved == 0,
-		"the runaway agent was stopped at %s of %s after %d calls: not a nano-dollar over", second.spend.Spent, runawayBudget, second.status.Calls) && ok
+	ok = d.check(second.spend.Spent <= second.spend.Limit && second.spend.Reserved == 0,
+		"the runaway agent was stopped at %s of %s (%s topped up) after %d calls: not a nano-dollar over",
+		second.spend.Spent, second.spend.Limit, second.spend.ToppedUp, second.status.Calls) && ok
+	alerts, once, err := d.alerts(second)
+	if err != nil {
+		return err
+	}
+	ok = d.check(once && alerts > 0, "its budget gave %d alerts, each of them once", alerts) && ok
+	ok = d.check(third.status.Calls <= wflo.DefaultMaxRepeats+1, "the agent that repeated itself was stopped after %d calls", third.status.Calls) && ok
 	if s := d.worker.Scripted; s != nil {
 		var billed, booked int64
 		for _, c := range s.Calls() {
 			billed += c.Usage.Total()
 		}
-		for _, e := range []ended{first, second} {
+		for _, e := range []ended{first, second, third} {
 			n, err := d.tokens(e)
 			if err != nil {
 				return err
@@ -174,6 +207,20 @@ func (d *demo) summary(first, second ended) error {
 	}
 	d.line("\nNext: wflo dev keeps it all running; then, in another terminal, wflo run refund")
 	return nil
+}
+
+// alerts counts what the budget of a run has alerted, and says whether each
+// alert was given once: a threshold may alert again only for another limit.
+func (d *demo) alerts(e ended) (n int, once bool, err error) {
+	given, err := d.worker.Plugin.Ledger().ListAlerts(context.Background(), e.spend.Budget, 100)
+	if err != nil {
+		return 0, false, fmt.Errorf("read the alerts: %w", err)
+	}
+	seen := map[string]bool{}
+	for _, a := range given {
+		seen[fmt.Sprint(a.Kind, a.Percent, a.Limit)] = true
+	}
+	return len(given), len(seen) == len(given), nil
 }
 
 func digestOf(s wflo.Status) string {

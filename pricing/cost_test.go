@@ -102,11 +102,13 @@ func TestCostAndFindDoNotAllocate(t *testing.T) {
 	}
 	b, at := Default(), day("2026-11-01")
 	if n := testing.AllocsPerRun(1000, func() {
-		p, err := b.Find("anthropic", "claude-haiku-4-5-20251001", at, 1000)
-		if err != nil {
-			t.Fatal(err)
+		for _, model := range []string{"claude-haiku-4-5-20251001", "claude-opus-4-8#fast"} {
+			p, err := b.Find("anthropic", model, at, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += Cost(p, benchUsage)
 		}
-		total += Cost(p, benchUsage)
 	}); n != 0 {
 		t.Errorf("Find allocates %v times per call", n)
 	}

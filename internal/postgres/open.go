@@ -3,11 +3,12 @@
 // implements activities.Ledger.
 //
 // Each method is one call of a function in the database, so one transaction and
-// one round trip: the row of a budget that many runs share is locked for the
-// time of one commit and no longer, which is what bounds the throughput. The
-// functions lock the effect first and then its budgets in the order of their
-// ids, so they never deadlock. They are in migrations/, which Open brings up to
-// date under an advisory lock.
+// one round trip. Reservations and settlements that arrive while another is on
+// its way go together as one batch with one commit, because a budget that many
+// runs share is locked for the time of a commit, which is what bounds the
+// throughput. The functions take their locks in one order: rules, effects by
+// hash, then accounts by id, so they never deadlock. They are in migrations/,
+// which Open brings up to date under an advisory lock.
 //
 // The package needs a database whose commits are durable: leave
 // synchronous_commit on. Behind PgBouncer in transaction mode, give the URL

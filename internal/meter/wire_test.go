@@ -223,6 +223,13 @@ func TestSeveralAnswersAreReserved(t *testing.T) {
 		t.Errorf("max_tokens %d of each of four answers", sent.Max)
 	}
 	d.check(t)
+	rich := newDesk(t, wflo.USD, nil)
+	if _, err := rich.post(t, srv.URL+"/v1/chat/completions", body); err != nil {
+		t.Fatal(err)
+	}
+	if h := rich.books.Holds()[0]; h.Amount < 18*wflo.Cent || sent.Max != 10000 {
+		t.Errorf("%s were reserved for 40,000 tokens, max_tokens %d", h.Amount, sent.Max)
+	}
 }
 
 // TestServiceTiers are priced by what billed, and refused where they have no price.

@@ -187,7 +187,10 @@ func TestAnotherCallAsksWhenTheFirstWasCancelled(t *testing.T) {
 		})
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer done.Done()
-			_, err = ask(ctx)
+			// The other call opens the gate.
+			if err = workflow.Sleep(ctx, time.Second); err == nil {
+				_, err = ask(ctx)
+			}
 		})
 		if err := workflow.Sleep(ctx, time.Minute); err != nil {
 			return err

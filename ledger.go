@@ -90,6 +90,10 @@ type Settlement struct {
 	ResponseID string `json:"response_id,omitempty"`
 	// Outcome is handed to a later attempt of the same effect.
 	Outcome []byte `json:"outcome,omitempty"`
+	// By and Reason are set where a person settles a call whose outcome was
+	// unknown.
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Entry is one line of the ledger. Entries are only ever added.
@@ -114,6 +118,10 @@ type Entry struct {
 	Source EffectKey `json:"source,omitempty"`
 	// Scopes are what the entry is attributed to.
 	Scopes []string `json:"scopes,omitempty"`
+	// By and Reason say who settled it by hand, and why; empty where the call's
+	// own worker did.
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Saving records that an earlier answer was used instead of a call. It costs

@@ -50,7 +50,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/pressly/goose/v3", folders: []string{"internal/postgres", "internal/sqlite"}, reason: "migrations with a lock, the same for both databases"},
 	{prefix: "github.com/redis/go-redis/v9", folders: []string{"internal/cache/redis"}, integration: true, reason: "a response cache that all workers share"},
 	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
-	{prefix: "github.com/openai/openai-go/v3", folders: []string{"internal/llm/openai"}, integration: true, reason: "OpenAI and compatible servers"},
+	{prefix: "github.com/openai/openai-go/v3", folders: []string{"internal/llm/openai", "examples/byosdk"}, integration: true, reason: "OpenAI and compatible servers"},
 	{prefix: "github.com/anthropics/anthropic-sdk-go", folders: []string{"internal/llm/anthropic"}, integration: true, reason: "Anthropic"},
 	{prefix: "google.golang.org/genai", folders: []string{"internal/llm/google"}, integration: true, reason: "Google"},
 	{prefix: "github.com/cohere-ai/cohere-go/v2", folders: []string{"internal/llm/cohere"}, integration: true, reason: "Cohere"},

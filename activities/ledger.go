@@ -70,8 +70,9 @@ type Budgets interface {
 	// declared is all zero.
 	Spend(ctx context.Context, budget string) (wflo.Spend, error)
 	// ListBudgets reads every rule and the current window of every budget that a
-	// rule made, by ID. A rule for each that nobody has used yet is a Spend of
-	// its own ID. Budgets of runs without a rule are left out.
+	// rule made, by ID. A rule for each is always a Spend of its own ID, with its
+	// limit and nothing spent, besides the budgets that it made. Budgets of runs
+	// without a rule are left out.
 	ListBudgets(ctx context.Context) ([]wflo.Spend, error)
 	// SetBudget makes a rule or replaces it, and changes the limit of its current
 	// windows, keeping top-ups. What was spent before in the current window

@@ -428,6 +428,7 @@ func listBudgets(b *books) {
 	got := b.list()
 	for id, want := range map[string]wflo.Spend{
 		"user:ann": {Limit: 10, Reserved: 7}, "user:bob": {Limit: 20}, "team:*": {Limit: 30}, "org:acme": {Limit: 40, Reserved: 7},
+		"user:*": {Limit: 10}, // also after somebody used it
 	} {
 		s, ok := got[id]
 		if !ok || s.Limit != want.Limit || s.Reserved != want.Reserved || s.Spent != 0 || s.Rule == nil {
@@ -436,6 +437,9 @@ func listBudgets(b *books) {
 	}
 	if s, ok := got["run:wf/first"]; ok {
 		b.Errorf("the budget of a run is listed: %+v", s)
+	}
+	if s := got["user:*"]; s.Rule == nil || s.Rule.Name != wflo.Each {
+		b.Errorf("the rule for each user is listed with %+v", s.Rule)
 	}
 	b.remove("org:acme")
 	got = b.list()

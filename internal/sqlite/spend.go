@@ -175,10 +175,7 @@ func (l *Ledger) ListBudgets(ctx context.Context) (all []wflo.Spend, err error) 
 			if err != nil {
 				return err
 			}
-			if r.Name != wflo.Each || len(used) == 0 {
-				used = append(used, id)
-			}
-			for _, budget := range used {
+			for _, budget := range append(used, id) {
 				budgets[budget] = true
 			}
 		}

@@ -99,9 +99,9 @@ func soakWorker(queue string) error {
 	select {} // until it is killed
 }
 
-// slow is a model that takes up to a tenth of a second.
+// slow is a model that takes up to 150 ms.
 func slow(t scripted.Turn) scripted.Answer {
-	<-time.After(rand.N(100 * time.Millisecond)) //nolint:gosec // no secret
+	<-time.After(rand.N(150 * time.Millisecond)) //nolint:gosec // no secret
 	return scripted.Answer{Text: t.Messages[len(t.Messages)-1].Text + " is answered"}
 }
 

@@ -349,7 +349,7 @@ func reserveRefusesNonsense(b *books) {
 	b.spend(wflo.Spend{Budget: "x", Limit: 5, Reserved: 5})
 }
 
-// sampleBill fills every field of a settlement.
+// sampleBill fills every field of a settlement that a worker makes.
 func sampleBill(key string, attempt int, amount wflo.Money) wflo.Settlement {
 	return wflo.Settlement{
 		Key: wflo.EffectKey(key), Attempt: attempt, Amount: amount, Provider: "azure", Model: "gpt-1-2026", ResponseID: "resp_1",
@@ -383,14 +383,14 @@ func settleRepeated(b *books) {
 	b.settle(s)
 	b.settle(s)
 	again := s
-	again.Outcome, again.ResponseID = []byte("other"), "other" // only the amount is compared
+	again.Outcome, again.ResponseID, again.By = []byte("other"), "other", "eve" // only the amount is compared
 	b.settle(again)
 	again.Amount = 13
 	if err := b.Settle(b.Context(), again); wflo.CodeOf(err) != wflo.CodeConflict {
 		b.Errorf("another amount gave %v", err)
 	}
 	b.spend(wflo.Spend{Budget: "x", Limit: 100, Spent: 12})
-	if got := b.entries(run.RootID()); len(got) != 1 || got[0].ResponseID != s.ResponseID {
+	if got := b.entries(run.RootID()); len(got) != 1 || got[0].ResponseID != s.ResponseID || got[0].By != "" {
 		b.Errorf("entries: %+v", got)
 	}
 	if h := b.reserve(ask("k", 2, 1)); string(h.Outcome) != string(s.Outcome) {

@@ -10,6 +10,12 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
+// byHand has a person make the settlement.
+func byHand(s wflo.Settlement) wflo.Settlement {
+	s.By, s.Reason = "ann", "invoice of May: \u2603"
+	return s
+}
+
 func settleUnknown(b *books) {
 	for _, c := range []struct {
 		name              string
@@ -22,14 +28,16 @@ func settleUnknown(b *books) {
 			b.reserve(r)
 			b.unknown(c.name, 1)
 			b.spend(wflo.Spend{Budget: "x " + c.name, Limit: 100, Spent: 30, Unknown: 30})
-			s := sampleBill(c.name, 1, c.actual)
+			s := byHand(sampleBill(c.name, 1, c.actual))
 			b.settle(s)
-			b.settle(s) // repeating it changes nothing
+			again := s
+			again.By, again.Reason = "eve", "another reason"
+			b.settle(again) // repeating it changes nothing
 			b.spend(wflo.Spend{Budget: "x " + c.name, Limit: 100, Spent: c.actual})
 			want := []wflo.Entry{
 				{Key: r.Key, Attempt: 1, State: wflo.HoldUnknown, Run: r.Run, Provider: "openai", Model: "gpt", Reserved: 30, Amount: 30},
 				{Key: r.Key, Attempt: 1, State: wflo.HoldSettled, Run: r.Run, Provider: s.Provider, Model: s.Model, ResponseID: s.ResponseID,
-					Usage: s.Usage, Price: s.Price, Reserved: 30, Amount: c.actual - 30, Overdraft: c.overdraft},
+					Usage: s.Usage, Price: s.Price, Reserved: 30, Amount: c.actual - 30, Overdraft: c.overdraft, By: s.By, Reason: s.Reason},
 			}
 			if diff := cmp.Diff(want, b.entries(r.Run.RootID()), sameEntry); diff != "" {
 				b.Errorf("entries (-want +got):\n%s", diff)
@@ -165,6 +173,7 @@ func oddText(b *books) {
 	s := bill(id, 1, 3)
 	s.ResponseID, s.Provider = "r\x00\xff", "p\x00"
 	s.Outcome = []byte{0, 1, 0xff, 0}
+	s.By, s.Reason = "b\x00y", "\xff"
 	b.settle(s)
 	b.spend(wflo.Spend{Budget: id, Limit: 10, Spent: 3})
 	b.spend(wflo.Spend{Budget: "TEAM"})

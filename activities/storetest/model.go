@@ -271,7 +271,7 @@ func (m *model) settle(s wflo.Settlement) wflo.Code {
 	}
 	h.State, h.actual, h.Outcome = wflo.HoldSettled, s.Amount, s.Outcome
 	m.enter(h, wflo.Entry{State: h.State, Provider: s.Provider, Model: s.Model, ResponseID: s.ResponseID, Usage: s.Usage, Price: s.Price,
-		Amount: charged, Overdraft: max(0, s.Amount-h.Granted)})
+		Amount: charged, Overdraft: max(0, s.Amount-h.Granted), By: s.By, Reason: s.Reason})
 	return ""
 }
 

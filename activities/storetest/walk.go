@@ -145,6 +145,9 @@ func (w *walker) reserve(t *rapid.T) {
 func (w *walker) settle(t *rapid.T) {
 	key, attempt := w.hold(t)
 	s := sampleBill(key, attempt, amount(t, "amount"))
+	if rapid.Bool().Draw(t, "by hand") {
+		s = byHand(s)
+	}
 	if h := w.m.find(key, attempt); h != nil && h.State == wflo.HoldUnknown && h.Granted != s.Amount {
 		// What a correction does to a window that slides, or to one that has
 		// ended, is tested by itself.

@@ -88,8 +88,7 @@ func (h *handler) settle(ctx context.Context, r *http.Request) (any, error) {
 	}
 	err = h.cfg.Ledger.Settle(ctx, wflo.Settlement{
 		Key: hold.Key, Attempt: hold.Attempt, Amount: *given.Amount, Provider: hold.Provider, Model: hold.Model,
-		// No row of a price book made this amount: the entry says who did.
-		Price: wflo.Price{ID: "reconciled by " + by + ": " + given.Reason},
+		By: by, Reason: given.Reason,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("settle %s: %w", hold.Key, err)

@@ -258,7 +258,7 @@ func TestChangesArrive(t *testing.T) {
 	}
 	ask(t, b, "POST", "/api/v1/holds/k1/2/settlement", `{"amount":"0.02","reason":"invoice of May"}`)
 	if diff := cmp.Diff([]wflo.Settlement{{
-		Key: "k1", Attempt: 2, Amount: 2 * wflo.Cent, Provider: "openai", Model: "gpt-5.4", Price: wflo.Price{ID: "reconciled by ann: invoice of May"},
+		Key: "k1", Attempt: 2, Amount: 2 * wflo.Cent, Provider: "openai", Model: "gpt-5.4", By: "ann", Reason: "invoice of May",
 	}}, b.settled); diff != "" {
 		t.Errorf("settlements (-want +got):\n%s", diff)
 	}

@@ -12,11 +12,11 @@ import (
 
 const (
 	insertEntry = `INSERT INTO entries (key, attempt, at, state, adjusts, root_run, run, provider, model, response_id, usage, price,
-		reserved_nano, amount_nano, overdraft_nano, saved_nano, source, scopes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		RETURNING id`
+		reserved_nano, amount_nano, overdraft_nano, saved_nano, source, scopes, settled_by, reason)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
 	insertEntryBudgets = "INSERT INTO entry_budgets (budget, at, entry) SELECT value, ?, ? FROM json_each(?)"
 	entryColumns       = `e.key, e.attempt, e.at, e.state, e.run, e.provider, e.model, e.response_id, e.usage, e.price, e.reserved_nano,
-		e.amount_nano, e.overdraft_nano, e.saved_nano, e.source, e.scopes`
+		e.amount_nano, e.overdraft_nano, e.saved_nano, e.source, e.scopes, e.settled_by, e.reason`
 )
 
 // addEntry writes a line of the ledger for a hold as it was before it closed.
@@ -25,7 +25,7 @@ func (t *tx) addEntry(h hold, e wflo.Entry) error {
 	var id int64
 	err := t.queryRow(insertEntry, h.key, h.attempt, t.at, e.State, adjusts, h.run.RootID(), encode(h.run),
 		ledger.Text(e.Provider), ledger.Text(e.Model), ledger.Text(e.ResponseID), encode(e.Usage), encode(e.Price), h.granted, e.Amount,
-		e.Overdraft, e.Saved, e.Source, encodeList(h.scopes)).Scan(&id)
+		e.Overdraft, e.Saved, e.Source, encodeList(h.scopes), ledger.Text(e.By), ledger.Text(e.Reason)).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("add entry: %w", err)
 	}
@@ -42,7 +42,7 @@ func scanEntry(row interface{ Scan(...any) error }, more ...any) (wflo.Entry, er
 	var at int64
 	var run, usage, price, scopes string
 	into := []any{&e.Key, &e.Attempt, &at, &e.State, &run, &e.Provider, &e.Model, &e.ResponseID, &usage, &price, &e.Reserved,
-		&e.Amount, &e.Overdraft, &e.Saved, &e.Source, &scopes}
+		&e.Amount, &e.Overdraft, &e.Saved, &e.Source, &scopes, &e.By, &e.Reason}
 	if err := row.Scan(append(into, more...)...); err != nil {
 		return e, err
 	}

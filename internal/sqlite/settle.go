@@ -23,7 +23,7 @@ func (t *tx) settle(s wflo.Settlement) error {
 		return err
 	}
 	e := wflo.Entry{State: wflo.HoldSettled, Provider: s.Provider, Model: s.Model, ResponseID: s.ResponseID,
-		Usage: s.Usage, Price: s.Price, Amount: s.Amount, Overdraft: ledger.Overdraft(h.granted, s.Amount)}
+		Usage: s.Usage, Price: s.Price, Amount: s.Amount, Overdraft: ledger.Overdraft(h.granted, s.Amount), By: s.By, Reason: s.Reason}
 	switch h.state {
 	case "":
 		return ledger.Missing(s.Key, s.Attempt)

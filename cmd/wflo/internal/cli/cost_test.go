@@ -151,7 +151,7 @@ func TestReconcile(t *testing.T) {
 		[]string{"settled 3f9a1c20b7de2, attempt 2: $0.012 instead of $0.03\n"}, []string{"charged $0.03, becomes $0.012"})
 	b.ask(t, "cost", "reconcile", string(keyA), "--amount", "0", "--reason", "never billed", "--yes", "-o", "json").want(t, 0, []string{`"amount": "0.00"`}, []string{"becomes $0.00"})
 	if len(b.settled) != 2 || b.settled[0].Key != keyB || b.settled[0].Attempt != 2 || b.settled[0].Amount != 12*wflo.Cent/10 || b.settled[1].Amount != 0 ||
-		b.settled[1].Price.ID != "reconciled by bob: never billed" {
+		b.settled[1].By != "bob" || b.settled[1].Reason != "never billed" {
 		t.Errorf("settled %+v", b.settled)
 	}
 	b.ask(t, "cost", "reconcile", string(keyA), "--amount", "0", "--reason", "again", "--yes").want(t, ExitError, nil, []string{"no call " + string(keyA) + " has an unknown cost"})

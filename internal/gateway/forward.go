@@ -77,11 +77,15 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, c caller, call *m
 	if err != nil {
 		return nil, upstream{}, err
 	}
+	if call.Key != "" {
+		// Another provider is another call, though path and body may be the same.
+		call.Key = u.Provider + "/" + call.Key
+	}
 	ctx := meter.WithCall(wflo.WithRun(r.Context(), run), call)
 	req := u.target(ctx, http.MethodPost, strings.TrimPrefix(r.URL.Path, "/v1"))
 	req.Header.Set("Content-Type", "application/json")
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	resp, err := g.transport.RoundTrip(req)
+	resp, err := u.metered.RoundTrip(req)
 	return resp, u, err
 }
 

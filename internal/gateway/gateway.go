@@ -58,6 +58,8 @@ type Upstream struct {
 	// APIKey is sent as bearer token. It may be empty for a server that takes
 	// none.
 	APIKey string
+	// Base carries the requests; nil means Config.Base.
+	Base http.RoundTripper
 }
 
 // Config makes a Gateway.
@@ -90,7 +92,6 @@ type Gateway struct {
 	cfg       Config
 	keys      []caller
 	upstreams map[string]upstream
-	transport http.RoundTripper
 	log       *slog.Logger
 }
 
@@ -102,6 +103,8 @@ type caller struct {
 type upstream struct {
 	Upstream
 	base *url.URL
+	// metered is Base with accounting.
+	metered http.RoundTripper
 }
 
 // minSecret is the shortest key, in bytes: it must not be guessed.
@@ -124,16 +127,11 @@ func New(cfg Config) (*Gateway, error) {
 	if err := g.addKeys(cfg.Keys); err != nil {
 		return nil, err
 	}
-	hosts := map[string]string{}
 	for _, u := range cfg.Upstreams {
-		if err := g.addUpstream(u, hosts); err != nil {
+		if err := g.addUpstream(u); err != nil {
 			return nil, err
 		}
 	}
-	g.transport = meter.New(meter.Config{
-		Ledger: cfg.Ledger, Prices: cfg.Prices, Observer: cfg.Observer, Logger: cfg.Logger, Base: cfg.Base,
-		MaxTokens: cfg.MaxTokens, OutsideTokens: cfg.OutsideTokens, Timeout: cfg.Timeout, Hosts: hosts,
-	})
 	return g, nil
 }
 
@@ -161,9 +159,9 @@ func (g *Gateway) addKeys(keys []Key) error {
 	return nil
 }
 
-// addUpstream checks a server. Calls are priced by its host, so two providers
-// cannot share one.
-func (g *Gateway) addUpstream(u Upstream, hosts map[string]string) error {
+// addUpstream checks a server. Each has a transport of its own, so that calls are
+// priced by who was asked, also where several providers are behind one host.
+func (g *Gateway) addUpstream(u Upstream) error {
 	field := "gateway.upstreams." + u.Provider
 	if u.Provider == "" || strings.Contains(u.Provider, "/") || g.upstreams[u.Provider].base != nil {
 		return wflo.Invalid(field, "has a name that is empty, taken or holds a slash", "name a provider of the price book, each once")
@@ -175,12 +173,15 @@ func (g *Gateway) addUpstream(u Upstream, hosts map[string]string) error {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" {
 		return wflo.Invalid(field, "has no usable base URL", "give one such as https://api.openai.com/v1, without key or query")
 	}
-	if other := hosts[base.Host]; other != "" {
-		return wflo.Invalid(field, "has the host of "+other, "give each provider a host of its own")
-	}
 	base.Path = strings.TrimSuffix(path.Clean("/"+base.Path), "/")
-	hosts[base.Host] = u.Provider
-	g.upstreams[u.Provider] = upstream{Upstream: u, base: base}
+	if u.Base == nil {
+		u.Base = g.cfg.Base
+	}
+	g.upstreams[u.Provider] = upstream{Upstream: u, base: base, metered: meter.New(meter.Config{
+		Ledger: g.cfg.Ledger, Prices: g.cfg.Prices, Observer: g.cfg.Observer, Logger: g.log, Base: u.Base,
+		MaxTokens: g.cfg.MaxTokens, OutsideTokens: g.cfg.OutsideTokens, Timeout: g.cfg.Timeout,
+		Hosts: map[string]string{base.Host: u.Provider},
+	})}
 	return nil
 }
 

@@ -437,6 +437,27 @@ func TestModelsAreThoseWithAPrice(t *testing.T) {
 	}
 }
 
+// TestProvidersBehindOneHost are billed for what each of them sells, and are two
+// calls, whatever their requests share.
+func TestProvidersBehindOneHost(t *testing.T) {
+	c := open(t, wflo.USD, scripted.Echo, func(cfg *gateway.Config) {
+		cfg.Upstreams = append(cfg.Upstreams, gateway.Upstream{Provider: "ollama", BaseURL: cfg.Upstreams[0].BaseURL, APIKey: vendorKey})
+	})
+	for _, provider := range []string{"openai", "ollama"} {
+		body := strings.Replace(hello, "gpt-5.4-mini", provider+"/gpt-5.4-mini", 1)
+		if resp, out := c.post(t, "/v1/chat/completions", body, "Idempotency-Key", "k"); resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %v", provider, resp.StatusCode, out)
+		}
+	}
+	e := c.books.Entries()
+	if len(e) != 2 || e[0].Provider != "openai" || e[0].Amount == 0 || e[1].Provider != "ollama" || e[1].Amount != 0 {
+		t.Errorf("entries %+v", e)
+	}
+	if err := c.books.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOffWithoutKeys(t *testing.T) {
 	c := open(t, wflo.USD, scripted.Echo, func(cfg *gateway.Config) { cfg.Keys = nil })
 	if resp, out := c.post(t, "/v1/chat/completions", hello); resp.StatusCode != http.StatusNotFound || fault(out) == nil {
@@ -453,7 +474,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"same name":       {Keys: []gateway.Key{good, {Name: "a", Secret: secret + "2"}}},
 		"no URL":          {Upstreams: []gateway.Upstream{{Provider: "else"}}},
 		"key in URL":      {Upstreams: []gateway.Upstream{{Provider: "x", BaseURL: "https://u:p@host/v1"}}},
-		"same host":       {Upstreams: []gateway.Upstream{{Provider: "x", BaseURL: "https://h/v1"}, {Provider: "y", BaseURL: "https://h/v2"}}},
+		"same provider":   {Upstreams: []gateway.Upstream{{Provider: "x", BaseURL: "https://h/v1"}, {Provider: "x", BaseURL: "https://i/v1"}}},
 	} {
 		cfg.Ledger, cfg.Prices = &metertest.Books{}, pricing.Default()
 		if _, err := gateway.New(cfg); !errors.Is(err, wflo.ErrInvalid) {

@@ -61,7 +61,7 @@ func (g *Gateway) models(w http.ResponseWriter, r *http.Request, _ caller) {
 
 // list asks one upstream.
 func (g *Gateway) list(ctx context.Context, u upstream) ([]model, error) {
-	resp, err := g.cfg.Base.RoundTrip(u.target(ctx, http.MethodGet, "/models"))
+	resp, err := u.Base.RoundTrip(u.target(ctx, http.MethodGet, "/models"))
 	if err != nil {
 		return nil, fmt.Errorf("list models of %s: %w", u.Provider, err)
 	}

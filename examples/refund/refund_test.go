@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	"go.uber.org/goleak"
 
 	"github.com/wflo-ai/wflo-go"
@@ -320,7 +321,7 @@ func TestBudgetStopsTheRunaway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := set(t, wflotest.Config{Script: script.Runaway, Budget: by.run, Sandbox: count}, payments.Config{})
 			limit := by.run + by.task
-			err := s.play(refund.Input{Budget: wflo.Budget{Limit: by.task}, Model: by.model})
+			err := s.play(refund.Input{Budget: wflo.Budget{Limit: by.task}, Model: by.model, MaxRepeats: wflo.MaxTurnsLimit})
 			if err == nil || !strings.Contains(err.Error(), "budget") {
 				t.Errorf("got %v", err)
 			}
@@ -336,6 +337,22 @@ func TestBudgetStopsTheRunaway(t *testing.T) {
 				t.Error("an agent without an answer reached the gate")
 			}
 		})
+	}
+}
+
+// TestRunawayIsStoppedForRepeatingItself needs no budget: the answer that asks for
+// the same count once more is paid, and not acted on.
+func TestRunawayIsStoppedForRepeatingItself(t *testing.T) {
+	s := set(t, wflotest.Config{Script: script.Runaway, Sandbox: count}, payments.Config{})
+	err := s.play(refund.Input{})
+	if app := (*temporal.ApplicationError)(nil); !errors.As(err, &app) || app.Type() != string(wflo.CodeLoop) {
+		t.Errorf("got %v", err)
+	}
+	if calls, ran := len(s.Calls()), len(s.Ran()); calls != wflo.DefaultMaxRepeats+1 || ran != wflo.DefaultMaxRepeats {
+		t.Errorf("%d calls and %d programs", calls, ran)
+	}
+	if s.Gates() != nil || s.log() != nil {
+		t.Error("an agent without an answer reached the gate")
 	}
 }
 

@@ -46,6 +46,9 @@ type Input struct {
 	// Budget limits what the agent may spend on models. A zero limit means the
 	// run's own budget.
 	Budget wflo.Budget `json:"budget,omitzero"`
+	// MaxRepeats is how often the agent may do the same one after the other; zero
+	// means wflo.DefaultMaxRepeats.
+	MaxRepeats int `json:"max_repeats,omitempty"`
 	// Reviewers are the users who may approve; none means whoever the worker
 	// admits.
 	Reviewers []string `json:"reviewers,omitempty"`
@@ -131,7 +134,7 @@ func (in Input) task() wflo.Task {
 	return wflo.Task{
 		Name: "refund", Model: model, System: system, Prompt: fmt.Sprintf(prompt, Window.Minutes()),
 		Tools: []string{wflo.ToolPython, wflo.ToolRead}, Files: []wflo.File{{Name: orders, Data: []byte(in.CSV)}},
-		Budget: in.Budget,
+		Budget: in.Budget, MaxRepeats: in.MaxRepeats,
 	}
 }
 

@@ -33,8 +33,8 @@ func Accountant(t scripted.Turn) scripted.Answer {
 	return answer
 }
 
-// Runaway counts the rows of the file, and counts them again: an agent that its
-// budget must stop.
+// Runaway counts the rows of the file, and counts them again: an agent that is
+// stopped for repeating itself or, where it may, by its budget.
 func Runaway(t scripted.Turn) scripted.Answer {
 	a := python("Let me count the rows once more, to be sure.", `import csv
 

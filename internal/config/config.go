@@ -1,6 +1,6 @@
 // Package config reads a worker's configuration file: which budgets there are,
-// how calls are routed, what the response cache keeps, and who may use the
-// gateway. [Load] reads a file, [Parse] what is in one already.
+// how calls are routed, what the response cache keeps, who may use the gateway,
+// and how calls of other SDKs are metered. [Load] reads a file, [Parse] what is in one already.
 //
 // The file is YAML in a strict dialect. A field that is not known, a value of
 // another type, a field that is set twice and a budget that is declared twice are
@@ -39,6 +39,22 @@ type File struct {
 	// Estimates is how the size of a prompt is bounded before the call.
 	Estimates Estimates
 	Gateway   Gateway
+	Meter     Meter
+}
+
+// Meter says how calls are accounted for that the worker does not write itself:
+// those of the gateway, and of SDKs in a worker's own activities.
+type Meter struct {
+	// Hosts names the provider in the price book by the host of a server, with
+	// the port where its URL has one.
+	Hosts map[string]string
+	// Models names the model in the price book by the name that requests use.
+	Models map[string]string
+	// Allow are paths that pass without being metered.
+	Allow []string
+	// OutsideTokens is reserved for each image, file and earlier response; zero
+	// refuses them.
+	OutsideTokens int64
 }
 
 // Estimates is a way to bound the size of prompts.
@@ -85,11 +101,13 @@ type GatewayKey struct {
 	// User, Team, Org, Agent and Tags pay for what is done with the key.
 	User, Team, Org, Agent string
 	Tags                   map[string]string
+	// Budget is what each run of the key may spend; zero means no limit.
+	Budget wflo.Money
 }
 
 // Run is for whom calls with the key are made.
 func (k GatewayKey) Run() wflo.Run {
-	return wflo.Run{User: k.User, Team: k.Team, Org: k.Org, Agent: k.Agent, Tags: k.Tags}
+	return wflo.Run{User: k.User, Team: k.Team, Org: k.Org, Agent: k.Agent, Tags: k.Tags, Budget: wflo.Budget{Limit: k.Budget}}
 }
 
 // Load reads a file.

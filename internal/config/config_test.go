@@ -43,6 +43,13 @@ gateway:
     - name: docs
       file: /run/secrets/docs
       user: ann
+      budget: "0.50"
+meter:
+  hosts: {"llm.internal:8000": vllm}
+  models:
+    our-gpt: gpt-5.4-mini
+  allow: [/v1/files]
+  outside_tokens: 2000
 `
 
 func TestParse(t *testing.T) {
@@ -65,8 +72,12 @@ func TestParse(t *testing.T) {
 		Estimates: EstimatesStrict,
 		Gateway: Gateway{Keys: []GatewayKey{
 			{Name: "ci", Env: "CI_KEY", Team: "build", Tags: map[string]string{"env": "ci"}},
-			{Name: "docs", File: "/run/secrets/docs", User: "ann"},
+			{Name: "docs", File: "/run/secrets/docs", User: "ann", Budget: wflo.USD / 2},
 		}},
+		Meter: Meter{
+			Hosts: map[string]string{"llm.internal:8000": "vllm"}, Models: map[string]string{"our-gpt": "gpt-5.4-mini"},
+			Allow: []string{"/v1/files"}, OutsideTokens: 2000,
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("difference (-want +got):\n%s", diff)
@@ -127,6 +138,9 @@ func TestParseRefuses(t *testing.T) {
 		{"key without a place", "gateway:\n  keys:\n    - name: ci\n", "3:7", "does not say where", "env and file"},
 		{"key in two places", "gateway:\n  keys:\n    - name: ci\n      env: A\n      file: /a\n", "3:7", "twice", "env and file"},
 		{"two keys of a name", "gateway:\n  keys:\n    - {name: ci, env: A}\n    - {name: ci, env: B}\n", "4:7", "key ci is declared again", "own"},
+		{"key without money", "gateway:\n  keys:\n    - {name: ci, env: A, budget: \"0\"}\n", "3:34", `budget is "0"`, "above zero"},
+		{"images for nothing", "meter:\n  outside_tokens: 0\n", "2:19", "outside_tokens is 0", "leave it out"},
+		{"hosts as a list", "meter:\n  hosts: [a]\n", "2:10", "hosts is a list", "NAME: VALUE"},
 		{"nameless key", "gateway:\n  keys:\n    - env: A\n", "3:7", "no name", "logs"},
 	}
 	for _, tt := range tests {

@@ -31,6 +31,7 @@ func (r *reader) file(n ast.Node, f *File) error {
 			return nil
 		}},
 		field{"gateway", func(n ast.Node) error { return r.gateway(n, &f.Gateway) }},
+		field{"meter", func(n ast.Node) error { return r.meter(n, &f.Meter) }},
 	)
 	return err
 }
@@ -194,7 +195,8 @@ func (r *reader) key(n ast.Node) (GatewayKey, error) {
 			}
 			return err
 		}},
-		field{"tags", func(n ast.Node) (err error) { k.Tags, err = r.tags(n); return err }},
+		field{"tags", func(n ast.Node) (err error) { k.Tags, err = r.words(n, "tags", "a tag"); return err }},
+		field{"budget", func(n ast.Node) (err error) { k.Budget, err = r.money(n, "budget"); return err }},
 	)
 	switch {
 	case err != nil:
@@ -207,13 +209,31 @@ func (r *reader) key(n ast.Node) (GatewayKey, error) {
 	return k, r.check(n, set, "run", k.Run().Validate())
 }
 
-func (r *reader) tags(n ast.Node) (map[string]string, error) {
-	values, err := r.pairs(n, "tags")
-	tags := make(map[string]string, len(values))
+// words reads a mapping of text to text.
+func (r *reader) words(n ast.Node, what, one string) (map[string]string, error) {
+	values, err := r.pairs(n, what)
+	words := make(map[string]string, len(values))
 	for _, v := range values {
-		if tags[v.Key.GetToken().Value], err = r.text(v.Value, "a tag"); err != nil {
+		if words[v.Key.GetToken().Value], err = r.text(v.Value, one); err != nil {
 			return nil, err
 		}
 	}
-	return tags, err
+	return words, err
+}
+
+func (r *reader) meter(n ast.Node, m *Meter) error {
+	_, err := r.mapping(n, "the meter",
+		field{"hosts", func(n ast.Node) (err error) { m.Hosts, err = r.words(n, "hosts", "a host's provider"); return err }},
+		field{"models", func(n ast.Node) (err error) { m.Models, err = r.words(n, "models", "a model"); return err }},
+		field{"allow", func(n ast.Node) (err error) { m.Allow, err = r.texts(n, "allow"); return err }},
+		field{"outside_tokens", func(n ast.Node) error {
+			v, err := r.integer(n, "outside_tokens")
+			if err == nil && v < 1 {
+				err = r.fail(n, "give a number of tokens that no image or file exceeds, or leave it out to refuse them", "outside_tokens is %d", v)
+			}
+			m.OutsideTokens = v
+			return err
+		}},
+	)
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
@@ -15,10 +16,9 @@ import (
 )
 
 const (
-	// turnLease is how long one worker may work on an answer that others wait
-	// for. Most calls take less than a minute; when a worker dies, the others
-	// wait for the rest of it.
-	turnLease = 2 * time.Minute
+	// turnLease is how long others wait for a worker that died while it worked on
+	// an answer. One that lives extends it every third of that.
+	turnLease = 30 * time.Second
 	// cacheTimeout bounds one use of the cache: it must not cost more time than
 	// it saves.
 	cacheTimeout = 2 * time.Second
@@ -73,7 +73,7 @@ func (l *LLM) answer(ctx context.Context, t *try, c *call, hold wflo.Hold, refus
 		if err := l.letGo(ctx, t, hold, held); err != nil {
 			return wflo.Reply{}, err
 		}
-		if found = l.await(ctx, key); ctx.Err() != nil {
+		if found = l.await(ctx, key, c.until); ctx.Err() != nil {
 			return wflo.Reply{}, ctx.Err()
 		}
 		held, refusal = false, nil
@@ -84,7 +84,7 @@ func (l *LLM) answer(ctx context.Context, t *try, c *call, hold wflo.Hold, refus
 		}
 		return l.hit(ctx, t, c, *found.value)
 	}
-	defer found.unlock()
+	defer l.work(ctx, found.lease)()
 	if !held && refusal == nil {
 		hold, refusal = l.reserve(ctx, t, c)
 		if refusal == nil && hold.State == wflo.HoldSettled {
@@ -128,14 +128,15 @@ func (l *LLM) hit(ctx context.Context, t *try, c *call, k kept) (wflo.Reply, err
 			return wflo.Reply{}, fmt.Errorf("price of a cached answer: %w", err)
 		}
 	}
-	reply.Cost, reply.Cached, reply.Saved = 0, true, pricing.Cost(price, reply.Usage)
+	billed := reply.Usage // to who asked first
+	reply.Usage, reply.Cost, reply.Cached, reply.Saved = wflo.Usage{}, 0, true, pricing.Cost(price, billed)
 	outcome, err := json.Marshal(reply)
 	if err != nil {
 		return wflo.Reply{}, fmt.Errorf("encode reply: %w", err)
 	}
 	s := wflo.Saving{
 		Key: t.run.EffectKey(), Attempt: t.attempt, Run: t.run, Scopes: t.run.Scopes(c.provider.Name(), c.prompt.Model),
-		Source: k.Source, Usage: reply.Usage, Price: price, Provider: reply.Provider, Model: reply.Model, Saved: reply.Saved, Outcome: outcome,
+		Source: k.Source, Usage: billed, Price: price, Provider: reply.Provider, Model: reply.Model, Saved: reply.Saved, Outcome: outcome,
 	}
 	err = persist(ctx, func(ctx context.Context) error { return l.Ledger.Save(ctx, s) })
 	if err != nil {
@@ -150,61 +151,102 @@ func (l *LLM) hit(ctx context.Context, t *try, c *call, k kept) (wflo.Reply, err
 type turn struct {
 	value     *kept
 	elsewhere bool
-	unlock    func()
-	broken    bool // the cache cannot be used
+	lease     Lease // nil where there is none: others may make the call too
+	broken    bool  // the cache cannot be used
 }
 
 // claim looks for an answer, and else for the right to make the call.
 func (l *LLM) claim(ctx context.Context, key string) turn {
 	k, err := l.look(ctx, key)
 	if err == nil && k == nil {
-		var unlock func()
+		var lease Lease
 		var ok bool
-		if unlock, ok, err = l.lock(ctx, key); err == nil {
+		if lease, ok, err = l.lock(ctx, key); err == nil {
 			if !ok {
 				return turn{elsewhere: true}
 			}
 			// Somebody may have finished between the look and the lock.
 			if k, err = l.look(ctx, key); err == nil && k == nil {
-				return turn{unlock: unlock}
+				return turn{lease: lease}
 			}
-			unlock()
+			lease.Unlock()
 		}
 	}
 	switch {
 	case err != nil:
 		l.failed(ctx, "read", err)
-		return turn{unlock: func() {}, broken: true}
+		return turn{broken: true}
 	case k.Reply == nil:
-		return turn{unlock: func() {}}
+		return turn{}
 	}
 	return turn{value: k}
 }
 
-func (l *LLM) lock(ctx context.Context, key string) (func(), bool, error) {
+func (l *LLM) lock(ctx context.Context, key string) (Lease, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
-	return l.Cache.Lock(ctx, key, turnLease)
+	return l.Cache.Lock(ctx, key, l.leaseTime())
 }
 
-// await asks until the other one has answered or given up, at most for its
-// lease, and heartbeats meanwhile. Half of the activity's time is left for a
-// call of its own.
-func (l *LLM) await(ctx context.Context, key string) turn {
-	defer pulse(ctx, func() any { return "waiting for the answer to the same question" })()
-	patience := turnLease
-	if end, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(end)/2)
+func (l *LLM) leaseTime() time.Duration {
+	if l.lease > 0 {
+		return l.lease
 	}
-	over := time.NewTimer(patience)
+	return turnLease
+}
+
+// work extends the lease until done is called, which gives it back. It goes on
+// when the cache fails for a moment, and ends with the lease.
+func (l *LLM) work(ctx context.Context, lease Lease) (done func()) {
+	if lease == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(l.leaseTime() / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			ok, err := l.extend(ctx, lease)
+			if err != nil {
+				l.failed(ctx, "extend", err)
+			} else if !ok {
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+		lease.Unlock()
+	}
+}
+
+func (l *LLM) extend(ctx context.Context, lease Lease) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(cacheTimeout, l.leaseTime()/3))
+	defer cancel()
+	return lease.Extend(ctx, l.leaseTime())
+}
+
+// await asks until the other one has answered or given up, and heartbeats
+// meanwhile. Half of the time until the call is given up is left for one of its
+// own.
+func (l *LLM) await(ctx context.Context, key string, until time.Time) turn {
+	defer pulse(ctx, func() any { return "waiting for the answer to the same question" })()
+	over := time.NewTimer(time.Until(until) / 2)
 	defer over.Stop()
 	wait := 20 * time.Millisecond
 	for {
 		select {
 		case <-ctx.Done():
-			return turn{unlock: func() {}}
+			return turn{}
 		case <-over.C:
-			return turn{unlock: func() {}}
+			return turn{}
 		case <-time.After(wait):
 		}
 		if found := l.claim(ctx, key); !found.elsewhere {

@@ -296,12 +296,12 @@ type told struct {
 	once  *sync.Once
 }
 
-func (c told) Lock(ctx context.Context, key string, lease time.Duration) (func(), bool, error) {
-	unlock, ok, err := c.Cache.Lock(ctx, key, lease)
+func (c told) Lock(ctx context.Context, key string, lease time.Duration) (activities.Lease, bool, error) {
+	l, ok, err := c.Cache.Lock(ctx, key, lease)
 	if err == nil && !ok {
 		c.once.Do(func() { close(c.taken) })
 	}
-	return unlock, ok, err
+	return l, ok, err
 }
 
 // TestRefusedWaiterTriesAgain is a call without money that waits for another
@@ -367,7 +367,7 @@ func (f frail) Put(ctx context.Context, key string, value []byte, ttl time.Durat
 	return f.Cache.Put(ctx, key, value, ttl)
 }
 
-func (f frail) Lock(ctx context.Context, key string, lease time.Duration) (func(), bool, error) {
+func (f frail) Lock(ctx context.Context, key string, lease time.Duration) (activities.Lease, bool, error) {
 	if f.lock {
 		return nil, false, errDown
 	}

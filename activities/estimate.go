@@ -33,15 +33,16 @@ const (
 	priorUnknown = 625_000 // 1/2 and 25 %
 )
 
-// sizes estimates prompts from what like prompts were counted as. It keeps, for
+// Estimator estimates prompts from what like prompts were counted as. It keeps, for
 // each step of an agent with a model, the ratio of counted tokens to bytes of
-// the latest calls. Its zero value is ready.
+// the latest calls. Its zero value is ready. It may be used at the same time, and
+// must not be copied.
 //
 // The estimate is the 99th percentile of these ratios (with 64 calls, their
 // largest), and on top a tenth of it or half its distance from the median,
 // whichever is more: a step whose prompts vary gets a wider margin. It is never
 // above the bound of bytes. How well it holds is what Observer.LLMEstimate says.
-type sizes struct {
+type Estimator struct {
 	mu    sync.Mutex
 	steps map[sizeKey]*ratios
 	clock uint64
@@ -65,18 +66,42 @@ type ratios struct {
 	factor int64
 }
 
+// Size is how large a prompt is, in tokens.
+type Size struct {
+	// Bound is the most that it can be counted as: one token a byte.
+	Bound int64
+	// Dense is the part of Bound for what DenseBytes finds in its texts.
+	Dense int64
+}
+
+// Estimate is how many tokens to reserve for a prompt of the run's step. What is
+// dense counts in full.
+func (e *Estimator) Estimate(run wflo.Run, provider, model string, s Size) int64 {
+	dense := min(max(0, s.Dense), s.Bound)
+	return dense + e.estimate(sizeKeyOf(provider, model, run), s.Bound-dense)
+}
+
+// Learn takes in what a prompt of the run's step was counted as. One that is
+// dense for an eighth or more teaches nothing: what of its tokens belongs to the
+// rest is not known.
+func (e *Estimator) Learn(run wflo.Run, provider, model string, s Size, counted int64) {
+	if s.Dense < s.Bound/8 {
+		e.learn(sizeKeyOf(provider, model, run), s.Bound, counted)
+	}
+}
+
 // estimate is how many tokens to reserve for a prompt with such a bound.
-func (s *sizes) estimate(key sizeKey, bound int64) int64 {
-	s.mu.Lock()
+func (e *Estimator) estimate(key sizeKey, bound int64) int64 {
+	e.mu.Lock()
 	factor := prior(key.provider, key.model)
 	for _, k := range []sizeKey{key, key.whole()} {
-		if r := s.steps[k]; r != nil && len(r.last) >= learned {
-			s.clock++
-			r.used, factor = s.clock, r.factor
+		if r := e.steps[k]; r != nil && len(r.last) >= learned {
+			e.clock++
+			r.used, factor = e.clock, r.factor
 			break
 		}
 	}
-	s.mu.Unlock()
+	e.mu.Unlock()
 	if factor >= million || bound > math.MaxInt64/million {
 		return bound
 	}
@@ -84,7 +109,7 @@ func (s *sizes) estimate(key sizeKey, bound int64) int64 {
 }
 
 // learn takes in what a prompt with such a bound was counted as.
-func (s *sizes) learn(key sizeKey, bound, counted int64) {
+func (e *Estimator) learn(key sizeKey, bound, counted int64) {
 	if bound <= 0 || counted <= 0 {
 		return
 	}
@@ -92,41 +117,41 @@ func (s *sizes) learn(key sizeKey, bound, counted int64) {
 	if counted < math.MaxInt64/million {
 		ratio = min(maxRatio, (counted*million+bound-1)/bound)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, k := range []sizeKey{key, key.whole()} {
-		s.of(k).add(ratio)
+		e.of(k).add(ratio)
 	}
 }
 
 // of finds or makes the ratios for a key.
-func (s *sizes) of(k sizeKey) *ratios {
-	s.clock++
-	if s.steps == nil {
-		s.steps = make(map[sizeKey]*ratios)
+func (e *Estimator) of(k sizeKey) *ratios {
+	e.clock++
+	if e.steps == nil {
+		e.steps = make(map[sizeKey]*ratios)
 	}
-	r := s.steps[k]
+	r := e.steps[k]
 	if r == nil {
-		if len(s.steps) >= maxSizes {
-			s.forget()
+		if len(e.steps) >= maxSizes {
+			e.forget()
 		}
 		r = &ratios{}
-		s.steps[k] = r
+		e.steps[k] = r
 	}
-	r.used = s.clock
+	r.used = e.clock
 	return r
 }
 
 // forget drops what was not used for longest.
-func (s *sizes) forget() {
+func (e *Estimator) forget() {
 	var oldest sizeKey
 	least := uint64(math.MaxUint64)
-	for k, r := range s.steps {
+	for k, r := range e.steps {
 		if r.used < least {
 			oldest, least = k, r.used
 		}
 	}
-	delete(s.steps, oldest)
+	delete(e.steps, oldest)
 }
 
 func (r *ratios) add(ratio int64) {

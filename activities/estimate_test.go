@@ -20,7 +20,7 @@ func TestPriors(t *testing.T) {
 		{"google", "gemini-3.5-flash", priorGemini}, {"anthropic", "claude-opus-5", priorClaude}, {"openrouter", "anthropic/claude-opus-5", priorClaude},
 		{"openai", "llama-4", priorUnknown}, {"cohere", "command-a-03-2025", priorUnknown}, {"", "", priorUnknown},
 	} {
-		var s sizes
+		var s Estimator
 		if got := s.estimate(sizeKeyOf(tt.provider, tt.model, wflo.Run{}), million); got != tt.want+1 {
 			t.Errorf("%s/%s: %d, want %d", tt.provider, tt.model, got, tt.want+1)
 		}
@@ -32,7 +32,7 @@ func TestPriors(t *testing.T) {
 // remembered, so that a prompt like the ones before fits.
 func TestEstimateHolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var s sizes
+		var s Estimator
 		key := sizeKey{"p", "m", "s"}
 		n := rapid.IntRange(0, 3*window).Draw(t, "calls")
 		var seen []int64
@@ -61,7 +61,7 @@ func TestEstimateHolds(t *testing.T) {
 // TestEstimateStepByStep knows steps apart, and takes the model's ratio for a
 // step that it does not know.
 func TestEstimateStepByStep(t *testing.T) {
-	var s sizes
+	var s Estimator
 	dense := sizeKeyOf("p", "m", wflo.Run{Agent: "a", Step: "code#1"})
 	for range learned {
 		s.learn(dense, 1000, 500)
@@ -90,7 +90,7 @@ func TestEstimateStepByStep(t *testing.T) {
 // TestSizesAreBounded learns of more steps than are remembered, from many calls
 // at the same time.
 func TestSizesAreBounded(t *testing.T) {
-	var s sizes
+	var s Estimator
 	known := sizeKey{"p", "m", "known"}
 	var wg sync.WaitGroup
 	for i := range 4 {

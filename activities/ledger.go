@@ -125,10 +125,21 @@ type Cache interface {
 	Get(ctx context.Context, key string) (value []byte, ok bool, err error)
 	// Put keeps a value for ttl, which is positive.
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
-	// Lock makes the caller the only one to work on a key until it unlocks or the
-	// lease ends, which comes when its process dies. ok is false while somebody
-	// else is. unlock may be called at any time, and more than once.
-	Lock(ctx context.Context, key string, lease time.Duration) (unlock func(), ok bool, err error)
+	// Lock makes the caller the only one to work on a key until it unlocks, or
+	// until so much time, which is positive, has passed without Extend: its
+	// process died. ok is false while somebody else is.
+	Lock(ctx context.Context, key string, d time.Duration) (l Lease, ok bool, err error)
 	// Close releases what the cache holds.
 	Close() error
+}
+
+// Lease is the right to work on a key of a Cache. Its methods may be called at
+// the same time.
+type Lease interface {
+	// Extend makes the lease end in d, which is positive, from now on. ok is false
+	// when it has ended: somebody else may be at work.
+	Extend(ctx context.Context, d time.Duration) (ok bool, err error)
+	// Unlock gives the right back. It may be called at any time, and more than
+	// once; it does nothing to a lease that has ended.
+	Unlock()
 }

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -41,6 +42,9 @@ type LLM struct {
 	// about a quarter as much for English, and a call may cost more than was
 	// reserved for it: the ledger records that, and refuses the next one.
 	Strict bool
+	// Estimator learns how prompts are counted, unless Strict. Nil means one of
+	// its own; share it with what else calls models.
+	Estimator *Estimator
 	// Routes send calls to other models than they ask for; the first that
 	// matches counts. Check them with ValidateRoutes.
 	Routes []Route
@@ -49,9 +53,10 @@ type LLM struct {
 	Cache    Cache
 	CacheTTL time.Duration
 
-	sizes   sizes
+	sizes   Estimator
 	circuit circuit
 	usage   shares
+	lease   time.Duration // zero means turnLease
 }
 
 // Chat makes one metered call: it reserves the worst case on every budget of
@@ -59,7 +64,8 @@ type LLM struct {
 // was settled before (a worker died after paying, a run was reset) returns the
 // recorded answer and neither calls nor pays again. When a provider fails, the
 // route's other models and the prompt's Fallback are tried, each with a
-// reservation of its own; an answer that the cache has costs nothing.
+// reservation of its own and a share of the time that is left; an answer that the
+// cache has costs nothing.
 func (l *LLM) Chat(ctx context.Context, p wflo.Prompt) (wflo.Reply, error) {
 	run, ok := wflo.RunFrom(ctx)
 	if !ok {
@@ -79,6 +85,7 @@ func (l *LLM) Chat(ctx context.Context, p wflo.Prompt) (wflo.Reply, error) {
 	t := &try{run: run, attempt: 1}
 	var failed failures
 	for i, c := range targets {
+		c.share(ctx, len(targets)-i)
 		reply, err := l.ask(ctx, t, c)
 		if err == nil {
 			return reply, nil
@@ -120,7 +127,6 @@ func (l *LLM) ask(ctx context.Context, t *try, c *call) (wflo.Reply, error) {
 
 // pay calls the provider on a hold, and closes it.
 func (l *LLM) pay(ctx context.Context, t *try, c *call, hold wflo.Hold) (wflo.Reply, error) {
-	start := time.Now()
 	reply, err := l.send(ctx, c, hold)
 	t.attempt = hold.Attempt + 1
 	if err != nil {
@@ -130,9 +136,6 @@ func (l *LLM) pay(ctx context.Context, t *try, c *call, hold wflo.Hold) (wflo.Re
 		return wflo.Reply{}, l.giveUp(ctx, hold, err)
 	}
 	l.circuit.answered(c.name())
-	if c.price.PerSecond > 0 && reply.Usage.Millis == 0 {
-		reply.Usage.Millis = time.Since(start).Milliseconds()
-	}
 	if reply, err = l.settle(ctx, hold, c, reply); err != nil {
 		return wflo.Reply{}, err
 	}
@@ -150,17 +153,40 @@ func (l *LLM) learn(ctx context.Context, run wflo.Run, c *call, hold wflo.Hold, 
 	if used > 0 {
 		// A reply without prompt tokens is of a server that does not count them.
 		l.Observer.LLMEstimate(ctx, reply.Provider, reply.Model, c.input, used)
-		l.sizes.learn(sizeKeyOf(c.provider.Name(), c.prompt.Model, run), c.bound, used)
+		l.estimator().Learn(run, c.provider.Name(), c.prompt.Model, c.size, used)
 	}
 }
 
-// send calls the provider, for the answer that the hold can pay, and heartbeats
-// while it waits.
+func (l *LLM) estimator() *Estimator {
+	if l.Estimator != nil {
+		return l.Estimator
+	}
+	return &l.sizes
+}
+
+// send calls the provider, for the answer that the hold can pay and no longer
+// than the call's share of time, and heartbeats while it waits.
 func (l *LLM) send(ctx context.Context, c *call, hold wflo.Hold) (wflo.Reply, error) {
 	defer pulse(ctx, func() any { return "waiting for " + c.provider.Name() })()
 	p := c.prompt
 	p.MaxTokens = c.affordable(hold.Granted)
-	return c.provider.Chat(ctx, p, nil)
+	bounded, cancel := context.WithDeadline(ctx, c.until)
+	defer cancel()
+	start := time.Now()
+	reply, err := c.provider.Chat(bounded, p, nil)
+	c.took = time.Since(start)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil && !mendable(err) {
+		return reply, overdue(c, err)
+	}
+	return reply, err
+}
+
+// overdue is the error of a provider that did not answer in its time: another
+// one may. Unless the provider's error says otherwise, it may have billed.
+func overdue(c *call, err error) error {
+	var known *CallError
+	billable := !errors.As(err, &known) || known.Billable
+	return &CallError{Retryable: true, Billable: billable, Err: fmt.Errorf("%s gave no answer within %s: %w", c.name(), c.limit, err)}
 }
 
 func (l *LLM) log() *slog.Logger {

@@ -71,6 +71,9 @@ func (l *LLM) settle(ctx context.Context, hold wflo.Hold, c *call, reply wflo.Re
 	if err != nil {
 		return wflo.Reply{}, l.giveUp(ctx, hold, &CallError{Billable: true, Err: err})
 	}
+	if price.PerSecond > 0 && reply.Usage.Millis == 0 {
+		reply.Usage.Millis = millisUp(c.took)
+	}
 	reply.Cost = pricing.Cost(price, reply.Usage)
 	outcome, err := json.Marshal(reply)
 	if err != nil {

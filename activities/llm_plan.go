@@ -13,8 +13,7 @@ import (
 	"github.com/wflo-ai/wflo-go/pricing"
 )
 
-// callLimit is how long a call is taken to last at most where nothing bounds
-// it, for models that bill by time.
+// callLimit ends calls whose activity has no deadline.
 const callLimit = 10 * time.Minute
 
 // call is a prompt that is ready to be reserved and sent to one model.
@@ -22,10 +21,12 @@ type call struct {
 	prompt   wflo.Prompt // Model is the vendor's own name, MaxTokens is set
 	provider Provider
 	price    wflo.Price // the dearest rates that the call can meet
-	bound    int64      // the most prompt tokens that the call can be counted as
-	input    int64      // prompt tokens to reserve for; bound, or an estimate
-	limit    time.Duration
+	size     Size
+	input    int64 // prompt tokens to reserve for; size.Bound, or an estimate
 	at       time.Time
+	limit    time.Duration // how long the call may take, for models that bill by time
+	until    time.Time     // when it is given up
+	took     time.Duration // how long the provider took
 }
 
 // name is "provider/model".
@@ -46,7 +47,21 @@ func (c *call) millis() int64 {
 	if c.price.PerSecond <= 0 {
 		return 0
 	}
-	return c.limit.Milliseconds()
+	return millisUp(c.limit)
+}
+
+// millisUp is a duration in milliseconds, rounded up as vendors do.
+func millisUp(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+
+// share gives the call its part of the time that is left, when so many models
+// may still be asked: one that never answers must leave time for the next.
+func (c *call) share(ctx context.Context, models int) {
+	now, left := time.Now(), callLimit
+	if end, ok := ctx.Deadline(); ok {
+		left = max(0, end.Sub(now))
+	}
+	c.limit = left / time.Duration(models)
+	c.until = now.Add(c.limit)
 }
 
 // affordable is the longest answer that the held money pays for, in tokens, and
@@ -56,40 +71,44 @@ func (c *call) affordable(held wflo.Money) int64 {
 }
 
 // plan finds provider and rates of one model, before anything is paid.
-func (l *LLM) plan(ctx context.Context, run wflo.Run, p wflo.Prompt, at time.Time) (*call, error) {
+func (l *LLM) plan(run wflo.Run, p wflo.Prompt, at time.Time) (*call, error) {
 	if p.MaxTokens == 0 {
 		p.MaxTokens = l.MaxTokens
 	}
 	if p.MaxTokens == 0 {
 		p.MaxTokens = DefaultMaxTokens
 	}
-	asked, bound := p.Model, pricing.InputBound(p)
+	asked, size := p.Model, sizeOf(p)
 	if _, tier := pricing.SplitTier(asked); tier != "" {
 		return nil, wflo.Invalid("prompt.model", "names the service tier "+tier, "leave it out: calls ask for the standard service, and are charged for the one that they get")
 	}
-	price, err := l.Prices.FindWorst("", asked, at, bound)
+	price, err := l.Prices.FindWorst("", asked, at, size.Bound)
 	if err != nil {
 		return nil, err
 	}
-	vendor, _, _ := strings.Cut(price.ID, "/")
+	vendor := vendorOf(price)
 	provider, ok := l.Providers[vendor]
 	if !ok {
 		return nil, wflo.Errorf(wflo.CodeMissingKey, hintFor(vendor), "model %s: provider %s is not configured on this worker", asked, vendor)
 	}
 	p.Model = strings.TrimPrefix(asked, vendor+"/")
-	c := &call{prompt: p, provider: provider, price: price, bound: bound, input: bound, at: at, limit: callLimit}
-	if end, ok := ctx.Deadline(); ok {
-		c.limit = max(0, time.Until(end)).Round(time.Millisecond)
-	}
+	c := &call{prompt: p, provider: provider, price: price, size: size, input: size.Bound, at: at}
 	if l.Strict {
 		return c, nil
 	}
-	c.input = l.sizes.estimate(sizeKeyOf(vendor, p.Model, run), bound)
+	c.input = l.estimator().Estimate(run, vendor, p.Model, size)
 	// Fewer tokens may reach fewer tiers.
 	if c.price, err = l.Prices.FindWorst(vendor, p.Model, at, c.input); err != nil {
 		return nil, fmt.Errorf("price %s: %w", asked, err)
 	}
 	return c, nil
+}
+
+// vendorOf is the provider that sells at a price. The ids of an operator's own
+// rows begin with a word that says so.
+func vendorOf(p wflo.Price) string {
+	vendor, _, _ := strings.Cut(strings.TrimPrefix(p.ID, "override:"), "/")
+	return vendor
 }
 
 func hintFor(vendor string) string {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/pricing"
 )
 
 // Route sends calls to other models than they ask for. All its conditions must
@@ -85,7 +84,7 @@ func (l *LLM) targets(ctx context.Context, run wflo.Run, p wflo.Prompt) ([]*call
 	for i, name := range slices.Concat(names, p.Fallback) {
 		q := p
 		q.Model = name
-		c, err := l.plan(ctx, run, q, at)
+		c, err := l.plan(run, q, at)
 		switch {
 		case err == nil && !slices.ContainsFunc(usable, func(o *call) bool { return o.name() == c.name() }):
 			usable = append(usable, c)
@@ -112,13 +111,14 @@ func (l *LLM) route(ctx context.Context, run wflo.Run, p wflo.Prompt, at time.Ti
 	}
 	vendor, model := "", p.Model
 	if price, err := l.Prices.Find("", p.Model, at, 0); err == nil {
-		vendor, _, _ = strings.Cut(price.ID, "/")
+		vendor = vendorOf(price)
 		model = strings.TrimPrefix(p.Model, vendor+"/")
 	}
 	scopes := run.Scopes(vendor, model)
-	input := pricing.InputBound(p)
+	size := sizeOf(p)
+	input := size.Bound
 	if !l.Strict {
-		input = l.sizes.estimate(sizeKeyOf(vendor, model, run), input)
+		input = l.estimator().Estimate(run, vendor, model, size)
 	}
 	for _, r := range l.Routes {
 		if r.Model != "" && !matches(r.Model, p.Model) && !matches(r.Model, vendor+"/"+model) && !matches(r.Model, model) {

@@ -32,6 +32,8 @@ func TestCache(t *testing.T, open func(t *testing.T) activities.Cache) {
 		{"LockIsExclusive", cacheLock},
 		{"LeaseEnds", cacheLease},
 		{"LateUnlock", cacheLateUnlock},
+		{"LeaseIsExtended", cacheExtend},
+		{"LateExtend", cacheLateExtend},
 		{"LocksAreNoValues", cacheLockNoValue},
 		{"UnlockAfterCancel", cacheUnlockCancelled},
 		{"Race", cacheRace},
@@ -63,13 +65,13 @@ func wantCached(t *testing.T, c activities.Cache, key, want string) {
 	}
 }
 
-func wantLock(t *testing.T, c activities.Cache, key string, lease time.Duration) func() {
+func wantLock(t *testing.T, c activities.Cache, key string, lease time.Duration) activities.Lease {
 	t.Helper()
-	unlock, ok, err := c.Lock(t.Context(), key, lease)
+	l, ok, err := c.Lock(t.Context(), key, lease)
 	if err != nil || !ok {
 		t.Fatalf("lock of %q: %v, %v", key, ok, err)
 	}
-	return unlock
+	return l
 }
 
 func wantLocked(t *testing.T, c activities.Cache, key string) {
@@ -145,6 +147,11 @@ func cacheBadTimes(t *testing.T, c activities.Cache) {
 			t.Errorf("lock for %s gave %v, %v", d, ok, err)
 		}
 	}
+	for _, d := range []time.Duration{0, -time.Second} {
+		if ok, err := wantLock(t, c, fmt.Sprint("extended by ", d), long).Extend(t.Context(), d); ok || !errors.Is(err, wflo.ErrInvalid) {
+			t.Errorf("extend by %s gave %v, %v", d, ok, err)
+		}
+	}
 	keep(t, c, "for ever", "x", 1<<63-1)
 	wantCached(t, c, "for ever", "x")
 	wantLock(t, c, "for ever", 1<<63-1)
@@ -152,27 +159,27 @@ func cacheBadTimes(t *testing.T, c activities.Cache) {
 }
 
 func cacheLock(t *testing.T, c activities.Cache) {
-	unlock := wantLock(t, c, "key", long)
+	first := wantLock(t, c, "key", long)
 	wantLocked(t, c, "key")
 	wantLock(t, c, "other", long)
-	unlock()
+	first.Unlock()
 	again := wantLock(t, c, "key", long)
-	unlock() // for the second time, and the lock is another's
+	first.Unlock() // for the second time, and the lock is another's
 	wantLocked(t, c, "key")
-	again()
+	again.Unlock()
 	wantLock(t, c, "key", long)
 }
 
 // lockSoon locks a key as soon as that can be done.
-func lockSoon(t *testing.T, c activities.Cache, key string) func() {
+func lockSoon(t *testing.T, c activities.Cache, key string) activities.Lease {
 	t.Helper()
 	for {
-		unlock, ok, err := c.Lock(t.Context(), key, long)
+		l, ok, err := c.Lock(t.Context(), key, long)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if ok {
-			return unlock
+			return l
 		}
 	}
 }
@@ -186,33 +193,73 @@ func cacheLease(t *testing.T, c activities.Cache) {
 
 func cacheLateUnlock(t *testing.T, c activities.Cache) {
 	late := wantLock(t, c, "key", short)
-	unlock := lockSoon(t, c, "key")
-	late()
+	next := lockSoon(t, c, "key")
+	late.Unlock()
 	wantLocked(t, c, "key")
-	unlock()
+	next.Unlock()
+	wantLock(t, c, "key", long)
+}
+
+func wantExtended(t *testing.T, l activities.Lease, d time.Duration, want bool) {
+	t.Helper()
+	if ok, err := l.Extend(t.Context(), d); ok != want || err != nil {
+		t.Errorf("extend gave %v, %v; want %v", ok, err, want)
+	}
+}
+
+// cacheExtend is an owner who needs longer. A lock with the same lease that was
+// made later ends first.
+func cacheExtend(t *testing.T, c activities.Cache) {
+	for lease := 8 * short; ; lease *= 2 {
+		key, other := fmt.Sprint("key ", lease), fmt.Sprint("other ", lease)
+		own := wantLock(t, c, key, lease)
+		if ok, err := own.Extend(t.Context(), long); err != nil {
+			t.Fatal(err)
+		} else if !ok {
+			continue // it came too late: this machine is busy
+		}
+		wantLock(t, c, other, lease)
+		lockSoon(t, c, other)
+		wantLocked(t, c, key)
+		// The end counts from now on, also when that is earlier.
+		wantExtended(t, own, short, true)
+		lockSoon(t, c, key)
+		return
+	}
+}
+
+func cacheLateExtend(t *testing.T, c activities.Cache) {
+	late := wantLock(t, c, "key", short)
+	next := lockSoon(t, c, "key")
+	wantExtended(t, late, long, false)
+	late.Unlock()
+	wantLocked(t, c, "key")
+	wantExtended(t, next, long, true)
+	next.Unlock()
+	wantExtended(t, next, long, false)
 	wantLock(t, c, "key", long)
 }
 
 func cacheLockNoValue(t *testing.T, c activities.Cache) {
-	unlock := wantLock(t, c, "key", long)
+	own := wantLock(t, c, "key", long)
 	if _, ok, err := c.Get(t.Context(), "key"); ok || err != nil {
 		t.Errorf("a lock is a value: %v, %v", ok, err)
 	}
 	keep(t, c, "key", "x", long)
 	wantLocked(t, c, "key")
-	unlock()
+	own.Unlock()
 	wantCached(t, c, "key", "x")
 }
 
 // cacheUnlockCancelled is an activity that was cancelled while it had the lock.
 func cacheUnlockCancelled(t *testing.T, c activities.Cache) {
 	ctx, cancel := context.WithCancel(t.Context())
-	unlock, ok, err := c.Lock(ctx, "key", long)
+	own, ok, err := c.Lock(ctx, "key", long)
 	if err != nil || !ok {
 		t.Fatalf("lock: %v, %v", ok, err)
 	}
 	cancel()
-	unlock()
+	own.Unlock()
 	wantLock(t, c, "key", long)
 }
 
@@ -260,8 +307,12 @@ func cacheAtTheSameTime(t *testing.T, c activities.Cache) {
 
 func cacheCancelled(t *testing.T, c activities.Cache) {
 	keep(t, c, "key", "x", long)
+	held := wantLock(t, c, "held", long)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	if ok, err := held.Extend(ctx, long); ok || !errors.Is(err, context.Canceled) {
+		t.Errorf("extend gave %v, %v", ok, err)
+	}
 	if err := c.Put(ctx, "key", []byte("y"), long); !errors.Is(err, context.Canceled) {
 		t.Errorf("put gave %v", err)
 	}

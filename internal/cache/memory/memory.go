@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 )
 
 // Bounds where a Config does not say.
@@ -57,8 +58,13 @@ type entry struct {
 
 func (e *entry) size() int64 { return int64(len(e.key)+len(e.value)) + overhead }
 
-// lock is compared by its address: that of another owner is another lock.
-type lock struct{ until time.Time }
+// lock is one owner's lease. It is compared by its address: that of another owner
+// is another lock.
+type lock struct {
+	cache *Cache
+	key   string
+	until time.Time
+}
 
 // New makes an empty cache.
 func New(cfg Config) (*Cache, error) {
@@ -140,28 +146,52 @@ func (c *Cache) drop(at *list.Element) {
 const minSweep = 1024
 
 // Lock makes the caller the only one to work on a key.
-func (c *Cache) Lock(ctx context.Context, key string, lease time.Duration) (func(), bool, error) {
+func (c *Cache) Lock(ctx context.Context, key string, d time.Duration) (activities.Lease, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
-	if lease <= 0 {
-		return nil, false, wflo.Invalid("cache.lease", "is "+lease.String(), "use a positive time")
+	if d <= 0 {
+		return nil, false, badLease(d)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if held, ok := c.locks[key]; ok && time.Now().Before(held.until) {
 		return nil, false, nil
 	}
-	own := &lock{until: after(lease)}
-	c.locks[strings.Clone(key)] = own
+	own := &lock{cache: c, key: strings.Clone(key), until: after(d)}
+	c.locks[own.key] = own
 	c.sweep()
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.locks[key] == own {
-			delete(c.locks, key)
-		}
-	}, true, nil
+	return own, true, nil
+}
+
+func badLease(d time.Duration) error {
+	return wflo.Invalid("cache.lease", "is "+d.String(), "use a positive time")
+}
+
+// Extend makes the lease end in d from now on, unless it has ended.
+func (l *lock) Extend(ctx context.Context, d time.Duration) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if d <= 0 {
+		return false, badLease(d)
+	}
+	l.cache.mu.Lock()
+	defer l.cache.mu.Unlock()
+	if l.cache.locks[l.key] != l || !time.Now().Before(l.until) {
+		return false, nil
+	}
+	l.until = after(d)
+	return true, nil
+}
+
+// Unlock gives the key back, unless it is another owner's by now.
+func (l *lock) Unlock() {
+	l.cache.mu.Lock()
+	defer l.cache.mu.Unlock()
+	if l.cache.locks[l.key] == l {
+		delete(l.cache.locks, l.key)
+	}
 }
 
 // sweep removes locks that nobody gave back, once there are twice as many as

@@ -22,6 +22,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 )
 
 // DefaultPrefix stands before all keys where a Config does not say.
@@ -107,29 +108,57 @@ func millis(d time.Duration) int64 { return min(maxMillis, max(1, d.Milliseconds
 // step, because the lease may end in between and the lock be another's.
 var unlock = client.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
+// extend sets the end of a lock that is still the caller's.
+var extend = client.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("PEXPIRE", KEYS[1], ARGV[2]) end return 0`)
+
+// lock is one owner's lease; the token says whose.
+type lock struct {
+	server     *client.Client
+	key, token string
+	once       sync.Once
+}
+
 // Lock makes the caller the only one to work on a key.
-func (c *Cache) Lock(ctx context.Context, key string, lease time.Duration) (func(), bool, error) {
-	if lease <= 0 {
-		return nil, false, wflo.Invalid("cache.lease", "is "+lease.String(), "use a positive time")
+func (c *Cache) Lock(ctx context.Context, key string, d time.Duration) (activities.Lease, bool, error) {
+	if d <= 0 {
+		return nil, false, badLease(d)
 	}
-	token := rand.Text()
-	err := c.server.Do(ctx, "SET", c.lockKey(key), token, "NX", "PX", millis(lease)).Err()
+	l := &lock{server: c.server, key: c.lockKey(key), token: rand.Text()}
+	err := c.server.Do(ctx, "SET", l.key, l.token, "NX", "PX", millis(d)).Err()
 	switch {
 	case errors.Is(err, client.Nil):
 		return nil, false, nil
 	case err != nil:
 		return nil, false, fmt.Errorf("lock in redis: %w", err)
 	}
-	var once sync.Once
-	return func() {
-		once.Do(func() {
-			// Not the caller's context: who was cancelled gives its lock back.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-			defer cancel()
-			// When it fails, the lease ends the lock.
-			_ = unlock.Run(ctx, c.server, []string{c.lockKey(key)}, token).Err()
-		})
-	}, true, nil
+	return l, true, nil
+}
+
+func badLease(d time.Duration) error {
+	return wflo.Invalid("cache.lease", "is "+d.String(), "use a positive time")
+}
+
+// Extend makes the lease end in d from now on, unless it has ended.
+func (l *lock) Extend(ctx context.Context, d time.Duration) (bool, error) {
+	if d <= 0 {
+		return false, badLease(d)
+	}
+	n, err := extend.Run(ctx, l.server, []string{l.key}, l.token, millis(d)).Int()
+	if err != nil {
+		return false, fmt.Errorf("extend in redis: %w", err)
+	}
+	return n == 1, nil
+}
+
+// Unlock gives the key back, unless it is another owner's by now.
+func (l *lock) Unlock() {
+	l.once.Do(func() {
+		// Of nobody's context: who was cancelled gives its lock back.
+		ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+		defer cancel()
+		// When it fails, the lease ends the lock.
+		_ = unlock.Run(ctx, l.server, []string{l.key}, l.token).Err()
+	})
 }
 
 // Close closes the connections.

@@ -100,7 +100,7 @@ func TestServerThatGoesAway(t *testing.T) {
 	}
 	defer s.stop()
 	c := open(t, Config{URL: s.url})
-	unlock, ok, err := c.Lock(t.Context(), "key", time.Hour)
+	own, ok, err := c.Lock(t.Context(), "key", time.Hour)
 	if !ok || err != nil {
 		t.Fatalf("lock: %v, %v", ok, err)
 	}
@@ -114,7 +114,10 @@ func TestServerThatGoesAway(t *testing.T) {
 	if _, ok, err := c.Lock(t.Context(), "key", time.Hour); ok || err == nil {
 		t.Errorf("lock without a server: %v, %v", ok, err)
 	}
-	unlock()
+	if ok, err := own.Extend(t.Context(), time.Hour); ok || err == nil {
+		t.Errorf("extend without a server: %v, %v", ok, err)
+	}
+	own.Unlock()
 	if _, err := Open(t.Context(), Config{URL: s.url}); err == nil {
 		t.Error("open without a server is no error")
 	}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -77,11 +78,7 @@ type rule struct {
 }
 
 func (h *handler) setBudget(ctx context.Context, r *http.Request) (any, error) {
-	by, err := user(r)
-	if err != nil {
-		return nil, err
-	}
-	id, err := budgetID(r)
+	by, id, err := change(r)
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +116,7 @@ type Removed struct {
 }
 
 func (h *handler) removeBudget(ctx context.Context, r *http.Request) (any, error) {
-	by, err := user(r)
-	if err != nil {
-		return nil, err
-	}
-	id, err := budgetID(r)
+	by, id, err := change(r)
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +137,7 @@ type TopUp struct {
 }
 
 func (h *handler) topUp(ctx context.Context, r *http.Request) (any, error) {
-	by, err := user(r)
-	if err != nil {
-		return nil, err
-	}
-	id, err := budgetID(r)
+	by, id, err := change(r)
 	if err != nil {
 		return nil, err
 	}
@@ -162,10 +151,7 @@ func (h *handler) topUp(ctx context.Context, r *http.Request) (any, error) {
 	case t.Amount <= 0:
 		return nil, wflo.Invalid("topup.amount", "is "+t.Amount.String(), "give a positive amount of dollars, such as 5.00")
 	}
-	if err := text("topup.key", t.Key); err != nil {
-		return nil, err
-	}
-	if err := text("topup.reason", t.Reason); err != nil {
+	if err := cmp.Or(text("topup.key", t.Key), text("topup.reason", t.Reason)); err != nil {
 		return nil, err
 	}
 	s, err := h.cfg.Ledger.TopUp(ctx, wflo.TopUp{Key: t.Key, Budget: id, Amount: t.Amount, By: by, Reason: t.Reason})
@@ -219,6 +205,15 @@ func (h *handler) alerts(ctx context.Context, r *http.Request) (any, error) {
 		return nil, fmt.Errorf("list alerts: %w", err)
 	}
 	return append([]wflo.BudgetAlert{}, all...), nil
+}
+
+// change is who asks for a change of which budget.
+func change(r *http.Request) (by, id string, err error) {
+	if by, err = user(r); err != nil {
+		return "", "", err
+	}
+	id, err = budgetID(r)
+	return by, id, err
 }
 
 // budgetID is the id in the path, where a slash is written %2F.

@@ -79,9 +79,11 @@ type Config struct {
 	// CacheURL is a Redis server that all workers share, redis:// or rediss://;
 	// empty means the worker's memory.
 	CacheURL string
-	// GatewayKeys are the keys that open the worker's OpenAI-compatible endpoint;
-	// none means that there is no endpoint.
+	// GatewayKeys are the keys that open the worker's OpenAI-compatible endpoint,
+	// see [Plugin.Gateway]; none means that there is no endpoint.
 	GatewayKeys []GatewayKey
+	// Meter says how calls of SDKs and of that endpoint are accounted for.
+	Meter Meter
 	// OnBudgetAlert are called when a threshold of a budget is crossed, and
 	// OnBudgetExceeded when a call does not fit one for the first time in its
 	// window: in an activity, in this order, at least once per alert. See

@@ -3,13 +3,11 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/cache/memory"
 	"github.com/wflo-ai/wflo-go/internal/cache/redis"
-	"github.com/wflo-ai/wflo-go/internal/meter"
 )
 
 // cache is where answers are kept, or nil.
@@ -40,23 +38,11 @@ func (c Config) validateCost() error {
 	if c.CacheTTL < 0 {
 		return wflo.Invalid("plugin.Config.CacheTTL", "is negative", "use 0 for no cache")
 	}
+	if err := c.Meter.validate(); err != nil {
+		return err
+	}
 	if err := activities.ValidateRoutes(c.Routes, c.Prices); err != nil {
 		return fmt.Errorf("plugin.Config: %w", err)
 	}
 	return nil
 }
-
-// Transport governs the SDK of any vendor of models in your own activities: give
-// its http.Client this transport, and use the activity's context for its calls.
-// Each is priced, reserved on the run's budgets, cut to their head-room, and
-// settled by what the response bills; a call that does not fit fails with
-// wflo.ErrBudgetExceeded before a byte is sent. base carries the requests; nil
-// means http.DefaultTransport.
-func (p *Plugin) Transport(base http.RoundTripper) http.RoundTripper {
-	return meter.New(meter.Config{
-		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: p.metrics, Logger: p.cfg.Logger, Base: base, MaxTokens: p.cfg.MaxTokens,
-	})
-}
-
-// HTTPClient is a client with that transport, for SDKs that take one.
-func (p *Plugin) HTTPClient() *http.Client { return &http.Client{Transport: p.Transport(nil)} }

@@ -17,14 +17,15 @@ type GatewayKey struct {
 	Name string
 	// Secret is the key itself.
 	Secret string
-	// Run says who pays: User, Team, Org, Agent and Tags.
+	// Run says who pays: User, Team, Org, Agent and Tags. Its Budget is that of
+	// each run of the key.
 	Run wflo.Run
 }
 
 // FromFile reads a configuration file and, above it, the environment: where both
 // set something, the environment counts. The file has budgets, routes, the
-// response cache, estimates and keys of the gateway; docs/budgets.md describes
-// it. What it gets wrong is an error with file, line and column.
+// response cache, estimates, keys of the gateway and the meter; docs/budgets.md
+// and docs/meter.md describe it. What it gets wrong is an error with file, line and column.
 //
 //	budgets:
 //	  - scope: team
@@ -41,7 +42,7 @@ func FromFile(path string) (Config, error) {
 	}
 	c := Config{
 		Budgets: f.Budgets, Routes: f.Routes, Strict: f.Estimates == config.EstimatesStrict,
-		CacheTTL: f.Cache.TTL, CacheURL: f.Cache.Redis,
+		CacheTTL: f.Cache.TTL, CacheURL: f.Cache.Redis, Meter: Meter(f.Meter),
 	}
 	for _, k := range f.Gateway.Keys {
 		secret, err := gatewaySecret(k)

@@ -26,7 +26,10 @@ cache:
 estimates: strict
 gateway:
   keys:
-    - {name: ci, env: CI_KEY, team: build}
+    - {name: ci, env: CI_KEY, team: build, budget: "0.50"}
+meter:
+  hosts: {"llm.internal:8000": ollama}
+  outside_tokens: 2000
 `
 
 // configFile writes text and takes the environment's say away.
@@ -61,9 +64,10 @@ func TestFromFile(t *testing.T) {
 			Budgets: []wflo.Budget{{Scope: wflo.ScopeTeam, Name: "books", Limit: 5 * wflo.USD, Period: wflo.PeriodDaily}},
 			Routes:  []activities.Route{{Model: "cheap", To: []string{"gpt-5.4-mini"}}}, Strict: true,
 			CacheTTL: 10 * time.Minute, CacheURL: "redis://cache:6379", Database: "memory",
-			GatewayKeys: []GatewayKey{{Name: "ci", Secret: "0123456789abcdef", Run: wflo.Run{Team: "build"}}},
+			GatewayKeys: []GatewayKey{{Name: "ci", Secret: "0123456789abcdef", Run: wflo.Run{Team: "build", Budget: wflo.Budget{Limit: wflo.USD / 2}}}},
+			Meter:       Meter{Hosts: map[string]string{"llm.internal:8000": "ollama"}, OutsideTokens: 2000},
 		}
-		if diff := cmp.Diff(want.Budgets, c.Budgets) + cmp.Diff(want.Routes, c.Routes) + cmp.Diff(want.GatewayKeys, c.GatewayKeys); diff != "" ||
+		if diff := cmp.Diff(want.Budgets, c.Budgets) + cmp.Diff(want.Routes, c.Routes) + cmp.Diff(want.GatewayKeys, c.GatewayKeys) + cmp.Diff(want.Meter, c.Meter); diff != "" ||
 			c.Strict != want.Strict || c.CacheTTL != want.CacheTTL || c.CacheURL != want.CacheURL || c.Database != want.Database {
 			t.Errorf("%s: %+v\n%s", how, c, diff)
 		}

@@ -47,6 +47,7 @@ type Plugin struct {
 	cfg     Config
 	metrics *telemetry.Metrics
 	parts   parts
+	gateway *counted // nil without keys
 	closers []func() error
 
 	mu      sync.Mutex
@@ -98,6 +99,9 @@ func (p *Plugin) open() error {
 		return err
 	}
 	if err := p.activities(ctx); err != nil {
+		return err
+	}
+	if err := p.openGateway(); err != nil {
 		return err
 	}
 	spans, err := telemetry.TemporalInterceptor(tracer)

@@ -139,6 +139,14 @@ func TestProvidersFromEnv(t *testing.T) {
 	if len(got) != 3 || got[0].Kind != KindOpenAI || got[1].Kind != KindGoogle || got[2].Name != "ollama" || got[2].BaseURL != "http://127.0.0.1:11434/v1" {
 		t.Errorf("ProvidersFromEnv = %+v", got)
 	}
+	for host, want := range map[string]string{
+		"box": "http://box:11434/v1", "box:1": "http://box:1/v1", "::1": "http://[::1]:11434/v1", "[::1]": "http://[::1]:11434/v1", "https://box/": "https://box/v1",
+	} {
+		t.Setenv("OLLAMA_HOST", host)
+		if got := ProvidersFromEnv(); got[2].BaseURL != want {
+			t.Errorf("OLLAMA_HOST=%s gives %s, want %s", host, got[2].BaseURL, want)
+		}
+	}
 }
 
 // TestNamesAreNotHijacked registers functions of a user whose short names are

@@ -3,6 +3,7 @@ package plugin
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -22,6 +23,9 @@ const (
 	KindGoogle    = "google"
 	KindCohere    = "cohere"
 )
+
+// ollama is the name of models on one's own machine in the price book.
+const ollama = "ollama"
 
 // Provider configures one vendor of models.
 type Provider struct {
@@ -61,9 +65,12 @@ func ProvidersFromEnv() []Provider {
 	add(Provider{Kind: KindCohere, APIKey: cmp.Or(os.Getenv("CO_API_KEY"), os.Getenv("COHERE_API_KEY")), BaseURL: os.Getenv("CO_API_URL")})
 	if host := os.Getenv("OLLAMA_HOST"); host != "" {
 		if !strings.Contains(host, "://") {
+			if _, _, err := net.SplitHostPort(host); err != nil {
+				host = net.JoinHostPort(strings.Trim(host, "[]"), ollamaPort) // as Ollama's own tools read it
+			}
 			host = "http://" + host
 		}
-		add(Provider{Kind: KindOpenAI, Name: "ollama", BaseURL: strings.TrimSuffix(host, "/") + "/v1"})
+		add(Provider{Kind: KindOpenAI, Name: ollama, BaseURL: strings.TrimSuffix(host, "/") + "/v1"})
 	}
 	return out
 }

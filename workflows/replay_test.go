@@ -82,8 +82,9 @@ func TestReplay(t *testing.T) {
 	p := guard(t)
 	all := recorded(t)
 	for _, name := range []string{
-		"agent", "agent-refused", "chain", "chain-next", "gate-approved", "gate-approved-by-update", "gate-rejected", "gate-timed-out",
-		"halted", "parent-of-an-agent", "plain", "saga",
+		"agent", "agent-loop", "agent-over-budget", "agent-refused", "agent-repeats", "budget-raised", "budget-refused-by-a-reviewer",
+		"chain", "chain-next", "gate-approved", "gate-approved-by-update", "gate-rejected", "gate-timed-out",
+		"halted", "parent-of-an-agent", "plain", "saga", "step-budget",
 	} {
 		if all[name] == nil {
 			t.Errorf("history %s is gone", name)
@@ -98,17 +99,51 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayNotices cuts one scheduled activity's name to another's: the replay
-// above would notice a changed command.
+// TestReplayNotices renames one scheduled activity: the replay above would notice
+// a changed command.
 func TestReplayNotices(t *testing.T) {
-	h := recorded(t)["gate-approved"]
-	for _, e := range h.Events {
-		if a := e.GetActivityTaskScheduledEventAttributes(); a.GetActivityType().GetName() == "wflo.approval.Open" {
-			a.ActivityType.Name = "wflo.approval.Ask"
+	for name, activity := range map[string]string{
+		"gate-approved":                "wflo.approval.Open",
+		"budget-raised":                "wflo.budget.TopUp",
+		"budget-refused-by-a-reviewer": "wflo.approval.Open",
+		"step-budget":                  histories.Do,
+	} {
+		h, found := recorded(t)[name], 0
+		for _, e := range h.Events {
+			if a := e.GetActivityTaskScheduledEventAttributes(); a.GetActivityType().GetName() == activity {
+				a.ActivityType.Name = "another"
+				found++
+			}
+		}
+		if err := replay(t, h, guard(t)); found != 1 || err == nil || !strings.Contains(err.Error(), "TMPRL1100") {
+			t.Errorf("%s with %d changes of %s: replay = %v; want a non-determinism error", name, found, activity, err)
 		}
 	}
-	if err := replay(t, h, guard(t)); err == nil || !strings.Contains(err.Error(), "TMPRL1100") {
-		t.Errorf("replay = %v; want a non-determinism error", err)
+}
+
+// TestReplayKeepsWhatLoopsDid holds the detection of loops to the version that it
+// is behind: an agent that did one thing seven times before there was such a
+// detection goes on when it is replayed, and one that was stopped stays so.
+func TestReplayKeepsWhatLoopsDid(t *testing.T) {
+	for name, want := range map[string]struct{ programs, versions int }{
+		"agent-repeats": {7, 0},
+		"agent-loop":    {wflo.DefaultMaxRepeats, 1},
+	} {
+		programs, versions := 0, 0
+		for _, e := range recorded(t)[name].Events {
+			if e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == "wflo.sandbox.Run" {
+				programs++
+			}
+			if e.GetMarkerRecordedEventAttributes().GetMarkerName() == "Version" {
+				versions++
+			}
+		}
+		if programs != want.programs || versions != want.versions {
+			t.Errorf("%s ran %d programs with %d versions, want %+v", name, programs, versions, want)
+		}
+		if err := replay(t, recorded(t)[name], guard(t)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -116,7 +151,7 @@ func TestReplayNotices(t *testing.T) {
 // of a worker breaks open runs, as does adding it to a worker that has some.
 func TestReplayNeedsThePlugin(t *testing.T) {
 	all := recorded(t)
-	for _, name := range []string{"gate-approved", "saga", "halted", "chain-next", "agent", "plain"} {
+	for _, name := range []string{"gate-approved", "saga", "halted", "chain-next", "agent", "plain", "budget-raised"} {
 		err := replay(t, all[name])
 		if err == nil || !strings.Contains(err.Error(), "TMPRL1100") {
 			t.Errorf("%s replays without the plugin: %v", name, err)

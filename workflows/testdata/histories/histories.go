@@ -7,9 +7,12 @@
 //
 //	go test ./cmd/wflo/internal/govern -run TestRecordedHistories -update
 //
-// which overwrites them: record a new behaviour under a new name instead, unless
-// nothing of the old one was ever released. The code lives in testdata because
-// it is data, in both senses: the tests of two modules read it, nobody else.
+// which writes those that are not there, and leaves the others as they are: a new
+// behaviour gets a new name. A history of what was never released may be removed
+// and recorded again. Two agents were recorded by the code that knew neither loops
+// nor parking: agent-repeats, which today would be stopped, and agent-over-budget.
+// The code lives in testdata because it is data, in both
+// senses: the tests of two modules read it, nobody else.
 package histories
 
 import (
@@ -30,12 +33,13 @@ const Do = "histories.Do"
 
 // Names under which the workflows are registered.
 const (
-	Plain  = "histories.Plain"
-	Gated  = "histories.Gated"
-	Saga   = "histories.Saga"
-	Chain  = "histories.Chain"
-	Halted = "histories.Halted"
-	Parent = "histories.Parent"
+	Plain    = "histories.Plain"
+	Gated    = "histories.Gated"
+	Saga     = "histories.Saga"
+	Chain    = "histories.Chain"
+	Halted   = "histories.Halted"
+	Parent   = "histories.Parent"
+	Allotted = "histories.Allotted"
 )
 
 // Registry is the part of a worker or a replayer that Register needs.
@@ -47,6 +51,7 @@ type Registry interface {
 func Register(r Registry) {
 	for name, fn := range map[string]any{
 		Plain: plain, Gated: gated, Saga: saga, Chain: chain, Halted: halted, Parent: parent,
+		Allotted: allotted,
 	} {
 		r.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
 	}
@@ -132,4 +137,25 @@ func halted(ctx workflow.Context) error {
 func parent(ctx workflow.Context, task wflo.Task) (string, error) {
 	answer, err := workflows.Agent(ctx, task)
 	return answer.Text, err
+}
+
+// allotted gives a summary a budget of its own. The step asks until that is used
+// up, and the run, which has more, goes on without it.
+func allotted(ctx workflow.Context, prompt wflo.Prompt, limit wflo.Money) (string, error) {
+	opts := workflows.StepOptions{Key: "summary", Budget: wflo.Budget{Limit: limit}}
+	_, err := workflows.Step(ctx, "summary", opts, func(ctx workflow.Context) (wflo.Reply, error) {
+		for {
+			if reply, err := workflows.Ask(ctx, prompt); err != nil {
+				return reply, err
+			}
+		}
+	})
+	var refusal *wflo.Refusal
+	if !errors.As(err, &refusal) {
+		return "", fmt.Errorf("the step ended with %w", err)
+	}
+	if reply, err := workflows.Ask(ctx, prompt); err != nil || refusal.Limit != limit {
+		return "", fmt.Errorf("budget %s with the limit %s, then %q and %w", refusal.Budget, refusal.Limit, reply.Text, err)
+	}
+	return do(ctx, "without the summary")
 }

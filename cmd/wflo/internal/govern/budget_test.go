@@ -66,7 +66,7 @@ func TestBudgetAcrossContinueAsNew(t *testing.T) {
 		return scripted.CallTool("", wflo.ToolPython, map[string]string{"code": "1"})
 	}})
 	task := agentTask()
-	task.Prompt, task.MaxTurns, task.MaxTokens = filler, 2*turns, 100
+	task.Prompt, task.MaxTurns, task.MaxTokens, task.MaxRepeats = filler, 2*turns, 100, turns
 	const limit = 5 * wflo.USD
 	run := w.start(wflo.Run{User: "ann", Budget: wflo.Budget{Limit: limit}}, wflo.WorkflowAgent, task)
 	first := run.GetRunID()
@@ -99,7 +99,7 @@ func TestBudgetAcrossContinueAsNew(t *testing.T) {
 // crowd runs n agents at the same time as children, and says how many answered.
 func crowd(ctx workflow.Context, n int) (answered int, err error) {
 	task := agentTask()
-	task.MaxTokens = 100
+	task.MaxTokens, task.MaxRepeats = 100, wflo.DefaultMaxTurns
 	done := workflow.NewWaitGroup(ctx)
 	for range n {
 		done.Add(1)

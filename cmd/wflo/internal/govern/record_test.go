@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/sandbox/sandboxtest"
 	"github.com/wflo-ai/wflo-go/wflotest"
@@ -40,35 +41,41 @@ func countOnce(turn scripted.Turn) scripted.Answer {
 	return scripted.CallTool("c1", wflo.ToolPython, map[string]string{"code": "print(3)"})
 }
 
+// recording is one run whose history is kept.
+type recording struct {
+	workflow any
+	args     []any
+	budget   wflo.Budget // of the run; a zero limit: a dollar
+	act      func(w *world, run client.WorkflowRun)
+	script   scripted.Script   // nil: countOnce
+	box      *sandboxtest.Fake // nil: succeeds silently
+	code     string            // of the failure; "" when the run completes
+}
+
 // TestRecordedHistories runs what ships against the real server and replays what
-// the server recorded. With -update it keeps the recordings for package workflows.
+// the server recorded. With -update it keeps the recordings for package workflows
+// that are not there yet.
 func TestRecordedHistories(t *testing.T) {
-	for name, tt := range map[string]struct {
-		workflow any
-		arg      any
-		act      func(w *world, run client.WorkflowRun)
-		box      *sandboxtest.Fake // nil: succeeds silently
-		code     string            // of the failure; "" when the run completes
-	}{
-		"plain": {workflow: histories.Plain, arg: 3},
-		"agent": {workflow: wflo.WorkflowAgent, arg: agentTask()},
+	for name, tt := range map[string]recording{
+		"plain": {workflow: histories.Plain, args: []any{3}},
+		"agent": {workflow: wflo.WorkflowAgent, args: []any{agentTask()}},
 		"agent refused": {
-			workflow: wflo.WorkflowAgent, arg: agentTask(), code: string(wflo.CodePolicyDenied),
+			workflow: wflo.WorkflowAgent, args: []any{agentTask()}, code: string(wflo.CodePolicyDenied),
 			box: &sandboxtest.Fake{Do: func(context.Context, sandbox.Spec) (sandbox.Result, error) {
 				return sandbox.Result{}, wflo.Errorf(wflo.CodePolicyDenied, "ask the operator", "no programs today")
 			}},
 		},
 		"parent of an agent": {
-			workflow: histories.Parent, arg: agentTask(),
+			workflow: histories.Parent, args: []any{agentTask()},
 		},
 		"gate approved": {
-			workflow: histories.Gated, arg: time.Minute,
+			workflow: histories.Gated, args: []any{time.Minute},
 			act: func(w *world, run client.WorkflowRun) {
 				w.signal(run, wflo.SignalDecide, wflotest.Approve(w.gate(run, 1), "ann"))
 			},
 		},
 		"gate approved by update": {
-			workflow: histories.Gated, arg: time.Minute,
+			workflow: histories.Gated, args: []any{time.Minute},
 			act: func(w *world, run client.WorkflowRun) {
 				if _, err := w.decide(run, "", wflotest.Approve(w.gate(run, 1), "ann")); err != nil {
 					w.t.Error(err)
@@ -76,17 +83,17 @@ func TestRecordedHistories(t *testing.T) {
 			},
 		},
 		"gate rejected": {
-			workflow: histories.Gated, arg: time.Minute, code: string(wflo.CodeApprovalRejected),
+			workflow: histories.Gated, args: []any{time.Minute}, code: string(wflo.CodeApprovalRejected),
 			act: func(w *world, run client.WorkflowRun) {
 				w.signal(run, wflo.SignalDecide, wflotest.Reject(w.gate(run, 1), "ann", "too many"))
 			},
 		},
 		"gate timed out": {
-			workflow: histories.Gated, arg: 200 * time.Millisecond, code: string(wflo.CodeApprovalTimeout),
+			workflow: histories.Gated, args: []any{200 * time.Millisecond}, code: string(wflo.CodeApprovalTimeout),
 		},
 		"saga": {workflow: histories.Saga, code: "test"},
 		"chain": {
-			workflow: histories.Chain, arg: 0, code: "test",
+			workflow: histories.Chain, args: []any{0}, code: "test",
 		},
 		"halted": {
 			workflow: histories.Halted, code: string(wflo.CodeHalted),
@@ -95,42 +102,83 @@ func TestRecordedHistories(t *testing.T) {
 				w.signal(run, wflo.SignalHalt, wflo.Halt{By: "ann", Reason: "it publishes nonsense"})
 			},
 		},
+		"budget raised": {
+			workflow: wflo.WorkflowAgent, args: []any{agentTask()},
+			budget: wflo.Budget{Limit: shortOfOneCall, OnExceeded: wflo.ExceedAsk},
+			act: func(w *world, run client.WorkflowRun) {
+				w.signal(run, wflo.SignalDecide, wflotest.Approve(w.gate(run, 1), "ann"))
+			},
+		},
+		"budget refused by a reviewer": {
+			workflow: wflo.WorkflowAgent, args: []any{agentTask()}, code: string(wflo.CodeBudgetExceeded),
+			budget: wflo.Budget{Limit: shortOfOneCall, OnExceeded: wflo.ExceedAsk},
+			act: func(w *world, run client.WorkflowRun) {
+				w.signal(run, wflo.SignalDecide, wflotest.Reject(w.gate(run, 1), "ann", "too dear"))
+			},
+		},
+		"agent loop": {
+			workflow: wflo.WorkflowAgent, args: []any{agentTask()}, code: string(wflo.CodeLoop),
+			script: scripted.Loop(wflo.ToolPython, map[string]string{"code": "print(3)"}),
+		},
+		"step budget": {
+			workflow: histories.Allotted, args: []any{summaryPrompt(), enoughForSome}, script: scripted.Echo,
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, config{script: countOnce, box: tt.box})
-			var args []any
-			if tt.arg != nil {
-				args = append(args, tt.arg)
-			}
-			run := w.start(wflo.Run{User: "ann", Team: "books", Budget: wflo.Budget{Limit: wflo.USD}}, tt.workflow, args...)
-			first := run.GetRunID() // waiting follows the chain
-			if tt.act != nil {
-				tt.act(w, run)
-			}
-			if err := w.wait(run, nil); tt.code != "" {
-				wantCode(t, err, wflo.Code(tt.code))
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			file := strings.ReplaceAll(name, " ", "-")
-			h := w.history(run.GetID(), first)
-			w.keep(file, h)
-			for next := successor(h); next != ""; next = successor(h) {
-				file += "-next"
-				h = w.history(run.GetID(), next)
-				w.keep(file, h)
-			}
-		})
+		t.Run(name, func(t *testing.T) { record(t, strings.ReplaceAll(name, " ", "-"), tt) })
 	}
 }
 
-// keep replays a history and, with -update, writes it.
+// Budgets that the calls of the recordings meet, in strict estimates: less than
+// the agent's first call needs, and enough for a few calls of a step.
+const (
+	shortOfOneCall = 1500 * wflo.MicroUSD
+	enoughForSome  = 1500 * wflo.MicroUSD
+)
+
+func summaryPrompt() wflo.Prompt {
+	return wflo.Prompt{
+		Model: model, MaxTokens: 1000,
+		Messages: []wflo.Message{{Role: wflo.RoleUser, Text: strings.Repeat("All work and no play. ", 20)}},
+	}
+}
+
+// record runs it, and keeps the histories of the whole chain.
+func record(t *testing.T, file string, tt recording) {
+	if tt.script == nil {
+		tt.script = countOnce
+	}
+	if tt.budget.Limit == 0 {
+		tt.budget.Limit = wflo.USD
+	}
+	w := newWorld(t, config{script: tt.script, box: tt.box, plugin: func(c *plugin.Config) { c.Strict = true }})
+	run := w.start(wflo.Run{User: "ann", Team: "books", Budget: tt.budget}, tt.workflow, tt.args...)
+	first := run.GetRunID() // waiting follows the chain
+	if tt.act != nil {
+		tt.act(w, run)
+	}
+	if err := w.wait(run, nil); tt.code != "" {
+		wantCode(t, err, wflo.Code(tt.code))
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	h := w.history(run.GetID(), first)
+	w.keep(file, h)
+	for next := successor(h); next != ""; next = successor(h) {
+		file += "-next"
+		h = w.history(run.GetID(), next)
+		w.keep(file, h)
+	}
+}
+
+// keep replays a history and, with -update, writes it where there is none of the
+// name: those that are there are what was released.
 func (w *world) keep(name string, h *historypb.History) {
 	w.t.Helper()
 	if err := w.replay(h); err != nil {
 		w.t.Errorf("replay %s: %v", name, err)
 	}
-	if !*update {
+	path := filepath.Join(recordings, name+".json")
+	if _, err := os.Stat(path); !*update || err == nil {
 		return
 	}
 	for _, e := range h.Events {
@@ -149,7 +197,7 @@ func (w *world) keep(name string, h *historypb.History) {
 		w.t.Fatal(err)
 	}
 	text.WriteByte('\n')
-	if err := os.WriteFile(filepath.Join(recordings, name+".json"), text.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
 		w.t.Fatal(err)
 	}
 }

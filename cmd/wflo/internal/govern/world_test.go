@@ -28,7 +28,7 @@ import (
 	"github.com/wflo-ai/wflo-go/workflows/testdata/histories"
 )
 
-var update = flag.Bool("update", false, "overwrite the recorded histories in workflows/testdata/histories")
+var update = flag.Bool("update", false, "record the histories that are missing in workflows/testdata/histories")
 
 const model = "gpt-5.4-mini"
 

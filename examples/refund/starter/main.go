@@ -2,10 +2,11 @@
 // While it waits at the gate, decide with `wflo approve` or `wflo reject`.
 //
 //	go run ./examples/refund/starter -user ann -budget 0.50
-//	go run ./examples/refund/starter -model gpt-5.4-nano -budget 0.01
+//	go run ./examples/refund/starter -model gpt-5.4-nano -budget 0.01 -repeats 1000
 //
 // The second line, with a worker that was started with -scripted, is an agent
-// that never finishes: its budget stops it.
+// that never finishes: its budget stops it. Without -repeats it is stopped for
+// repeating itself.
 package main
 
 import (
@@ -39,6 +40,7 @@ func run(ctx context.Context) error {
 	user := flag.String("user", "", "for whom the run acts")
 	model := flag.String("model", refund.DefaultModel, "the language model")
 	budget := flag.String("budget", "0.50", "what the run may spend, in dollars")
+	repeats := flag.Int("repeats", 0, "how often the agent may do the same one after the other; 0 means the default")
 	reviewers := flag.String("reviewers", "", "who may approve, separated by commas; empty means anybody")
 	flag.Parse()
 	limit, err := wflo.ParseMoney(*budget)
@@ -48,7 +50,7 @@ func run(ctx context.Context) error {
 	if limit <= 0 {
 		return wflo.Invalid("-budget", "is "+limit.String(), "give a positive amount of dollars, such as 0.50")
 	}
-	in := refund.Input{CSV: data.Orders(), Model: *model}
+	in := refund.Input{CSV: data.Orders(), Model: *model, MaxRepeats: *repeats}
 	if *reviewers != "" {
 		in.Reviewers = strings.Split(*reviewers, ",")
 	}

@@ -18,6 +18,7 @@ type model struct {
 	entries  []wflo.Entry
 	alerts   map[alertKey]*bounds
 	toppedUp map[string]bool // keys
+	touched  map[string]bool // budgets that the last step may have changed, by ID
 }
 
 type modelRule struct {
@@ -52,7 +53,7 @@ type modelHold struct {
 
 func newModel(now time.Time) *model {
 	return &model{now: now, rules: map[string]modelRule{}, accounts: map[string]*account{}, holds: map[string][]*modelHold{},
-		alerts: map[alertKey]*bounds{}, toppedUp: map[string]bool{}}
+		alerts: map[alertKey]*bounds{}, toppedUp: map[string]bool{}, touched: map[string]bool{}}
 }
 
 func (m *model) find(key string, attempt int) *modelHold {
@@ -79,6 +80,7 @@ func (m *model) ruleOf(id string) (modelRule, bool) {
 
 // account is the current window of a budget that has a rule.
 func (m *model) account(id string, rule modelRule) *account {
+	m.touched[id] = true
 	var start, end time.Time
 	if rule.Period != wflo.PeriodNone {
 		zone := time.UTC
@@ -108,7 +110,6 @@ func (m *model) count(a *account) {
 			a.charges = append(a.charges, charge{e.At, e.Amount})
 		}
 	}
-	m.passed(a)
 }
 
 // spentOf is what counts of an account by now.
@@ -137,11 +138,16 @@ func (a *account) soft() bool { return a.on == wflo.ExceedAlert || a.on == wflo.
 // change moves money on all budgets of a hold.
 func (m *model) change(h *modelHold, spent, reserved, unknown wflo.Money) {
 	for _, a := range h.accounts {
+		m.touched[a.id] = true
 		a.spent, a.reserved, a.unknown = a.spent+spent, a.reserved+reserved, a.unknown+unknown
 		a.charges = append(a.charges, charge{m.now, spent})
-		if spent > 0 {
-			m.crossed(a)
-		}
+	}
+}
+
+// alert follows a charge of whatever amount.
+func (m *model) alert(h *modelHold) {
+	for _, a := range h.accounts {
+		m.crossed(a)
 	}
 }
 
@@ -153,6 +159,7 @@ func (m *model) enter(h *modelHold, e wflo.Entry) {
 func (m *model) charge(h *modelHold) {
 	h.State = wflo.HoldUnknown
 	m.change(h, h.Granted, -h.Granted, h.Granted)
+	m.alert(h)
 	m.enter(h, wflo.Entry{State: h.State, Provider: h.Provider, Model: h.Model, Amount: h.Granted})
 }
 
@@ -214,6 +221,7 @@ func (m *model) keep(h *modelHold) {
 func (m *model) budgetsOf(r wflo.Reservation) []*account {
 	var all []*account
 	for _, l := range r.Budgets {
+		m.touched[l.ID] = true
 		if m.accounts[l.ID] == nil {
 			m.accounts[l.ID] = &account{id: l.ID, limit: l.Limit, thresholds: l.Thresholds, on: exceeded(l.OnExceeded), arms: map[int]arming{}}
 		}
@@ -269,6 +277,7 @@ func (m *model) settle(s wflo.Settlement) wflo.Code {
 	} else {
 		m.change(h, charged, -h.Granted, 0)
 	}
+	m.alert(h)
 	h.State, h.actual, h.Outcome = wflo.HoldSettled, s.Amount, s.Outcome
 	m.enter(h, wflo.Entry{State: h.State, Provider: s.Provider, Model: s.Model, ResponseID: s.ResponseID, Usage: s.Usage, Price: s.Price,
 		Amount: charged, Overdraft: max(0, s.Amount-h.Granted), By: s.By, Reason: s.Reason})

@@ -18,8 +18,7 @@ type alertKey struct {
 type bounds struct{ least, most int }
 
 // arming says whether an alert is due when its reason comes. The contract is
-// silent on a few cases, such as a threshold that a lower limit passed without
-// any spending: the alert may then come with the next spending, or not.
+// silent on a few cases, such as a limit that was taken away and set again.
 type arming int
 
 const (
@@ -78,7 +77,8 @@ func (a *account) percents() []int {
 	return a.thresholds
 }
 
-// crossed follows spending.
+// crossed follows a charge. Thresholds that were passed since the last one,
+// because the limit was lowered or the rule is new, are due as well.
 func (m *model) crossed(a *account) {
 	for _, percent := range a.percents() {
 		if m.over(a, percent) {
@@ -87,19 +87,10 @@ func (m *model) crossed(a *account) {
 	}
 }
 
-// passed follows what moved the limit or the count without any spending.
-func (m *model) passed(a *account) {
-	for _, percent := range a.percents() {
-		if m.over(a, percent) && a.arms[percent] == armed {
-			a.arms[percent] = open
-		}
-	}
-}
-
 // limit sets the limit of an account.
 func (m *model) limit(a *account, limit wflo.Money) {
 	before := a.limit
-	a.limit = limit
+	a.limit, m.touched[a.id] = limit, true
 	if before == 0 || limit == 0 {
 		for percent, state := range a.arms {
 			if state == fired {
@@ -116,5 +107,4 @@ func (m *model) limit(a *account, limit wflo.Money) {
 			a.arms[0] = open
 		}
 	}
-	m.passed(a)
 }

@@ -29,16 +29,19 @@ func mustOpen(t testing.TB, c Config) *Ledger {
 }
 
 func TestLedgerInFile(t *testing.T) {
+	t.Parallel()
 	storetest.TestLedger(t, func(t *testing.T) activities.Ledger {
 		return mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "ledger.db")})
 	})
 }
 
 func TestLedgerInMemory(t *testing.T) {
+	t.Parallel()
 	storetest.TestLedger(t, func(t *testing.T) activities.Ledger { return mustOpen(t, Config{}) })
 }
 
 func TestWindows(t *testing.T) {
+	t.Parallel()
 	storetest.TestWindows(t, func(t *testing.T) (activities.Ledger, func(time.Time)) {
 		var now atomic.Pointer[time.Time]
 		set := func(at time.Time) { now.Store(&at) }

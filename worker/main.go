@@ -3,11 +3,12 @@
 //
 // It is configured by the environment: Temporal's own variables and profiles
 // for the connection (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, ...), the variables
-// of plugin.FromEnv, of which WFLO_CONFIG names a file with budgets, routes and
-// the response cache, and
+// of plugin.FromEnv, of which WFLO_CONFIG names a file with budgets, routes, the
+// response cache and keys of the OpenAI-compatible endpoint, and
 //
 //	WFLO_TASK_QUEUE   the task queue, "wflo" when unset
-//	WFLO_LISTEN       address for /healthz, /metrics and the API; off when unset
+//	WFLO_LISTEN       address for /healthz, /metrics, the API and, where WFLO_CONFIG
+//	                  has keys for it, the OpenAI-compatible endpoint; off when unset
 //	WFLO_LOG_LEVEL    debug, info (default), warn or error
 package main
 
@@ -18,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // budgets have time zones, and small images have no zone files
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -63,11 +65,16 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("dial Temporal at %s: %w", opts.HostPort, err)
 	}
 	defer c.Close()
-	api, err := console.Start(console.Config{Addr: os.Getenv("WFLO_LISTEN"), Client: c, Metrics: guard.Metrics(), Ledger: guard.Ledger(), Logger: logger})
+	api, err := console.Start(console.Config{
+		Addr: os.Getenv("WFLO_LISTEN"), Client: c, Metrics: guard.Metrics(), Ledger: guard.Ledger(), Gateway: guard.Gateway(), Logger: logger,
+	})
 	if err != nil {
 		return err
 	}
 	defer api.Stop()
+	if guard.Gateway() != nil && api.URL() == "" {
+		logger.WarnContext(ctx, "the OpenAI-compatible endpoint has keys but no address; set WFLO_LISTEN")
+	}
 	w := worker.New(c, taskQueue(), worker.Options{})
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start worker: %w", err)

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"os"
+	_ "time/tzdata" // budgets have time zones, and small images have no zone files
 
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
 )

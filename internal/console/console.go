@@ -23,7 +23,10 @@
 //	GET    /api/v1/holds?state=open|unknown                  what is not settled
 //	POST   /api/v1/holds/{key}/{attempt}/settlement          reconcile one
 //
-// It has no authentication yet, so it refuses to listen anywhere but on the
+// and, where Config.Gateway is set, under /v1/ an OpenAI-compatible endpoint, which
+// has keys of its own.
+//
+// The rest has no authentication yet, so it refuses to listen anywhere but on the
 // loopback interface, and refuses requests that a browser sends for another
 // site. A decision counts only on the terms of its gate, whoever forwards it.
 package console
@@ -53,6 +56,8 @@ type Config struct {
 	Metrics http.Handler
 	// Ledger answers for money. Required.
 	Ledger activities.Ledger
+	// Gateway serves /v1/; nil means nobody does. It authenticates its callers.
+	Gateway http.Handler
 	// Logger gets failures; nil means slog.Default.
 	Logger *slog.Logger
 }

@@ -107,6 +107,33 @@ func serve(t *testing.T, c *server) *httptest.Server {
 	return s
 }
 
+// TestGatewayIsServed below /v1/, to everybody but the pages of other sites, and
+// nowhere when there is none.
+func TestGatewayIsServed(t *testing.T) {
+	endpoint := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) })
+	for name, tt := range map[string]struct {
+		gateway http.Handler
+		path    string
+		origin  string
+		status  int
+	}{
+		"served":            {endpoint, "/v1/chat/completions", "", http.StatusOK},
+		"none":              {nil, "/v1/chat/completions", "", http.StatusNotFound},
+		"from another site": {endpoint, "/v1/chat/completions", "https://evil.example", http.StatusForbidden},
+		"elsewhere":         {endpoint, "/v2/chat/completions", "", http.StatusNotFound},
+	} {
+		rec := httptest.NewRecorder()
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, tt.path, strings.NewReader("{}"))
+		if tt.origin != "" {
+			req.Header.Set("Origin", tt.origin)
+		}
+		NewHandler(Config{Metrics: http.NotFoundHandler(), Gateway: tt.gateway}).ServeHTTP(rec, req)
+		if rec.Code != tt.status || tt.status == http.StatusOK && rec.Body.String() != tt.path {
+			t.Errorf("%s: %d %s", name, rec.Code, rec.Body)
+		}
+	}
+}
+
 func TestAPI(t *testing.T) {
 	tests := []struct {
 		name, method, path, body string

@@ -37,6 +37,9 @@ func NewHandler(cfg Config) http.Handler {
 	mux.HandleFunc("POST /api/v1/runs/{id}/decisions", h.json(h.decide))
 	h.budgetRoutes(mux)
 	h.holdRoutes(mux)
+	if cfg.Gateway != nil {
+		mux.Handle("/v1/", cfg.Gateway)
+	}
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 

@@ -41,6 +41,10 @@ type Info struct {
 	// Scripted asks for the scripted models even where the environment has keys
 	// for real ones.
 	Scripted bool
+	// Configured asks for the configuration of the environment: WFLO_CONFIG and the
+	// other variables of plugin.FromEnv, but for those that name an installation,
+	// which are those of this Info.
+	Configured bool
 	// Approver signs decisions; its Name and Public belong into the worker's
 	// approver keys.
 	Approver approver.Key
@@ -79,7 +83,12 @@ func Command(cfg Config) *cobra.Command {
 		Long: `Start Temporal, its Web UI and a worker in this process, for development. Runs
 are kept in the data directory and are there again at the next start. There is
 no authentication; everything listens on loopback unless --ip says otherwise.
-Ctrl-C stops it.`,
+Ctrl-C stops it.
+
+The worker takes the variables of production workers, such as WFLO_CONFIG with
+budgets, routes, the response cache and keys of the OpenAI-compatible endpoint.
+WFLO_OWNER, WFLO_DATA_DIR, WFLO_DATABASE, WFLO_APPROVER_KEYS and
+WFLO_ALLOW_UNSIGNED do not count here: they belong to another installation.`,
 		Example: "  wflo dev\n  wflo dev --ephemeral --port 0 --ui-port 0 --ready-file ready.json",
 		Args: func(_ *cobra.Command, given []string) error {
 			if len(given) > 0 {
@@ -139,7 +148,7 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 		stop, err := cfg.StartWorker(ctx, Info{
 			HostPort: server.HostPort(), Namespace: server.Namespace(), UIURL: server.UIURL(),
 			IP: f.ip, APIPort: f.apiPort, DataDir: f.dataDir, Ephemeral: f.ephemeral,
-			Approver: key, Logger: logger, Announce: r.announce,
+			Configured: true, Approver: key, Logger: logger, Announce: r.announce,
 		})
 		if err != nil {
 			return stopped(ctx, fmt.Errorf("start the worker: %w", err))

@@ -5,9 +5,13 @@
 // Models are those of the vendors whose keys are in the environment. Where there
 // is no key at all, a scripted model answers in the vendors' own wire formats,
 // so that everything can be tried without an account; the command says which.
+//
+// Budgets, routes, the response cache, prices and limits come from the environment
+// where the command asks for that, see plugin.FromEnv.
 package devworker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -67,17 +71,21 @@ func (w *Worker) Stop() {
 }
 
 func (w *Worker) start(ctx context.Context, info dev.Info) error {
-	providers, err := w.models(info)
+	cfg, err := configuration(info)
 	if err != nil {
+		return err
+	}
+	if cfg.Providers, err = w.models(info); err != nil {
 		return err
 	}
 	if w.Payments, err = payments.Start(payments.Config{Disputed: []string{data.Disputed}}); err != nil {
 		return fmt.Errorf("start the payment provider: %w", err)
 	}
 	w.stops = append(w.stops, func() { _ = w.Payments.Close() })
-	if err := w.guard(info, providers); err != nil {
+	if w.Plugin, err = plugin.New(cfg); err != nil {
 		return err
 	}
+	w.stops = append(w.stops, w.Plugin.Close)
 	w.Client, err = client.DialContext(ctx, client.Options{
 		HostPort: info.HostPort, Namespace: info.Namespace, Plugins: []client.Plugin{w.Plugin},
 	})
@@ -92,9 +100,19 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 	}
 	w.stops = append(w.stops, tw.Stop)
 	info.Announce("Worker", "task queue "+cli.DefaultTaskQueue)
+	if err := w.serve(info); err != nil {
+		return err
+	}
+	info.Announce("Payments", w.Payments.URL()+"/refunds (play money)")
+	info.Announce("Sandbox", engine(ctx, cfg.Docker))
+	return nil
+}
+
+// serve starts the API and, where it has keys, the OpenAI-compatible endpoint.
+func (w *Worker) serve(info dev.Info) error {
 	api, err := console.Start(console.Config{
 		Addr:   net.JoinHostPort(info.IP, strconv.Itoa(info.APIPort)),
-		Client: w.Client, Metrics: w.Plugin.Metrics(), Ledger: w.Plugin.Ledger(), Logger: info.Logger,
+		Client: w.Client, Metrics: w.Plugin.Metrics(), Ledger: w.Plugin.Ledger(), Gateway: w.Plugin.Gateway(), Logger: info.Logger,
 	})
 	if err != nil {
 		return hint(err)
@@ -102,33 +120,33 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 	w.stops = append(w.stops, api.Stop)
 	info.Announce("API", api.URL()+"/api/v1/runs")
 	info.Announce("Metrics", api.URL()+"/metrics")
-	info.Announce("Payments", w.Payments.URL()+"/refunds (play money)")
-	info.Announce("Sandbox", engine(ctx))
+	if w.Plugin.Gateway() != nil {
+		info.Announce("Gateway", api.URL()+"/v1")
+	}
 	return nil
 }
 
 // Boxes lists the sandboxes that still exist, for the books at the end.
 func (w *Worker) Boxes(ctx context.Context) ([]string, error) { return w.Plugin.Boxes(ctx) }
 
-func (w *Worker) guard(info dev.Info, providers []plugin.Provider) error {
-	cfg := plugin.Config{
-		DataDir: info.DataDir, Providers: providers, Logger: info.Logger,
-		Owner: owner(info),
-		Approvals: wflo.Terms{
-			Keys:          map[string]string{info.Approver.Name: info.Approver.Public()},
-			AllowUnsigned: true, // so that temporal workflow signal can decide
-		},
+// configuration is the plugin's, without providers. What names an installation is
+// ours, whatever the environment says: the ledger, the sandboxes and the approvers
+// of a worker in production are not to be touched from here.
+func configuration(info dev.Info) (cfg plugin.Config, err error) {
+	if info.Configured {
+		if cfg, err = plugin.FromEnv(); err != nil {
+			return cfg, err
+		}
 	}
+	cfg.DataDir, cfg.Database, cfg.Owner, cfg.Logger = info.DataDir, "", owner(info), info.Logger
 	if info.Ephemeral {
 		cfg.Database = "memory"
 	}
-	guard, err := plugin.New(cfg)
-	if err != nil {
-		return err
+	cfg.Approvals = wflo.Terms{
+		Keys:          map[string]string{info.Approver.Name: info.Approver.Public()},
+		AllowUnsigned: true, // so that temporal workflow signal can decide
 	}
-	w.Plugin = guard
-	w.stops = append(w.stops, guard.Close)
-	return nil
+	return cfg, nil
 }
 
 // owner names the installation to the container engine. No two that run at the
@@ -169,15 +187,15 @@ func (w *Worker) models(info dev.Info) ([]plugin.Provider, error) {
 
 // engine says in words whether sandboxed steps can run. Nothing waits for it:
 // an engine that comes up later is found.
-func engine(ctx context.Context) string {
+func engine(ctx context.Context, conf docker.Config) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := docker.New(ctx, docker.Config{})
+	r, err := docker.New(ctx, docker.Config{Host: conf.Host})
 	if err == nil {
 		defer func() { _ = r.Shutdown(context.WithoutCancel(ctx)) }() // it only looked
 		var e docker.Engine
 		if e, err = r.Check(ctx); err == nil {
-			return "Docker " + e.Version + ", image " + docker.DefaultImage
+			return "Docker " + e.Version + ", image " + cmp.Or(conf.Image, docker.DefaultImage)
 		}
 	}
 	message, hint := wflo.Explain(err)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
 )
 
@@ -43,5 +45,61 @@ func TestOwner(t *testing.T) {
 			t.Errorf("%s: the owner of %s", name, twin)
 		}
 		seen[other] = name
+	}
+}
+
+const configured = `budgets:
+  - {scope: team, name: build, limit: "1.00"}
+routes:
+  - {model: cheap, to: [gpt-5.4-mini]}
+cache: {ttl: 10m}
+gateway:
+  keys:
+    - {name: ci, env: CI_KEY, team: build}
+`
+
+// The environment configures `wflo dev`, except for what names an installation:
+// with the ledger or the owner of another one, its alerts would be handed over
+// here and its sandboxes removed.
+func TestConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "wflo.yaml")
+	if err := os.WriteFile(path, []byte(configured), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := approver.Ensure(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"WFLO_CONFIG": path, "CI_KEY": "gw-0123456789abcdef", "WFLO_MAX_TOKENS": "77", "WFLO_OWNER": "production", "WFLO_DATA_DIR": "/var/lib/wflo",
+		"WFLO_DATABASE": "postgres://wflo@db/wflo", "WFLO_APPROVER_KEYS": "boss=" + key.Public(), "WFLO_ALLOW_UNSIGNED": "false",
+	} {
+		t.Setenv(name, value)
+	}
+	info := dev.Info{DataDir: dir, Namespace: "default", Approver: key, Configured: true}
+	c, err := configuration(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Budgets) != 1 || len(c.Routes) != 1 || c.CacheTTL == 0 || len(c.GatewayKeys) != 1 || c.MaxTokens != 77 {
+		t.Errorf("the environment does not count: %+v", c)
+	}
+	_, boss := c.Approvals.Keys["boss"]
+	if c.DataDir != dir || c.Database != "" || c.Owner != owner(info) || boss || len(c.Approvals.Keys) != 1 || !c.Approvals.AllowUnsigned {
+		t.Errorf("another installation's: %+v", c)
+	}
+	info.Ephemeral = true
+	if c, err = configuration(info); err != nil || c.Database != "memory" {
+		t.Errorf("in memory: %q, %v", c.Database, err)
+	}
+	info.Configured = false // as for wflo demo
+	if c, err = configuration(info); err != nil || len(c.Budgets) != 0 || c.CacheTTL != 0 || len(c.GatewayKeys) != 0 || c.MaxTokens != 0 {
+		t.Errorf("the environment counts: %+v, %v", c, err)
+	}
+	t.Setenv("WFLO_CONFIG", filepath.Join(dir, "not-there.yaml"))
+	info.Configured = true
+	if _, err := configuration(info); wflo.HintOf(err) == "" {
+		t.Errorf("a file that is not there gave %v", err)
 	}
 }

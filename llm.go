@@ -121,7 +121,9 @@ type Reply struct {
 	Tier string `json:"tier,omitempty"`
 	// ResponseID is the provider's id of the answer.
 	ResponseID string `json:"response_id,omitempty"`
-	Usage      Usage  `json:"usage"`
+	// Usage is what was billed for this reply: nothing for an earlier answer. The
+	// ledger's entry of that has what the first one took.
+	Usage Usage `json:"usage"`
 	// Cost is what the ledger was charged, in nano-USD.
 	Cost Money `json:"cost"`
 	// Cached says that it is an earlier answer; Saved is what that saved.

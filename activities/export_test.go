@@ -2,6 +2,7 @@ package activities
 
 import (
 	"errors"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 )
@@ -11,3 +12,6 @@ func Retryable(err error) bool {
 	var app *temporal.ApplicationError
 	return errors.As(toWire(err), &app) && !app.NonRetryable()
 }
+
+// SetLease sets how long a worker that died keeps others from the call.
+func (l *LLM) SetLease(d time.Duration) { l.lease = d }

@@ -89,12 +89,23 @@ func (b *bench) chat(p wflo.Prompt) (wflo.Reply, error) {
 // chatAs is chat for another run or step.
 func (b *bench) chatAs(run wflo.Run, p wflo.Prompt) (wflo.Reply, error) {
 	b.t.Helper()
+	return b.chatCtx(context.Background(), run, p)
+}
+
+// chatCtx is chatAs with the deadline of parent.
+func (b *bench) chatCtx(parent context.Context, run wflo.Run, p wflo.Prompt) (wflo.Reply, error) {
+	b.t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.SetTestTimeout(time.Minute)
 	var reply wflo.Reply
 	var failure error
 	call := func(ctx context.Context) error {
+		if end, ok := parent.Deadline(); ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, end)
+			defer cancel()
+		}
 		reply, failure = b.llm.Chat(wflo.WithRun(ctx, run), p)
 		return nil
 	}

@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/clitest"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/workflows"
@@ -66,93 +66,44 @@ func testWorker(_ context.Context, info dev.Info) (func(), error) {
 	return func() { w.Stop(); c.Close(); guard.Close() }, nil
 }
 
-// buffer may be read while a command writes to it.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // process is one invocation of the command line.
 type process struct {
-	out, errOut buffer
-	stop        context.CancelFunc
-	done        chan struct{}
-	code        int
+	*clitest.Command
+	stop context.CancelFunc
 }
 
-func begin(t *testing.T, line ...string) *process {
+func begin(t *testing.T, line ...string) process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{stop: cancel, done: make(chan struct{})}
-	d := deps()
-	d.Stdin, d.Stdout, d.Stderr = strings.NewReader(""), &p.out, &p.errOut
-	d.Commands = []*cobra.Command{dev.Command(dev.Config{StartWorker: testWorker, Next: "wflo list"})}
-	go func() {
-		defer close(p.done)
-		p.code = cli.Main(ctx, d, line)
-	}()
-	t.Cleanup(func() { cancel(); <-p.done })
-	return p
+	return process{clitest.Begin(t, "wflo "+strings.Join(line, " "), func(out, errOut io.Writer) int {
+		d := deps()
+		d.Stdin, d.Stdout, d.Stderr = strings.NewReader(""), out, errOut
+		d.Commands = []*cobra.Command{dev.Command(dev.Config{StartWorker: testWorker, Next: "wflo list"})}
+		return cli.Main(ctx, d, line)
+	}, cancel), cancel}
 }
 
 // want waits for the end and checks it.
-func (p *process) want(t *testing.T, code int, parts ...string) *process {
+func (p process) want(t *testing.T, code int, parts ...string) process {
 	t.Helper()
-	select {
-	case <-p.done:
-	case <-time.After(time.Minute):
-		t.Fatalf("does not end\nstdout:\n%s\nstderr:\n%s", p.out.String(), p.errOut.String())
-	}
-	all := p.out.String() + "\n---\n" + p.errOut.String()
-	if p.code != code {
-		t.Errorf("exit code %d, want %d:\n%s", p.code, code, all)
-	}
-	for _, part := range parts {
-		if !strings.Contains(all, part) {
-			t.Errorf("lacks %q:\n%s", part, all)
-		}
-	}
+	p.Want(t, code, parts...)
 	return p
 }
 
-// eventually polls until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // startDev runs `wflo dev` and points the other commands at it.
-func startDev(t *testing.T, dir string) *process {
+func startDev(t *testing.T, dir string) process {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready.json")
 	p := begin(t, "dev", "--port", "0", "--ui-port", "0", "--api-port", "0", "--data-dir", dir, "--ready-file", ready)
 	var info struct{ Address, UI string }
-	eventually(t, "wflo dev", func() bool {
+	clitest.Await(t, "wflo dev", func() bool {
 		data, err := os.ReadFile(ready)
 		return err == nil && json.Unmarshal(data, &info) == nil
 	})
 	t.Setenv("TEMPORAL_ADDRESS", info.Address)
 	for _, part := range []string{info.Address, info.UI, "Worker       test", "Next: wflo list"} {
-		if !strings.Contains(p.out.String(), part) {
-			t.Errorf("wflo dev does not print %q:\n%s", part, p.out.String())
+		if !strings.Contains(p.Out.String(), part) {
+			t.Errorf("wflo dev does not print %q:\n%s", part, p.Out.String())
 		}
 	}
 	return p
@@ -160,8 +111,8 @@ func startDev(t *testing.T, dir string) *process {
 
 func awaitGate(t *testing.T, run string) {
 	t.Helper()
-	eventually(t, "the gate of "+run, func() bool {
-		return strings.Contains(begin(t, "approvals", "-o", "json").want(t, 0).out.String(), run)
+	clitest.Await(t, "the gate of "+run, func() bool {
+		return strings.Contains(begin(t, "approvals", "-o", "json").want(t, 0).Out.String(), run)
 	})
 }
 
@@ -195,8 +146,8 @@ func TestFromDevToDecision(t *testing.T) {
 	begin(t, "run", "test.Unknown", "--id", "p4").want(t, cli.ExitUsage, "no workflow is called test.Unknown", "knows: ", "test.Pay")
 	begin(t, "run", "test.Pay", "--id", "p5", "--task-queue", "nobody", "-d").want(t, 0, "p5")
 	begin(t, "cancel", "p5").want(t, 0, "cancelling p5")
-	eventually(t, "the list", func() bool {
-		out := begin(t, "list", "--state", "failed", "-o", "jsonl").want(t, 0).out.String()
+	clitest.Await(t, "the list", func() bool {
+		out := begin(t, "list", "--state", "failed", "-o", "jsonl").want(t, 0).Out.String()
 		return strings.Contains(out, `"id":"p4"`) && strings.Contains(out, `"id":"p2"`)
 	})
 
@@ -213,8 +164,8 @@ func TestWaitsForWorker(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	server := startDev(t, t.TempDir())
 	run := begin(t, "run", "test.Pay", "--id", "p1", "--task-queue", "nobody")
-	eventually(t, "the warning", func() bool {
-		return strings.Contains(run.errOut.String(), "no worker takes work from task queue nobody")
+	clitest.Await(t, "the warning", func() bool {
+		return strings.Contains(run.Err.String(), "no worker takes work from task queue nobody")
 	})
 	run.stop()
 	run.want(t, cli.ExitInterrupted, "the run goes on; see: wflo status p1")

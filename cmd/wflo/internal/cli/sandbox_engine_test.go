@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -10,11 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/clitest"
 	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
 )
@@ -54,67 +52,29 @@ func ownSandboxes(t *testing.T) {
 	})
 }
 
-// sharedBuffer may be read while a command writes to it.
-type sharedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *sharedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *sharedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // invocation is one `wflo sandbox` that runs beside the test.
 type invocation struct {
-	out, errOut sharedBuffer
-	stop        context.CancelFunc
-	done        chan struct{}
-	code        int
+	*clitest.Command
+	stop context.CancelFunc
 }
 
-func beginSandbox(t *testing.T, input io.Reader, line ...string) *invocation {
+func beginSandbox(t *testing.T, input io.Reader, line ...string) invocation {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	v := &invocation{stop: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(v.done)
-		v.code = Main(ctx, Deps{Stdin: input, Stdout: &v.out, Stderr: &v.errOut}, append([]string{"sandbox"}, line...))
-	}()
-	t.Cleanup(func() { cancel(); <-v.done })
-	return v
+	return invocation{clitest.Begin(t, "wflo sandbox "+strings.Join(line, " "), func(out, errOut io.Writer) int {
+		return Main(ctx, Deps{Stdin: input, Stdout: out, Stderr: errOut}, append([]string{"sandbox"}, line...))
+	}, cancel), cancel}
 }
 
 // end waits for the end.
-func (v *invocation) end() result {
-	<-v.done
-	return result{v.code, v.out.String(), v.errOut.String()}
-}
-
-// says waits until the program has written text.
-func (v *invocation) says(t *testing.T, text string) {
+func (v invocation) end(t *testing.T) result {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !strings.Contains(v.out.String(), text) {
-		select {
-		case <-v.done:
-			t.Fatalf("ends with %d before it says %q:\n%s\n%s", v.code, text, v.out.String(), v.errOut.String())
-		case <-tick.C:
-		}
-	}
+	return result{v.Wait(t), v.Out.String(), v.Err.String()}
 }
 
 func realSandbox(t *testing.T, input string, line ...string) result {
 	t.Helper()
-	return beginSandbox(t, strings.NewReader(input), line...).end()
+	return beginSandbox(t, strings.NewReader(input), line...).end(t)
 }
 
 func TestEngineRun(t *testing.T) {
@@ -188,9 +148,9 @@ func TestEngineJSON(t *testing.T) {
 func TestEngineInterrupt(t *testing.T) {
 	ownSandboxes(t)
 	v := beginSandbox(t, strings.NewReader(""), "run", "--", "sh", "-c", "echo ready; exec sleep 600")
-	v.says(t, "ready\n")
+	v.Says(t, "ready\n")
 	v.stop()
-	v.end().want(t, ExitInterrupted, []string{"ready\n"}, nil)
+	v.end(t).want(t, ExitInterrupted, []string{"ready\n"}, nil)
 	realSandbox(t, "", "ls", "--all").want(t, 0, nil, []string{"no sandboxes of owner test-cli-"})
 }
 
@@ -198,7 +158,7 @@ func TestEngineInterrupt(t *testing.T) {
 func TestEngineLookAfter(t *testing.T) {
 	ownSandboxes(t)
 	v := beginSandbox(t, strings.NewReader(""), "run", "--memory", "64m", "--", "sh", "-c", "echo ready; exec sleep 600")
-	v.says(t, "ready\n")
+	v.Says(t, "ready\n")
 
 	// What ends soon after it began is never listed as running, so this may
 	// take a moment.
@@ -221,7 +181,7 @@ func TestEngineLookAfter(t *testing.T) {
 
 	realSandbox(t, "", "kill", "zz").want(t, ExitError, nil, []string{`"zz"`, "hint: "})
 	realSandbox(t, "", "kill", shortID(id)).want(t, 0, []string{"killed " + shortID(id)}, nil)
-	end := v.end()
+	end := v.end(t)
 	end.want(t, ExitSandbox, []string{"ready\n"}, []string{"wflo: "})
 	realSandbox(t, "", "ls", "--all").want(t, 0, nil, []string{"no sandboxes"})
 }

@@ -3,51 +3,24 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
-)
 
-// patience is how long anything may take: much, because the machine may be busy.
-const patience = 90 * time.Second
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/clitest"
+)
 
 // await polls until ok.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
-// buffer may be read while a program writes to it.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	clitest.Await(t, what, ok)
 }
 
 // environment is what a program needs of ours: no key, address or data of the
@@ -65,36 +38,40 @@ func environment(home string, more ...string) []string {
 // program is a program that was started.
 type program struct {
 	cmd         *exec.Cmd
-	out, errOut buffer
-	ended       chan struct{}
-	code        int // once it has ended; -1 when a signal did it
+	run         *clitest.Command
+	out, errOut *clitest.Buffer
+	ended       <-chan struct{}
+	code        int // once it was waited for; -1 when a signal ended it
 }
 
 // start runs a program until it ends by itself, by kill, or with the test.
 func start(t *testing.T, env []string, argv ...string) *program {
 	t.Helper()
-	p := &program{cmd: exec.Command(argv[0], argv[1:]...), ended: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, &p.out, &p.errOut
+	p := &program{cmd: exec.Command(argv[0], argv[1:]...)}
+	p.cmd.Env = env
 	// A group of its own, so that nothing it starts is left over.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(p.ended)
-		err := p.cmd.Wait()
-		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-			p.code = -2
-			return
+	started := make(chan error, 1)
+	p.run = clitest.Begin(t, strings.Join(clipped(argv), " "), func(out, errOut io.Writer) int {
+		p.cmd.Stdout, p.cmd.Stderr = out, errOut
+		err := p.cmd.Start()
+		started <- err
+		if err != nil {
+			return -2
 		}
-		p.code = p.cmd.ProcessState.ExitCode()
-	}()
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			t.Logf("%s:\n%s", strings.Join(clipped(argv), " "), p.said())
+		if err, exit := p.cmd.Wait(), new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+			return -2
+		}
+		return p.cmd.ProcessState.ExitCode()
+	}, func() {
+		if p.cmd.Process != nil {
+			p.kill()
 		}
 	})
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	p.out, p.errOut, p.ended = &p.run.Out, &p.run.Err, p.run.Ended()
 	return p
 }
 
@@ -117,11 +94,7 @@ func (p *program) kill() {
 // wait returns when the program has ended by itself.
 func (p *program) wait(t *testing.T) *program {
 	t.Helper()
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-		t.Fatalf("%s does not end:\n%s", clipped(p.cmd.Args), p.said())
-	}
+	p.code = p.run.Wait(t)
 	return p
 }
 
@@ -129,14 +102,7 @@ func (p *program) wait(t *testing.T) *program {
 func (p *program) want(t *testing.T, code int, parts ...string) *program {
 	t.Helper()
 	p.wait(t)
-	if p.code != code {
-		t.Errorf("%s: exit code %d, want %d:\n%s", clipped(p.cmd.Args), p.code, code, p.said())
-	}
-	for _, part := range parts {
-		if !strings.Contains(p.said(), part) {
-			t.Errorf("%s lacks %q:\n%s", clipped(p.cmd.Args), part, p.said())
-		}
-	}
+	p.run.Want(t, code, parts...)
 	return p
 }
 
@@ -155,25 +121,17 @@ func (p *program) wantHint(t *testing.T, code int, message, hint string) {
 	}
 }
 
-func (p *program) said() string {
-	return p.out.String() + "--- standard error ---\n" + p.errOut.String()
-}
+func (p *program) said() string { return p.run.Said() }
 
 // find waits for something in what the program says.
 func (p *program) find(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	var m []string
-	await(t, pattern, func() bool {
-		m = re.FindStringSubmatch(p.said())
-		select {
-		case <-p.ended:
-			if m == nil {
-				t.Fatalf("%s ended:\n%s", clipped(p.cmd.Args), p.said())
-			}
-		default:
+	return p.run.Find(t, pattern, func(said string) (string, bool) {
+		m := re.FindStringSubmatch(said)
+		if m == nil {
+			return "", false
 		}
-		return m != nil
+		return m[1], true
 	})
-	return m[1]
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/llm"
 	"github.com/wflo-ai/wflo-go/pricing"
 )
@@ -23,12 +24,13 @@ type ask struct {
 	fields          fields
 	tiers           []string // the request's words for a service
 	stream          bool
-	input           int64 // bound of prompt tokens
-	output          int64 // bound of the tokens of one answer; 0 where there are none
-	least           int64 // of output
-	answers         int64 // how many are asked for, at least 1
-	outside         int64 // parts whose size the body does not bound
-	extra           int64 // tokens that the vendor's template adds
+	size            activities.Size // of the body
+	input           int64           // prompt tokens to reserve for
+	output          int64           // bound of the tokens of one answer; 0 where there are none
+	least           int64           // of output
+	answers         int64           // how many are asked for, at least 1
+	outside         int64           // parts whose size the body does not bound
+	extra           int64           // tokens that the vendor's template adds
 	tools           bool
 	// limits are the fields that bound one answer, each as a path of keys.
 	limits [][]string
@@ -36,7 +38,7 @@ type ask struct {
 }
 
 // read finds out what a request asks for and what that can cost.
-func (t *Transport) read(req *http.Request, body []byte) (*ask, error) {
+func (t *Transport) read(req *http.Request, body []byte, run wflo.Run) (*ask, error) {
 	if enc := req.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, unmeterable("its body is compressed")
 	}
@@ -65,19 +67,25 @@ func (t *Transport) read(req *http.Request, body []byte) (*ask, error) {
 	if err := w.read(a, req.URL); err != nil {
 		return nil, err
 	}
-	if err := t.bound(a); err != nil {
+	if err := t.bound(a, run); err != nil {
 		return nil, err
 	}
 	return a, t.rates(a)
 }
 
-// bound gives the most tokens that the request can be counted as.
-func (t *Transport) bound(a *ask) error {
+// bound gives the tokens to reserve for.
+func (t *Transport) bound(a *ask, run wflo.Run) error {
 	if a.outside > 0 && t.cfg.OutsideTokens <= 0 {
 		return wflo.Errorf(wflo.CodeInvalid, "send text, or set OutsideTokens to what such a part may take at most",
 			"request cannot be metered: a part of it (an image, a file, an earlier response) may be larger than it shows")
 	}
-	a.input = inputBound(a.body, a.tools) + a.extra + saturate(a.outside, t.cfg.OutsideTokens)
+	a.size.Bound = inputBound(a.body, a.tools)
+	a.input = a.size.Bound
+	if t.cfg.Estimator != nil {
+		a.size.Dense = activities.DenseBytes(a.body)
+		a.input = t.cfg.Estimator.Estimate(run, a.provider, a.model, a.size)
+	}
+	a.input += a.extra + saturate(a.outside, t.cfg.OutsideTokens)
 	if w := a.api; !w.answers {
 		a.output, a.least = 0, 0
 		return nil

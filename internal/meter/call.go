@@ -30,12 +30,22 @@ type call struct {
 	hold wflo.Hold
 	free func() // gives the number of the question back
 	stop context.CancelFunc
+
+	limit time.Duration // how long the call may take
+	until time.Time     // when it is given up, if anything but the caller ends it
+	sent  time.Time
 }
 
 // do reserves, sends, and leaves the settling to the body of the response.
 func (c *call) do() (*http.Response, error) {
 	key, free := c.t.effect(c.who, c.req, c.ask.body)
 	c.free = free
+	c.limit = c.t.cfg.Timeout
+	if end, ok := c.req.Context().Deadline(); ok && c.who.named.Key == "" {
+		// A call with a key of its own reserves the same whenever it is repeated.
+		c.limit = max(0, min(c.limit, time.Until(end)))
+	}
+	c.until = time.Now().Add(c.limit)
 	if err := c.reserve(key); err != nil {
 		free()
 		if isRefusal(err) && c.t.cfg.Observer != nil {
@@ -74,8 +84,11 @@ func (c *call) millis() int64 {
 	if c.ask.price.PerSecond == 0 {
 		return 0
 	}
-	return c.t.cfg.Timeout.Milliseconds()
+	return millisUp(c.limit)
 }
+
+// millisUp is a duration in milliseconds, rounded up as vendors do.
+func millisUp(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
 // reserve holds the worst case of the call, or as much of it as the budgets have
 // room for if that pays for an answer worth having.
@@ -121,11 +134,7 @@ func (c *call) granted() int64 {
 	if c.hold.Granted >= c.cost(c.ask.output) {
 		return c.ask.output
 	}
-	room := c.hold.Granted
-	if ms := c.millis(); ms > 0 {
-		room -= pricing.Cost(wflo.Price{PerSecond: c.ask.price.PerSecond}, wflo.Usage{Millis: ms})
-	}
-	return min(c.ask.output, pricing.MaxOutput(c.ask.price, c.ask.input, room)/c.ask.answers)
+	return min(c.ask.output, pricing.MaxOutputWithin(c.ask.price, c.ask.input, c.hold.Granted, c.limit)/c.ask.answers)
 }
 
 // request is the caller's, with the answer's bound in it.
@@ -137,7 +146,7 @@ func (c *call) request() (*http.Request, error) {
 	ctx := c.req.Context()
 	c.stop = func() {}
 	if c.who.run.Namespace == "" || c.ask.price.PerSecond > 0 {
-		ctx, c.stop = context.WithTimeout(ctx, c.t.cfg.Timeout)
+		ctx, c.stop = context.WithDeadline(ctx, c.until)
 	}
 	out := c.req.Clone(ctx)
 	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -162,6 +171,7 @@ func (c *call) send(out *http.Request) (*http.Response, error) {
 		c.stop()
 		return nil, errors.Join(err, c.release())
 	}
+	c.sent = time.Now()
 	resp, err := c.t.cfg.Base.RoundTrip(out.WithContext(httptrace.WithClientTrace(out.Context(), trace)))
 	if err != nil {
 		c.stop()
@@ -204,8 +214,8 @@ func (c *call) settle(bill llm.Bill, outcome []byte) error {
 			return c.unknown("no price for what billed: " + err.Error())
 		}
 	}
-	if c.ask.price.PerSecond > 0 {
-		bill.Usage.Millis = time.Since(c.at).Milliseconds()
+	if price.PerSecond > 0 {
+		bill.Usage.Millis = millisUp(time.Since(c.sent))
 	}
 	s := wflo.Settlement{
 		Key: c.hold.Key, Attempt: c.hold.Attempt, Amount: pricing.Cost(price, bill.Usage), Usage: bill.Usage, Price: price,
@@ -218,10 +228,36 @@ func (c *call) settle(bill llm.Bill, outcome []byte) error {
 		return fmt.Errorf("settle %s: %w", s.ResponseID, err)
 	}
 	c.who.named.Settled, c.who.named.Cost = true, s.Amount
-	if c.t.cfg.Observer != nil {
-		c.t.cfg.Observer.LLMCall(wflo.WithRun(ctx, c.who.run), s.Provider, s.Model, s.Usage, s.Amount)
-	}
+	c.learn(s)
 	return nil
+}
+
+// estimating is what an Observer may be as well.
+type estimating interface {
+	LLMEstimate(ctx context.Context, provider, model string, reserved, counted int64)
+	LLMOverdraft(ctx context.Context, provider, model string, over wflo.Money)
+}
+
+// learn tells what the call came to, and keeps what helps to estimate the next.
+func (c *call) learn(s wflo.Settlement) {
+	used := s.Usage.Prompt()
+	// What is outside of the request says nothing about its bytes.
+	known := used > 0 && c.ask.outside == 0
+	if known && c.t.cfg.Estimator != nil {
+		c.t.cfg.Estimator.Learn(c.who.run, c.ask.provider, c.ask.model, c.ask.size, used)
+	}
+	ctx := wflo.WithRun(c.req.Context(), c.who.run)
+	if c.t.cfg.Observer != nil {
+		c.t.cfg.Observer.LLMCall(ctx, s.Provider, s.Model, s.Usage, s.Amount)
+	}
+	if o, ok := c.t.cfg.Observer.(estimating); ok {
+		if known {
+			o.LLMEstimate(ctx, s.Provider, s.Model, c.ask.input, used)
+		}
+		if over := s.Amount - c.hold.Granted; over > 0 {
+			o.LLMOverdraft(ctx, s.Provider, s.Model, over)
+		}
+	}
 }
 
 // release gives the hold back: the vendor did not answer, so it did not bill.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/llm"
 	"github.com/wflo-ai/wflo-go/pricing"
 )
@@ -39,7 +40,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := t0.read(req, body)
+		a, err := t0.read(req, body, wflo.Run{})
 		if err != nil {
 			return
 		}

@@ -48,7 +48,8 @@ type Config struct {
 	Ledger activities.Calls
 	// Prices finds rates. Without it every call is refused.
 	Prices activities.Prices
-	// Observer counts; nil means nobody does.
+	// Observer counts; nil means nobody does. One that has LLMEstimate and
+	// LLMOverdraft, as activities.Observer does, hears of those as well.
 	Observer Observer
 	// Logger gets a warning per call whose cost is unknown; nil means none.
 	Logger *slog.Logger
@@ -58,6 +59,11 @@ type Config struct {
 	// MaxTokens bounds an answer whose request does not, in tokens; zero means
 	// activities.DefaultMaxTokens.
 	MaxTokens int64
+	// Estimator says how large a prompt is likely to be, and learns from what is
+	// billed; share the one of activities.LLM. A call may then cost more than was
+	// reserved for it, as it may there. Nil means strict: a prompt is reserved for
+	// with the most tokens that its bytes can be counted as.
+	Estimator *activities.Estimator
 	// Hosts names the provider in the price book that a host's calls are billed
 	// by, as "localhost:11434": "ollama"; with the port where the URL has one.
 	// The vendors' own hosts are known. Another host is priced like the vendor
@@ -76,8 +82,8 @@ type Config struct {
 	// Run says whom a request acts for whose context carries no run; nil, or
 	// false, refuses it.
 	Run func(*http.Request) (wflo.Run, bool)
-	// Timeout ends calls that no workflow owns (Run.Namespace is empty); zero
-	// means DefaultTimeout.
+	// Timeout ends calls that no workflow owns (Run.Namespace is empty) and those
+	// of models that bill by time; zero means DefaultTimeout.
 	Timeout time.Duration
 }
 
@@ -124,7 +130,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := t.read(req, body)
+	a, err := t.read(req, body, who.run)
 	if err != nil {
 		return nil, err
 	}

@@ -81,13 +81,15 @@ type event struct {
 	Response *response `json:"response"`
 }
 
-// telling are the keys of which an event must have one to be worth reading: most
-// events of a stream are pieces of text.
+// telling are the keys of which an event must have one that is not null to be
+// worth reading: most events of a stream are pieces of text. Inside of a text the
+// quotes of such a word have backslashes, so what is found is a key, or a value
+// that is that very word.
 var telling = [][]byte{[]byte(`"usage"`), []byte(`"finish_reason"`), []byte(`"response"`)}
 
 // Add takes a whole body or the data of an event. What is no JSON is skipped.
 func (c *Counter) Add(data []byte) {
-	if c.bill.Model != "" && !containsAny(data, telling) {
+	if c.bill.Model != "" && !tells(data) {
 		return
 	}
 	var e event
@@ -129,14 +131,34 @@ func (c *Counter) take(r response) {
 	}
 }
 
-func containsAny(data []byte, keys [][]byte) bool {
-	for _, k := range keys {
-		if bytes.Contains(data, k) {
-			return true
+// tells says whether an event has one of these keys with a value. Keys that are
+// written with escapes, which no server is known to do, are not seen: the call is
+// then charged as one without usage, in full.
+func tells(data []byte) bool {
+	for _, key := range telling {
+		for rest := data; ; {
+			i := bytes.Index(rest, key)
+			if i < 0 {
+				break
+			}
+			rest = rest[i+len(key):]
+			if hasValue(rest) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+// hasValue says whether what stands behind a key gives it a value that is not
+// null.
+func hasValue(behind []byte) bool {
+	value, ok := bytes.CutPrefix(bytes.TrimLeft(behind, blanks), []byte(":"))
+	return ok && !bytes.HasPrefix(bytes.TrimLeft(value, blanks), []byte("null"))
+}
+
+// blanks are those of JSON.
+const blanks = " \t\r\n"
 
 // counts are OpenAI's: the prompt includes what caches served or took, the
 // answer includes reasoning.

@@ -89,19 +89,3 @@ func (a *app) topUp(ctx context.Context, id string, raise wflo.Money, f topUpFla
 	}
 	return a.printChanged(now, "raised")
 }
-
-// canAsk refuses a change that nobody could confirm.
-func (a *app) canAsk(yes bool) error {
-	if !yes && !a.interactive() {
-		return Usage("add --yes", "there is no terminal to ask on")
-	}
-	return nil
-}
-
-// confirmChange asks unless yes was said.
-func (a *app) confirmChange(yes bool, what string) error {
-	if yes {
-		return nil
-	}
-	return a.confirm(fmt.Sprintf("%s%s as %s?", strings.ToUpper(what[:1]), escapeLine(what[1:]), escapeLine(userName())), "nothing was changed")
-}

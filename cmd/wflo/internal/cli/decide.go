@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -95,9 +93,10 @@ func (a *app) respondCmd() *cobra.Command {
 }
 
 func (a *app) decide(ctx context.Context, name string, verdict wflo.Verdict, f decideFlags) error {
-	ask := verdict == wflo.VerdictApprove && !f.yes
-	if ask && !a.interactive() {
-		return Usage("look at it with `wflo approvals -o json`, then add --yes", "there is no terminal to ask on")
+	// Whoever gives a reason or an answer has said yes with it.
+	yes := f.yes || verdict != wflo.VerdictApprove
+	if err := a.canAsk(yes, "look at it with `wflo approvals -o json`"); err != nil {
+		return err
 	}
 	key, named, err := signer(f.key)
 	if err != nil {
@@ -126,10 +125,8 @@ func (a *app) decide(ctx context.Context, name string, verdict wflo.Verdict, f d
 		d.By = userName()
 	}
 	a.note("%s", gateText(gate))
-	if ask {
-		if err := a.confirm(fmt.Sprintf("Approve this as %s?", escapeLine(d.By)), "nothing was decided"); err != nil {
-			return err
-		}
+	if err := a.confirmAs(yes, "approve this", d.By, "nothing was decided"); err != nil {
+		return err
 	}
 	if key == nil {
 		return a.send(ctx, c, gate, d)
@@ -170,21 +167,6 @@ func signer(path string) (key *approver.Key, named bool, err error) {
 		return nil, named, err
 	}
 	return &loaded, named, nil
-}
-
-// confirm asks on the terminal; anything but yes is a refusal, and otherwise
-// says what that means.
-func (a *app) confirm(question, otherwise string) error {
-	fmt.Fprintf(a.deps.Stderr, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(a.deps.Stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return &exitError{ExitDenied, wflo.Errorf("", "", "%s", otherwise)}
 }
 
 // send delivers the decision and prints what the gate made of it.

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/internal/ledger"
 )
 
 // maxBatch bounds the calls of one transaction, and with them how long a budget
@@ -24,12 +23,13 @@ const flights = 1
 
 var errClosed = errors.New("the ledger is closed")
 
-// call is one call that waits for its batch; one of its three kinds is set.
+// call is one call that waits for its batch; one of its kinds is set.
 type call struct {
 	key     wflo.EffectKey
 	reserve *reserveCall
 	settle  *settleCall
 	giveUp  *giveUpCall
+	save    *saveCall
 
 	ctx    context.Context
 	group  *batch      // that it is in, once it is taken
@@ -49,6 +49,11 @@ type settleCall struct {
 type giveUpCall struct {
 	attempt int
 	charge  bool
+}
+
+type saveCall struct {
+	wflo.Saving
+	run, usage, price string // json
 }
 
 type result struct {
@@ -236,114 +241,3 @@ func (l *Ledger) roundTrip(ctx context.Context, calls []*call) ([]answer, error)
 	})
 	return answers, err
 }
-
-// arguments are the calls by kind and column, as the function batch takes them,
-// and which call each item is.
-func arguments(calls []*call) (args []any, order []int) {
-	r, s, g := newReserveColumns(), newSettleColumns(), newGiveUpColumns()
-	kinds := [3][]int{}
-	for i, c := range calls {
-		switch {
-		case c.reserve != nil:
-			kinds[0] = append(kinds[0], i)
-			r.add(c.reserve)
-		case c.settle != nil:
-			kinds[1] = append(kinds[1], i)
-			s.add(c.settle)
-		default:
-			kinds[2] = append(kinds[2], i)
-			g.add(c.key, c.giveUp)
-		}
-	}
-	for _, kind := range kinds {
-		order = append(order, kind...)
-	}
-	return append(append(r.args(), s.args()...), g.args()...), order
-}
-
-type reserveColumns struct {
-	key                                         []string
-	attempt                                     []int32
-	amount, least                               []int64
-	budgets, scopes, root, run, provider, model []string
-	within                                      []int64
-	lineItem                                    []int32
-	lineID                                      []string
-	lineLimit                                   []int64
-	lineThresholds, lineExceeded                []string
-}
-
-// Slices that are nil would be NULL.
-func newReserveColumns() *reserveColumns {
-	return &reserveColumns{key: []string{}, attempt: []int32{}, amount: []int64{}, least: []int64{}, budgets: []string{}, scopes: []string{},
-		root: []string{}, run: []string{}, provider: []string{}, model: []string{}, within: []int64{},
-		lineItem: []int32{}, lineID: []string{}, lineLimit: []int64{}, lineThresholds: []string{}, lineExceeded: []string{}}
-}
-
-func (t *reserveColumns) add(r *reserveCall) {
-	t.key, t.attempt = append(t.key, string(r.Key)), append(t.attempt, int32(r.Attempt))
-	t.amount, t.least = append(t.amount, int64(r.Amount)), append(t.least, int64(r.Least))
-	t.budgets, t.scopes = append(t.budgets, r.budgets), append(t.scopes, literal(r.Scopes))
-	t.root, t.run = append(t.root, r.Run.RootID()), append(t.run, r.run)
-	t.provider, t.model = append(t.provider, r.Provider), append(t.model, r.Model)
-	t.within = append(t.within, int64(r.Within))
-	for _, line := range r.Budgets {
-		t.lineItem, t.lineID = append(t.lineItem, int32(len(t.key))), append(t.lineID, line.ID)
-		t.lineLimit = append(t.lineLimit, int64(line.Limit))
-		t.lineThresholds = append(t.lineThresholds, percents(ledger.Thresholds(line.Thresholds)))
-		t.lineExceeded = append(t.lineExceeded, string(exceeds(line.OnExceeded)))
-	}
-}
-
-// exceeds spells out what the zero value means.
-func exceeds(o wflo.OnExceeded) wflo.OnExceeded {
-	if o == "" {
-		return wflo.ExceedHalt
-	}
-	return o
-}
-
-func (t *reserveColumns) args() []any {
-	return []any{t.key, t.attempt, t.amount, t.least, t.budgets, t.scopes, t.root, t.run, t.provider, t.model, t.within,
-		t.lineItem, t.lineID, t.lineLimit, t.lineThresholds, t.lineExceeded}
-}
-
-type settleColumns struct {
-	key                                     []string
-	attempt                                 []int32
-	amount                                  []int64
-	usage, price, provider, model, response []string
-	outcome                                 [][]byte
-}
-
-func newSettleColumns() *settleColumns {
-	return &settleColumns{key: []string{}, attempt: []int32{}, amount: []int64{}, usage: []string{}, price: []string{},
-		provider: []string{}, model: []string{}, response: []string{}, outcome: [][]byte{}}
-}
-
-func (t *settleColumns) add(s *settleCall) {
-	t.key, t.attempt, t.amount = append(t.key, string(s.Key)), append(t.attempt, int32(s.Attempt)), append(t.amount, int64(s.Amount))
-	t.usage, t.price = append(t.usage, s.usage), append(t.price, s.price)
-	t.provider, t.model = append(t.provider, s.Provider), append(t.model, s.Model)
-	t.response, t.outcome = append(t.response, s.ResponseID), append(t.outcome, s.Outcome)
-}
-
-func (t *settleColumns) args() []any {
-	return []any{t.key, t.attempt, t.amount, t.usage, t.price, t.provider, t.model, t.response, t.outcome}
-}
-
-type giveUpColumns struct {
-	key     []string
-	attempt []int32
-	charge  []bool
-}
-
-func newGiveUpColumns() *giveUpColumns {
-	return &giveUpColumns{key: []string{}, attempt: []int32{}, charge: []bool{}}
-}
-
-func (t *giveUpColumns) add(key wflo.EffectKey, g *giveUpCall) {
-	t.key, t.attempt, t.charge = append(t.key, string(key)), append(t.attempt, int32(g.attempt)), append(t.charge, g.charge)
-}
-
-func (t *giveUpColumns) args() []any { return []any{t.key, t.attempt, t.charge} }

@@ -11,7 +11,7 @@ import (
 )
 
 // together sends calls in one batch and gives their answers.
-func together(t *testing.T, l *Ledger, calls ...*call) []result {
+func together(t testing.TB, l *Ledger, calls ...*call) []result {
 	t.Helper()
 	for _, c := range calls {
 		c.answer = make(chan result, 1)

@@ -104,6 +104,7 @@ func encodeSettlement(s wflo.Settlement) (*settleCall, error) {
 		s.Outcome = nil // an empty outcome is NULL
 	}
 	s.Provider, s.Model, s.ResponseID = ledger.Text(s.Provider), ledger.Text(s.Model), ledger.Text(s.ResponseID)
+	s.By, s.Reason = ledger.Text(s.By), ledger.Text(s.Reason)
 	return &settleCall{Settlement: s, usage: string(usage), price: string(price)}, nil
 }
 
@@ -138,11 +139,8 @@ func (l *Ledger) Save(ctx context.Context, s wflo.Saving) error {
 	if err != nil {
 		return err
 	}
-	err = l.call(ctx, func() error {
-		_, err := l.pool.Exec(ctx, l.sql.save, string(s.Key), s.Attempt, s.Run.RootID(), string(run), texts(s.Scopes), string(s.Source),
-			c.usage, c.price, c.Provider, c.Model, int64(s.Saved), c.Outcome)
-		return err
-	})
+	s.Provider, s.Model, s.Outcome = c.Provider, c.Model, c.Outcome
+	_, err = l.batches.do(ctx, &call{key: s.Key, save: &saveCall{Saving: s, run: string(run), usage: c.usage, price: c.price}})
 	return ledger.Wrap("save", s.Key, s.Attempt, err)
 }
 

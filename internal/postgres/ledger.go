@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -20,7 +21,7 @@ const tries = 3
 // statements are the calls with the schema's name in them: nothing depends on
 // the session's search path, which poolers do not keep.
 type statements struct {
-	batch, save                                  string
+	batch                                        string
 	spend, list, set, remove, topUp              string
 	entries, costs, openHolds, unknownHolds      string
 	claimAlerts, alertDone, listAlerts, alertsOf string
@@ -30,6 +31,24 @@ type statements struct {
 func holdColumns(prefix string) string {
 	return prefix + strings.Join([]string{"key", "attempt", "amount_nano", "least_nano", "granted_nano", "state", "settled_nano",
 		"created_at", "budgets", "scopes", "run", "provider", "model", "within_nano", "outcome"}, ", "+prefix)
+}
+
+// batchTypes are the elements of the arrays that the function batch takes: of
+// reservations, what they want to be held on, settlements, holds to give up, and
+// savings. See columns.go.
+const batchTypes = `text integer bigint bigint text text text text text text bigint
+	integer text bigint text text
+	text integer bigint text text text text text bytea text text
+	text integer boolean
+	text integer text text text text text text text text bigint bytea`
+
+// parameters are "$1::text[], $2::integer[]" and so on.
+func parameters(types string) string {
+	var all []string
+	for i, element := range strings.Fields(types) {
+		all = append(all, fmt.Sprintf("$%d::%s[]", i+1, element))
+	}
+	return strings.Join(all, ", ")
 }
 
 const (
@@ -44,11 +63,7 @@ func statementsFor(schema string) statements {
 	return statements{
 		batch: in(`SELECT item, verdict, fresh IS TRUE, granted_nano, at, room, (refused).budget, (refused).limit_nano, (refused).spent_nano,
 			(refused).reserved_nano, (refused).on_exceeded, (refused).ends, ` + holdColumns("(h).") + `
-			FROM wflo.batch($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
-			$9::text[], $10::text[], $11::bigint[], $12::integer[], $13::text[], $14::bigint[], $15::text[], $16::text[],
-			$17::text[], $18::integer[], $19::bigint[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::bytea[],
-			$26::text[], $27::integer[], $28::boolean[])`),
-		save:  in(`SELECT wflo.save($1, $2, $3, $4::text::json, $5, $6, $7::text::json, $8::text::json, $9, $10, $11, $12)`),
+			FROM wflo.batch(` + parameters(batchTypes) + `)`),
 		spend: in(`SELECT ` + spendColumns + ` FROM wflo.spend_of($1)`),
 		list:  in(`SELECT ` + spendColumns + ` FROM wflo.list_budgets() l, wflo.spend_of(l.id) ORDER BY l.id COLLATE "C"`),
 		set: in(`SELECT count(wflo.set_rule(r.id, r.most, r.period, r.zone, r.slides, r.thresholds::integer[], r.exceeded, r.rule::json,
@@ -57,7 +72,7 @@ func statementsFor(schema string) statements {
 		remove: in(`SELECT wflo.remove_rule($1)`),
 		topUp:  in(`SELECT verdict, ` + spendColumns + ` FROM wflo.topped_up($1, $2, $3, $4, $5)`),
 		entries: in(`SELECT key, attempt, at, state, run, provider, model, response_id, usage, price,
-			reserved_nano, amount_nano, overdraft_nano, scopes, saved_nano, source_key FROM wflo.entries WHERE root_run = $1 ORDER BY id`),
+			reserved_nano, amount_nano, overdraft_nano, scopes, saved_nano, source_key, made_by, reason FROM wflo.entries WHERE root_run = $1 ORDER BY id`),
 		costs: in(`SELECT key, calls, hits, spent, unknown, overdraft, reserved, saved, usage FROM wflo.costs($1, $2, $3, $4, $5, $6)`),
 		openHolds: in(`SELECT ` + holdColumns("h.") + ` FROM wflo.holds h
 			WHERE state = 'open' AND created_at <= wflo.clock() - $1::interval ORDER BY created_at, key COLLATE "C", attempt LIMIT $2`),

@@ -31,7 +31,7 @@ func scanEntry(row pgx.CollectableRow) (wflo.Entry, error) {
 	var run, usage, price []byte
 	var reserved, amount, overdraft, saved int64
 	err := row.Scan(&key, &e.Attempt, &at, &state, &run, &e.Provider, &e.Model, &e.ResponseID, &usage, &price,
-		&reserved, &amount, &overdraft, &e.Scopes, &saved, &source)
+		&reserved, &amount, &overdraft, &e.Scopes, &saved, &source, &e.By, &e.Reason)
 	if err != nil {
 		return wflo.Entry{}, err
 	}

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"fmt"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -48,13 +47,4 @@ func TestWindows(t *testing.T) {
 		set(time.Now())
 		return mustOpen(t, Config{Now: func() time.Time { return *now.Load() }}), set
 	})
-}
-
-func BenchmarkReserveSettle(b *testing.B) {
-	for _, callers := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
-			l := mustOpen(b, Config{Path: filepath.Join(b.TempDir(), "ledger.db")})
-			storetest.BenchmarkReserveSettle(b, l, callers)
-		})
-	}
 }

@@ -77,15 +77,16 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, c caller, call *m
 	if err != nil {
 		return nil, upstream{}, err
 	}
+	transport := u.metered
 	if call.Key != "" {
 		// Another provider is another call, though path and body may be the same.
-		call.Key = u.Provider + "/" + call.Key
+		call.Key, transport = u.Provider+"/"+call.Key, u.strict
 	}
 	ctx := meter.WithCall(wflo.WithRun(r.Context(), run), call)
 	req := u.target(ctx, http.MethodPost, strings.TrimPrefix(r.URL.Path, "/v1"))
 	req.Header.Set("Content-Type", "application/json")
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	resp, err := u.metered.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	return resp, u, err
 }
 

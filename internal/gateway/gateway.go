@@ -80,6 +80,9 @@ type Config struct {
 	// MaxTokens bounds an answer whose request does not, in tokens; zero means
 	// activities.DefaultMaxTokens.
 	MaxTokens int64
+	// Estimator is as in meter.Config. Requests with an idempotency key do without,
+	// because the same request has to reserve the same.
+	Estimator *activities.Estimator
 	// OutsideTokens is as in meter.Config; zero refuses images and files.
 	OutsideTokens int64
 	// Timeout ends calls; zero means meter.DefaultTimeout.
@@ -103,8 +106,9 @@ type caller struct {
 type upstream struct {
 	Upstream
 	base *url.URL
-	// metered is Base with accounting.
-	metered http.RoundTripper
+	// metered is Base with accounting; strict is for requests that must reserve the
+	// same whenever they are sent.
+	metered, strict http.RoundTripper
 }
 
 // minSecret is the shortest key, in bytes: it must not be guessed.
@@ -177,11 +181,14 @@ func (g *Gateway) addUpstream(u Upstream) error {
 	if u.Base == nil {
 		u.Base = g.cfg.Base
 	}
-	g.upstreams[u.Provider] = upstream{Upstream: u, base: base, metered: meter.New(meter.Config{
+	m := meter.Config{
 		Ledger: g.cfg.Ledger, Prices: g.cfg.Prices, Observer: g.cfg.Observer, Logger: g.log, Base: u.Base,
 		MaxTokens: g.cfg.MaxTokens, OutsideTokens: g.cfg.OutsideTokens, Timeout: g.cfg.Timeout,
 		Hosts: map[string]string{base.Host: u.Provider},
-	})}
+	}
+	strict := meter.New(m)
+	m.Estimator = g.cfg.Estimator
+	g.upstreams[u.Provider] = upstream{Upstream: u, base: base, metered: meter.New(m), strict: strict}
 	return nil
 }
 

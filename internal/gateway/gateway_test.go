@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/gateway"
 	"github.com/wflo-ai/wflo-go/internal/meter/metertest"
 	"github.com/wflo-ai/wflo-go/pricing"
@@ -455,6 +456,25 @@ func TestProvidersBehindOneHost(t *testing.T) {
 	}
 	if err := c.books.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestKeysReserveTheSame: a request with an idempotency key that is sent again
+// while it runs must not be taken for another attempt, whatever was learned about
+// prompts in between.
+func TestKeysReserveTheSame(t *testing.T) {
+	var learned activities.Estimator
+	c := open(t, wflo.USD, scripted.Echo, func(cfg *gateway.Config) { cfg.Estimator = &learned })
+	for range 2 * 8 {
+		if resp, out := c.post(t, "/v1/chat/completions", hello); resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %v", resp.StatusCode, out)
+		}
+	}
+	c.post(t, "/v1/chat/completions", hello, "Idempotency-Key", "k")
+	holds := c.books.Holds()
+	first, last, named := holds[0].Amount, holds[len(holds)-2].Amount, holds[len(holds)-1].Amount
+	if last == first || named <= max(first, last) {
+		t.Errorf("the first call reserved %s, one from what was learned %s, one with a key %s", first, last, named)
 	}
 }
 

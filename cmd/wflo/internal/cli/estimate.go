@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,6 +28,7 @@ type callFlags struct {
 	flags     *pflag.FlagSet
 	book      bookFlags
 	prompt    string
+	tier      string
 	maxTokens int64
 	calls     int64
 }
@@ -35,6 +37,7 @@ func (f *callFlags) add(flags *pflag.FlagSet) {
 	f.flags = flags
 	f.book.add(flags)
 	flags.StringVar(&f.prompt, "prompt-file", "", "the prompt, or - for standard input (default: an empty one)")
+	flags.StringVar(&f.tier, "tier", "", "the service tier or region that bills, such as batch, priority or geo:us; see wflo prices show MODEL (default: the standard one)")
 	flags.Int64Var(&f.maxTokens, "max-tokens", activities.DefaultMaxTokens, "the longest answer, in tokens, reasoning included (also WFLO_MAX_TOKENS)")
 	flags.Int64Var(&f.calls, "calls", 1, "how many such calls")
 }
@@ -45,6 +48,8 @@ func (f *callFlags) read(ctx context.Context, a *app) (wflo.Prompt, error) {
 		return wflo.Prompt{}, err
 	}
 	switch {
+	case strings.ContainsAny(f.tier, "#*"):
+		return wflo.Prompt{}, Usage("name one, such as batch; see: wflo prices show MODEL", "--tier is %q", f.tier)
 	case f.maxTokens < 1:
 		return wflo.Prompt{}, Usage("give a positive number; a call without a limit has no worst case", "--max-tokens is %d", f.maxTokens)
 	case f.calls < 1:
@@ -80,6 +85,7 @@ func (f *callFlags) longest() error {
 // callEstimate is what a call to a model costs, at least and at most.
 type callEstimate struct {
 	Model     string `json:"model"`
+	Tier      string `json:"service_tier,omitempty"`
 	PriceID   string `json:"price_id"`
 	Calls     int64  `json:"calls"`
 	MaxTokens int64  `json:"max_tokens"`
@@ -90,14 +96,20 @@ type callEstimate struct {
 	InputTokensMost int64      `json:"input_tokens_most"`
 	Least           wflo.Money `json:"least"`
 	Most            wflo.Money `json:"most"`
-	LeastOfAll      wflo.Money `json:"least_of_all_calls"`
-	MostOfAll       wflo.Money `json:"most_of_all_calls"`
-	ContextWindow   int64      `json:"context_window,omitempty"`
-	Fits            bool       `json:"fits"` // false when the window is surely too small
+	// Reserved is what a strict worker reserves: more than Most in a service tier,
+	// because the standard one may answer.
+	Reserved      wflo.Money `json:"reserved"`
+	LeastOfAll    wflo.Money `json:"least_of_all_calls"`
+	MostOfAll     wflo.Money `json:"most_of_all_calls"`
+	ContextWindow int64      `json:"context_window,omitempty"`
+	Fits          bool       `json:"fits"` // false when the window is surely too small
 }
 
-// estimate prices one call as a strict worker reserves it.
-func (f *callFlags) estimate(book *pricing.Book, model string, at time.Time, prompt wflo.Prompt) (callEstimate, error) {
+// estimate prices one call as a strict worker reserves it, or as the service tier
+// that is asked about bills it.
+func (f *callFlags) estimate(book *pricing.Book, asked string, at time.Time, prompt wflo.Prompt) (callEstimate, error) {
+	model, tier := pricing.SplitTier(asked)
+	tier = cmp.Or(f.tier, tier)
 	d, err := book.Describe("", model, at)
 	if err != nil {
 		return callEstimate{}, err
@@ -105,24 +117,59 @@ func (f *callFlags) estimate(book *pricing.Book, model string, at time.Time, pro
 	if d.ID != "*" {
 		model = d.Provider + "/" + d.ID
 	}
+	billed := pricing.WithTier(model, tier)
 	bound := pricing.InputBound(prompt)
-	dear, err := book.FindWorst("", model, at, bound)
+	dear, err := book.FindWorst("", billed, at, bound)
 	if err != nil {
 		return callEstimate{}, err
 	}
 	_, words := pricing.Floor(dear, prompt)
-	cheap, err := book.Find("", model, at, words)
+	cheap, err := book.Find("", billed, at, words)
 	if err != nil {
 		return callEstimate{}, err
 	}
 	e := callEstimate{
-		Model: model, PriceID: dear.ID, Calls: f.calls, MaxTokens: f.maxTokens, InputBound: "bytes", PromptBytes: int64(len(prompt.Messages[0].Text)),
+		Model: model, Tier: tier, PriceID: dear.ID, Calls: f.calls, MaxTokens: f.maxTokens, InputBound: "bytes", PromptBytes: int64(len(prompt.Messages[0].Text)),
 		ContextWindow: d.ContextWindow, Fits: d.ContextWindow == 0 || words <= d.ContextWindow-min(f.maxTokens, d.ContextWindow),
 	}
 	e.Least, e.InputTokens = pricing.Floor(cheap, prompt)
 	e.Most, e.InputTokensMost = pricing.Estimate(dear, prompt)
+	e.Reserved = e.Most
+	if tier != "" {
+		e.PriceID = cheap.ID
+		if e.Most, err = mostIn(book, d, billed, at, words, prompt); err != nil {
+			return callEstimate{}, err
+		}
+	}
 	e.LeastOfAll, e.MostOfAll = times(e.Least, f.calls), times(e.Most, f.calls)
 	return e, nil
+}
+
+// mostIn is the most that a call costs where a service tier certainly answers: at
+// the dearest of its sizes that the prompt may have.
+func mostIn(book *pricing.Book, d pricing.Description, billed string, at time.Time, words int64, prompt wflo.Prompt) (most wflo.Money, err error) {
+	bound := pricing.InputBound(prompt)
+	sizes := []int64{words, bound}
+	for _, r := range d.Rates {
+		tiers := r.Tiers
+		for _, s := range r.Services {
+			tiers = slices.Concat(tiers, s.Tiers)
+		}
+		for _, t := range tiers {
+			if r.InForce && words < t.PromptTokens && t.PromptTokens <= bound {
+				sizes = append(sizes, t.PromptTokens)
+			}
+		}
+	}
+	for _, n := range sizes {
+		price, err := book.Find("", billed, at, n)
+		if err != nil {
+			return 0, err
+		}
+		cost, _ := pricing.Estimate(price, prompt)
+		most = max(most, cost)
+	}
+	return most, nil
 }
 
 // times multiplies an amount that is not negative. It saturates.
@@ -151,11 +198,13 @@ func (a *app) costEstimateCmd() *cobra.Command {
 		Long: `Say what a call to a model costs at least and at most. At most is what a strict
 worker reserves from budgets before the call: the prompt's bytes counted as tokens,
 all at the dearest rate that may hold, and the longest answer. At least is one token
-a word from the cache, and no answer. Nothing is sent anywhere.
+a word from the cache, and no answer. Nothing is sent anywhere. With --tier, it is what
+the call costs if that service tier bills it; a tier that may be dearer and has no
+price is refused.
 
 With --workflow, say what runs of a workflow type have cost, as the worker's ledger
 has it: half of them at most p50, nine of ten at most p90.`,
-		Example: "  wflo cost estimate --workflow wflo.Agent --since 14d\n  wflo cost estimate --model gpt-5.4 --prompt-file task.txt --max-tokens 2000 --calls 100\n  echo 'Name a colour' | wflo cost estimate --model claude-haiku-4-5 --prompt-file - -o json",
+		Example: "  wflo cost estimate --workflow wflo.Agent --since 14d\n  wflo cost estimate --model gpt-5.4 --prompt-file task.txt --max-tokens 2000 --calls 100\n  echo 'Name a colour' | wflo cost estimate --model claude-haiku-4-5 --prompt-file - -o json\n  wflo cost estimate --model claude-haiku-4-5 --tier batch --prompt-file task.txt",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if past.workflow != "" {
@@ -190,7 +239,11 @@ func (a *app) printEstimate(e callEstimate) error {
 		return a.printJSON(e)
 	}
 	w := tabwriter.NewWriter(a.deps.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "model\t%s\nprice\t%s\n", escapeLine(e.Model), escapeLine(e.PriceID))
+	fmt.Fprintf(w, "model\t%s\n", escapeLine(e.Model))
+	if e.Tier != "" {
+		fmt.Fprintf(w, "tier\t%s\n", escapeLine(e.Tier))
+	}
+	fmt.Fprintf(w, "price\t%s\n", escapeLine(e.PriceID))
 	fmt.Fprintf(w, "input\t%d to %d tokens\nanswer\tup to %d tokens\n", e.InputTokens, e.InputTokensMost, e.MaxTokens)
 	fmt.Fprintf(w, "a call\tat least %s\tat most %s\n", amount(e.Least), amount(e.Most))
 	if e.Calls > 1 {
@@ -201,6 +254,9 @@ func (a *app) printEstimate(e callEstimate) error {
 	}
 	a.note("no tokenizer is known for %s: the input is bounded by its %d bytes and an allowance for the provider's template;\n"+
 		"English text has about four bytes per token", escapeLine(e.Model), e.PromptBytes)
+	if e.Reserved > e.Most {
+		a.note("a strict worker reserves %s for a call, because the standard service may answer instead of %s", amount(e.Reserved), escapeLine(e.Tier))
+	}
 	if !e.Fits {
 		a.note("the prompt and the answer do not fit the context window of %d tokens", e.ContextWindow)
 	}
@@ -218,7 +274,7 @@ func (a *app) costCompareCmd() *cobra.Command {
 cost, the cheapest first. Without --model these are all current chat models whose
 context window is not surely too small. The same text has other token counts with
 other models, by a fifth to a half between vendors, so close costs are no order.`,
-		Example: "  wflo cost compare --prompt-file task.txt --provider openai\n  wflo cost compare --prompt-file task.txt --max-tokens 500 --model gpt-5.4 --model claude-haiku-4-5",
+		Example: "  wflo cost compare --prompt-file task.txt --provider openai\n  wflo cost compare --prompt-file task.txt --max-tokens 500 --model gpt-5.4 --model claude-haiku-4-5\n  wflo cost compare --prompt-file task.txt --tier batch --provider anthropic",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(models) > 0 && provider != "" {
@@ -263,19 +319,22 @@ func (a *app) costCompare(ctx context.Context, call callFlags, models []string, 
 		}
 	}
 	slices.SortFunc(list, func(x, y callEstimate) int {
-		return cmp.Or(cmp.Compare(x.Most, y.Most), cmp.Compare(x.Least, y.Least), cmp.Compare(x.Model, y.Model))
+		return cmp.Or(cmp.Compare(x.Most, y.Most), cmp.Compare(x.Least, y.Least), cmp.Compare(x.Model, y.Model), cmp.Compare(x.Tier, y.Tier))
 	})
-	list = slices.CompactFunc(list, func(x, y callEstimate) bool { return x.Model == y.Model })
+	list = slices.CompactFunc(list, func(x, y callEstimate) bool { return x.Model == y.Model && x.Tier == y.Tier })
 	if err := printAll(a, list, []string{"MODEL", "AT LEAST", "AT MOST", "FITS"}, func(e callEstimate) []string {
 		fits := "yes"
 		if !e.Fits {
 			fits = "no"
 		}
-		return []string{e.Model, amount(e.LeastOfAll), amount(e.MostOfAll), fits}
+		return []string{pricing.WithTier(e.Model, e.Tier), amount(e.LeastOfAll), amount(e.MostOfAll), fits}
 	}); err != nil {
 		return err
 	}
 	if a.format == formatText {
+		if call.tier != "" && !named {
+			a.note("without models that may be dearer in the service tier %s and have no price for it", escapeLine(call.tier))
+		}
 		a.note("calls: %d, answers of up to %d tokens; no tokenizer is known: the input is bounded by its %d bytes", call.calls, call.maxTokens, len(prompt.Messages[0].Text))
 	}
 	return nil

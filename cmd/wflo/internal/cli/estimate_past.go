@@ -45,7 +45,7 @@ type pastEstimate struct {
 // estimatePast reads what runs have cost from the ledger. Runs that paid for
 // nothing are not in it.
 func (a *app) estimatePast(cmd *cobra.Command, f pastFlags) error {
-	for _, name := range []string{"model", "prompt-file", "max-tokens", "calls", "at", "prices"} {
+	for _, name := range []string{"model", "prompt-file", "max-tokens", "calls", "tier", "at", "prices"} {
 		if cmd.Flags().Changed(name) {
 			return Usage("leave one out", "--workflow estimates from past runs, and --%s is about one call", name)
 		}

@@ -135,6 +135,10 @@ type listedPrice struct {
 	CacheRead  string     `json:"cache_read,omitempty"`
 	Output     string     `json:"output,omitempty"`
 	PerRequest wflo.Money `json:"per_request,omitempty"`
+	PerSecond  string     `json:"per_second,omitempty"` // USD per second
+	// Tiers are the service tiers and regions that have a price of their own in
+	// the rate in force.
+	Tiers []string `json:"service_tiers,omitempty"`
 }
 
 func (a *app) pricesListCmd() *cobra.Command {
@@ -169,18 +173,24 @@ func (a *app) pricesList(ctx context.Context, flags bookFlags, provider string) 
 		if price, err := book.Find(m.Provider, m.ID, at, 0); err == nil {
 			p.Priced, p.PriceID, p.PerRequest = true, price.ID, price.PerRequest
 			p.Input, p.CacheRead, p.Output = pricing.PerMillion(price.Input), pricing.PerMillion(price.CacheRead), pricing.PerMillion(price.Output)
+			if price.PerSecond > 0 {
+				p.PerSecond = pricing.PerSecond(price.PerSecond)
+			}
+			if d, err := book.Describe(m.Provider, m.ID, at); err == nil {
+				p.Tiers = tiersInForce(d)
+			}
 		}
 		list = append(list, p)
 	}
 	if err := knownProvider(book, provider); err != nil {
 		return err
 	}
-	return printAll(a, list, []string{"MODEL", "MODE", "STATUS", "INPUT", "CACHED", "OUTPUT", "BOOK"}, func(p listedPrice) []string {
+	return printAll(a, list, []string{"MODEL", "MODE", "STATUS", "INPUT", "CACHED", "OUTPUT", "TIERS", "BOOK"}, func(p listedPrice) []string {
 		whose := "built-in"
 		if p.Override {
 			whose = "yours"
 		}
-		return []string{p.Provider + "/" + p.ID, p.Mode, p.Status, p.Input, p.CacheRead, p.Output, whose}
+		return []string{p.Provider + "/" + p.ID, p.Mode, p.Status, p.Input, p.CacheRead, p.Output, strings.Join(p.Tiers, " "), whose}
 	})
 }
 
@@ -255,62 +265,4 @@ func (a *app) pricesShow(d pricing.Description) error {
 		return err
 	}
 	return a.pricesRates(d)
-}
-
-// pricesRates is the table of rates; an asterisk marks those in force, and
-// parentheses what the book fills in.
-func (a *app) pricesRates(d pricing.Description) error {
-	w := tabwriter.NewWriter(a.deps.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\n \tFROM\tUNTIL\tHOURS\tPROMPT\tINPUT\tCACHED\tWRITE 5M\tWRITE 1H\tOUTPUT\tREASONING\tCALL")
-	for _, r := range d.Rates {
-		mark, hours := " ", "all"
-		if r.InForce {
-			mark = "*"
-		}
-		for i, h := range r.Windows {
-			if i == 0 {
-				hours = ""
-			}
-			hours = strings.TrimSpace(hours + " " + h[0] + "-" + h[1])
-		}
-		from, until := r.From, r.Until
-		if from == "" {
-			from = "start"
-		}
-		if until == "" {
-			until = "-"
-		}
-		for _, t := range r.Tiers {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d+\t%s\t%s\n", mark, from, until, hours, t.PromptTokens, strings.Join(ratesOf(t), "\t"), t.Price.PerRequest)
-		}
-		for _, name := range sortedKeys(r.Uncounted) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s %s, never part of a cost\n", mark, from, until, hours, escapeLine(name), escapeLine(r.Uncounted[name]))
-		}
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	a.note("* in force at %s; dollars per million tokens; (in parentheses) not in the book, filled in so as not to undercharge", d.InForceAt)
-	return nil
-}
-
-func ratesOf(t pricing.Tier) []string {
-	p := t.Price
-	var cells []string
-	for _, r := range []struct {
-		name string
-		pico int64
-	}{
-		{"input", p.Input}, {"cache_read", p.CacheRead}, {"cache_write_5m", p.CacheWrite5m},
-		{"cache_write_1h", p.CacheWrite1h}, {"output", p.Output}, {"reasoning", p.Reasoning},
-	} {
-		text := "(" + pricing.PerMillion(r.pico) + ")"
-		for _, written := range t.Written {
-			if written == r.name {
-				text = pricing.PerMillion(r.pico)
-			}
-		}
-		cells = append(cells, text)
-	}
-	return cells
 }

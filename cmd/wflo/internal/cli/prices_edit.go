@@ -152,7 +152,8 @@ counterpart, and a later one ends the open one before it.
 A change of any rate of a model that has a price by more than a factor of five,
 up or down, is refused: it is mostly a slip of the unit. --force allows it.
 
-The file is replaced as a whole or not at all, and keeps its mode.`,
+The file is replaced as a whole or not at all, and keeps its mode. Several imports
+at the same time write one after the other.`,
 		Example: "  wflo prices import december.json --into own.json --dry-run\n  wflo prices import december.json --into own.json",
 		Args:    args("FILE"),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -176,10 +177,24 @@ func (a *app) pricesImport(ctx context.Context, from string, f importFlags) erro
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link stays one
 	}
+	// What may come from standard input is read before anybody else has to wait.
 	incoming, _, err := a.readPrices(ctx, from)
 	if err != nil {
 		return err
 	}
+	if f.dryRun {
+		return a.merge(ctx, path, incoming, f)
+	}
+	// From reading the old file until the new one is in place.
+	unlock, err := lockFile(ctx, path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.merge(ctx, path, incoming, f), unlock())
+}
+
+// merge adds rows to the price book at a path, which may not be there yet.
+func (a *app) merge(ctx context.Context, path string, incoming []byte, f importFlags) error {
 	var own []byte
 	book, err := pricing.Load()
 	if err != nil {
@@ -268,7 +283,7 @@ func replaceFile(path string, old, data []byte) (err error) {
 	if err := w.Sync(); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	// Another import may have been faster, and its rows must not get lost.
+	// An editor takes no lock, and what it wrote meanwhile must not get lost.
 	now, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || !bytes.Equal(now, old) {
 		return wflo.Errorf(wflo.CodeConflict, "import again", "%s was changed by somebody else meanwhile", path)

@@ -64,7 +64,8 @@ type Config struct {
 	// the same scope and name.
 	Budgets []wflo.Budget
 	// Strict reserves for the most tokens that a prompt can be counted as, so that
-	// no call costs more than was reserved for it. Else the size of prompts is
+	// no call costs more than was reserved for it, whoever writes it: the model
+	// activity, an SDK over Transport, or a caller of the endpoint. Else the size of prompts is
 	// learned from what like calls were billed: about a quarter is reserved for
 	// English, and a call may cost more, which is recorded and refuses the next.
 	Strict bool

@@ -101,7 +101,7 @@ func (p *Plugin) Transport(base http.RoundTripper) http.RoundTripper {
 	m := p.cfg.Meter
 	return meter.New(meter.Config{
 		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: p.metrics, Logger: p.cfg.Logger, Base: base, MaxTokens: p.cfg.MaxTokens,
-		Hosts: p.cfg.hosts(), Models: m.Models, Allow: m.Allow, OutsideTokens: m.OutsideTokens,
+		Estimator: p.estimator, Hosts: p.cfg.hosts(), Models: m.Models, Allow: m.Allow, OutsideTokens: m.OutsideTokens,
 	})
 }
 
@@ -133,7 +133,7 @@ func (p *Plugin) openGateway() error {
 	}
 	cfg := gateway.Config{
 		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: p.metrics, Logger: p.cfg.Logger, Base: base,
-		MaxTokens: p.cfg.MaxTokens, OutsideTokens: p.cfg.Meter.OutsideTokens, Upstreams: upstreams(p.cfg.Providers),
+		MaxTokens: p.cfg.MaxTokens, Estimator: p.estimator, OutsideTokens: p.cfg.Meter.OutsideTokens, Upstreams: upstreams(p.cfg.Providers),
 	}
 	for _, k := range p.cfg.GatewayKeys {
 		cfg.Keys = append(cfg.Keys, gateway.Key{Name: k.Name, Secret: k.Secret, Run: k.Run})

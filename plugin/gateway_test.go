@@ -193,6 +193,32 @@ func TestMeter(t *testing.T) {
 	_ = resp.Body.Close()
 }
 
+// TestStrict: the transport holds as much as the model activity would.
+func TestStrict(t *testing.T) {
+	srv := vendor(t)
+	reserved := map[bool]wflo.Money{}
+	for _, strict := range []bool{true, false} {
+		p := newPlugin(t, func(c *Config) { c.Strict = strict })
+		ctx := wflo.WithRun(t.Context(), wflo.Run{WorkflowID: "w", FirstRunID: "r"})
+		resp, err := through(t, p).Do(post(ctx, t, srv.BaseURL(scripted.OpenAI)+"/chat/completions", vendorKey, question))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		entries, err := p.Ledger().Entries(ctx, "w/r")
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("entries %+v, %v", entries, err)
+		}
+		reserved[strict] = entries[0].Reserved
+	}
+	if reserved[false] == 0 || reserved[true] <= reserved[false] {
+		t.Errorf("strict reserved %s, learned %s", reserved[true], reserved[false])
+	}
+}
+
 // TestOutsideTokens: images are refused unless it is set.
 func TestOutsideTokens(t *testing.T) {
 	eye := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

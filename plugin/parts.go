@@ -111,9 +111,12 @@ func (p *Plugin) activities(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !p.cfg.Strict {
+		p.estimator = &activities.Estimator{}
+	}
 	p.parts.llm = &activities.LLM{
 		Providers: providers, Prices: p.cfg.Prices, Ledger: p.parts.ledger, Observer: p.metrics, MaxTokens: p.cfg.MaxTokens,
-		Strict: p.cfg.Strict, Routes: p.cfg.Routes, Cache: cache, CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
+		Strict: p.cfg.Strict, Estimator: p.estimator, Routes: p.cfg.Routes, Cache: cache, CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
 	}
 	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
 	p.parts.approval = &activities.Approval{Terms: p.cfg.Approvals, Logger: p.cfg.Logger, Observer: p.metrics}

@@ -49,6 +49,9 @@ type Plugin struct {
 	parts   parts
 	gateway *counted // nil without keys
 	closers []func() error
+	// estimator is shared by all that calls models, so that each learns from all;
+	// nil where Config.Strict is set.
+	estimator *activities.Estimator
 
 	mu      sync.Mutex
 	options *client.Options               // of the client, once there is one

@@ -69,7 +69,9 @@ type Hold struct {
 	// Outcome is what the settled call returned, as stored by Settle: a retry
 	// whose predecessor settled takes it and does not call again.
 	Outcome []byte `json:"outcome,omitempty"`
-	// Room is what the tightest budget still had after this reservation.
+	// Room is what the tightest budget still had after this reservation. Those
+	// without a limit do not count, nor those whose OnExceeded is alert or
+	// ignore; without any other it is the largest Money.
 	Room Money `json:"room"`
 }
 

@@ -46,7 +46,10 @@ type Calls interface {
 	Reserve(ctx context.Context, r wflo.Reservation) (wflo.Hold, error)
 	// Settle turns an open hold into spending of s.Amount, frees the rest and
 	// adds an entry, in the windows that the hold was made in. Thresholds that
-	// the spending of a budget crosses give an alert each. Repeating it with the
+	// the spending of a budget crosses give an alert each, and so do those that
+	// it was above already and that have not alerted, because the limit was
+	// lowered or the rule is new: the next charge alerts, whatever its amount,
+	// and nothing before it. Repeating it with the
 	// same amount changes nothing; another amount is CodeConflict. A hold that
 	// became unknown meanwhile is corrected to the actual amount: an entry with
 	// the difference, which may be negative, is added, so that Entries still sums
@@ -76,7 +79,8 @@ type Budgets interface {
 	ListBudgets(ctx context.Context) ([]wflo.Spend, error)
 	// SetBudget makes a rule or replaces it, and changes the limit of its current
 	// windows, keeping top-ups. What was spent before in the current window
-	// counts, for a rule for each too. by is who did it.
+	// counts, for a rule for each too, and so do calls that are under way and
+	// those whose outcome is unknown. by is who did it.
 	SetBudget(ctx context.Context, b wflo.Budget, by string) error
 	// DeclareBudgets sets the rules that a worker's configuration declares, each
 	// only where the declaration differs from the last one of the same budget: a
@@ -84,10 +88,13 @@ type Budgets interface {
 	// not declared any more stay.
 	DeclareBudgets(ctx context.Context, declared []wflo.Budget) error
 	// RemoveBudget removes a rule. Its windows are not limited any more; the
-	// entries stay. A rule that is not there is CodeInvalid.
+	// entries stay, and so do top-ups of the current window, which count again
+	// when the rule is set again. A rule that is not there is CodeInvalid.
 	RemoveBudget(ctx context.Context, id string) error
-	// TopUp raises the limit of a budget's current window once per key. A budget
-	// that does not exist or has no limit is CodeInvalid.
+	// TopUp raises the limit of a budget's current window once per key. One that
+	// a rule for each would make at its first call is made. A budget that does
+	// not exist or has no limit is CodeInvalid, and so is the rule for each
+	// itself.
 	TopUp(ctx context.Context, t wflo.TopUp) (wflo.Spend, error)
 }
 

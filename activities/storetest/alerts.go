@@ -139,9 +139,23 @@ func alertsAreRearmedByTopUp(b *books) {
 	b.alerted("user:ann", append(before, 75, 50)...)
 	b.set(rule("user:ann", 100)) // lowering it re-arms nothing
 	b.pay("g", 1, "user:ann")    // 131 of 160 is 81 %
-	if got := b.alerts("user:ann"); len(got) > 7 {
-		b.Errorf("alerts: %+v", got)
-	}
+	b.alerted("user:ann", append(before, 75, 50, 75)...)
+}
+
+// alertsWithTheNextCharge of thresholds that were passed without spending.
+func alertsWithTheNextCharge(b *books) {
+	b.pay("before", 80, "team:search")
+	b.set(rule("user:ann", 1000), rule("team:search", 100))
+	b.pay("a", 60, "user:ann")
+	b.set(rule("user:ann", 100))
+	b.reserve(in(ask("b", 1, 1), "user:ann", "team:search"))
+	b.release("b", 1)
+	b.alerted("user:ann")
+	b.alerted("team:search")
+	b.reserve(in(ask("free", 1, 1), "user:ann", "team:search"))
+	b.settle(bill("free", 1, 0))
+	b.alerted("user:ann", 50)
+	b.alerted("team:search", 50, 75)
 }
 
 func claimOldestFirst(b *books) {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -195,8 +196,8 @@ func (b *books) exceed(what wflo.OnExceeded, r wflo.Reservation, budget string) 
 				b.Errorf("refusal (-want +got):\n%s", diff)
 			}
 		default:
-			if h := b.reserve(r); h.Granted != 60 {
-				b.Errorf("%s granted %d, want all", budget, h.Granted)
+			if h := b.reserve(r); h.Granted != 60 || h.Room != math.MaxInt64 {
+				b.Errorf("%s granted %d with room %d, want all, and room as without a limit", budget, h.Granted, h.Room)
 			}
 		}
 	}

@@ -167,7 +167,7 @@ func (m *model) answer(h *modelHold) (wflo.Hold, wflo.Code) {
 	got := h.Hold
 	got.Room = math.MaxInt64
 	for _, a := range h.accounts {
-		if a.limit > 0 {
+		if a.limit > 0 && !a.soft() {
 			got.Room = min(got.Room, m.roomOf(a))
 		}
 	}
@@ -361,7 +361,7 @@ func (m *model) topUp(t wflo.TopUp) bool {
 		return true
 	}
 	a := m.accounts[t.Budget]
-	if rule, ok := m.ruleOf(t.Budget); ok && a != nil {
+	if rule, ok := m.ruleOf(t.Budget); ok && (a != nil || rule.Limit > 0) {
 		a = m.account(t.Budget, rule)
 	}
 	if a == nil || a.limit == 0 {

@@ -400,6 +400,35 @@ func topUpRaisesOnce(b *books) {
 	b.sums("team:y", 5, 0, 5)
 }
 
+// topUpOfAMember of a rule for each, before its first call.
+func topUpOfAMember(b *books) {
+	b.set(rule("user:*", 10), rule("team:*", 0))
+	if got := b.topUp("t", "user:ann", 5); got.Limit != 15 || got.ToppedUp != 5 {
+		b.Errorf("topped up to %+v", got)
+	}
+	b.reserve(in(ask("a", 1, 15), "user:ann"))
+	b.denied(in(ask("b", 1, 11), "user:bob"))
+	for _, id := range []string{"user:*", "team:search", "org:acme"} {
+		_, err := b.TopUp(b.Context(), wflo.TopUp{Key: id, Budget: id, Amount: 5, By: "ops"})
+		b.invalid("TopUp of "+id, err)
+	}
+	if s, ok := b.list()["team:search"]; ok {
+		b.Errorf("a top-up that was refused made %+v", s)
+	}
+}
+
+func topUpOutlivesItsRule(b *books) {
+	b.set(rule("user:ann", 10))
+	b.topUp("t", "user:ann", 5)
+	b.remove("user:ann")
+	b.reserve(in(ask("a", 1, 12), "user:ann"))
+	b.settle(bill("a", 1, 12))
+	b.set(rule("user:ann", 10))
+	b.sums("user:ann", 15, 12, 0)
+	b.topUp("t", "user:ann", 5) // the same key
+	b.denied(in(ask("b", 1, 4), "user:ann"))
+}
+
 func topUpConcurrently(b *books) {
 	b.set(rule("user:ann", 100))
 	var raised atomic.Int64

@@ -321,11 +321,13 @@ func (t *tx) limited(budget string) ([]*account, error) {
 	}
 	var all []*account
 	if r := book.find(budget); r != nil {
-		a, err := t.windowOf(r, budget, nil)
+		a, err := t.topped(r, budget)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, a)
+		if a != nil {
+			all = append(all, a)
+		}
 	}
 	own, err := t.account(ledger.AccountID(budget, wflo.PeriodNone, time.Time{}))
 	if err != nil {
@@ -341,4 +343,19 @@ func (t *tx) limited(budget string) ([]*account, error) {
 		}
 	}
 	return limited, nil
+}
+
+// topped is the account of a budget in the current window of its rule, or nil
+// where there is none and the rule has no limit to raise.
+func (t *tx) topped(r *rule, budget string) (*account, error) {
+	if r.Limit == 0 {
+		id, _, _, err := r.window(budget, t.now)
+		if err != nil {
+			return nil, err
+		}
+		if a, err := t.account(id); a == nil {
+			return nil, err
+		}
+	}
+	return t.windowOf(r, budget, nil)
 }

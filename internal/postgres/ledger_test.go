@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,49 +100,5 @@ func noDeadlocks(t *testing.T, url string) {
 	err = conn.QueryRow(ctx, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&deadlocks)
 	if err != nil || deadlocks != 0 {
 		t.Errorf("%d deadlocks, %v", deadlocks, err)
-	}
-}
-
-func BenchmarkReserveSettle(b *testing.B) {
-	for _, callers := range []int{1, 32, 64, 256} {
-		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
-			storetest.BenchmarkReserveSettle(b, mustOpen(b, Config{MaxConns: 4}), callers)
-		})
-	}
-}
-
-func BenchmarkReserveSettleCold(b *testing.B) {
-	for _, callers := range []int{64, 256} {
-		b.Run(fmt.Sprint("goroutines=", callers), func(b *testing.B) {
-			storetest.BenchmarkReserveSettleCold(b, mustOpen(b, Config{MaxConns: 4}), callers)
-		})
-	}
-}
-
-// BenchmarkInsert is what to compare with: one row and one commit, alone or by
-// many connections at once, which share the flushes of the log.
-func BenchmarkInsert(b *testing.B) {
-	for _, conns := range []int{1, 64} {
-		b.Run(fmt.Sprint("connections=", conns), func(b *testing.B) {
-			l := mustOpen(b, Config{MaxConns: int32(conns)})
-			if _, err := l.pool.Exec(b.Context(), "CREATE TABLE plain (id bigint PRIMARY KEY, body text)"); err != nil {
-				b.Fatal(err)
-			}
-			var next atomic.Int64
-			var wg sync.WaitGroup
-			b.ResetTimer()
-			for range conns {
-				wg.Go(func() {
-					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						if _, err := l.pool.Exec(b.Context(), "INSERT INTO plain VALUES ($1, repeat('x', 300))", n); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
-		})
 	}
 }

@@ -3,7 +3,10 @@
 -- live on the search path of those that clients call, because setting it costs
 -- more than most of what they do; a batch skips what it has no calls for; and
 -- no statement looks into an array of text by number, which reads it from its
--- beginning each time.
+-- beginning each time. Plans are made once for each session, when the tables may
+-- still be empty, so they are kept from reading whole tables, and the index of
+-- open holds, by comparing the state with a variable: in holds a call is found
+-- by its key.
 DROP FUNCTION batch, hold_all, settle_all, settle_one, seats_of, make_seats, save;
 ALTER FUNCTION lock_accounts RESET search_path;
 ALTER FUNCTION expire RESET search_path;
@@ -26,7 +29,7 @@ ALTER FUNCTION window_of RESET search_path;
 -- period. Scopes are wanted without a limit. Only with the lock on rules.
 -- +goose StatementBegin
 CREATE FUNCTION seats_of(p_items integer[], w_item integer[], w_id text[], w_limit bigint[], w_thresholds text[], w_exceeded text[],
-    OUT seats seat[], OUT missing boolean, OUT joins boolean) LANGUAGE plpgsql AS $$
+    OUT seats seat[], OUT missing boolean, OUT joins boolean) LANGUAGE plpgsql SET enable_seqscan = on AS $$
 DECLARE
     now CONSTANT timestamptz := clock();
 BEGIN
@@ -123,10 +126,11 @@ DECLARE
     now CONSTANT timestamptz := clock();
     items integer[];
     loud text[];
+    opened CONSTANT text := 'open';
 BEGIN
     WITH moves AS (
         SELECT b.account, sum(s.amount) AS spent FROM unnest(s_key, s_attempt, s_amount) AS s(key, attempt, amount)
-            JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND h.state = 'open', unnest(h.budget_ids) AS b(account)
+            JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND h.state = opened, unnest(h.budget_ids) AS b(account)
             GROUP BY b.account
     )
     SELECT array_agg(a.id) INTO loud FROM moves m JOIN accounts a ON a.id = m.account
@@ -135,7 +139,7 @@ BEGIN
         UPDATE holds h SET state = 'settled', settled_nano = s.amount, outcome = s.outcome, closed_at = now
             FROM unnest(s_key, s_attempt, s_amount, s_usage, s_price, s_provider, s_model, s_response_id, s_outcome, s_by, s_reason)
                 WITH ORDINALITY AS s(key, attempt, amount, usage, price, provider, model, response_id, outcome, made_by, reason, n)
-            WHERE h.key = s.key AND h.attempt = s.attempt AND h.state = 'open' AND (loud IS NULL OR NOT h.budget_ids && loud)
+            WHERE h.key = s.key AND h.attempt = s.attempt AND h.state = opened AND (loud IS NULL OR NOT h.budget_ids && loud)
             RETURNING s.n, s.amount, s.usage, s.price, s.provider, s.model, s.response_id, s.made_by, s.reason,
                 h.key, h.attempt, h.granted_nano, h.budget_ids, h.root_run, h.run, h.scopes
     ), added AS (
@@ -285,7 +289,8 @@ CREATE FUNCTION batch(r_key text[], r_attempt integer[], r_amount bigint[], r_le
     g_key text[], g_attempt integer[], g_charge boolean[],
     v_key text[], v_attempt integer[], v_root_run text[], v_run text[], v_scopes text[], v_source text[],
     v_usage text[], v_price text[], v_provider text[], v_model text[], v_saved bigint[], v_outcome bytea[])
-RETURNS SETOF answer LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+RETURNS SETOF answer LANGUAGE plpgsql SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     reserves CONSTANT integer := cardinality(r_key);
     others CONSTANT integer := cardinality(s_key) + cardinality(g_key); -- that give money back
@@ -296,6 +301,8 @@ DECLARE
     done integer[] := '{}';
     missing boolean := false;
     joins boolean := false;
+    opened CONSTANT text := 'open';
+    uncertain CONSTANT text := 'unknown';
     a answer;
     i integer;
 BEGIN
@@ -317,7 +324,7 @@ BEGIN
     IF joins THEN
         PERFORM lock_unknown(true);
     ELSIF others > 0 AND EXISTS (SELECT FROM unnest(s_key, s_attempt) AS s(key, attempt)
-            JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND h.state = 'unknown') THEN
+            JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND h.state = uncertain) THEN
         PERFORM lock_unknown(false);
     END IF;
     IF missing THEN
@@ -325,9 +332,9 @@ BEGIN
     END IF;
     IF others > 0 OR cardinality(plain) < reserves THEN
         ids := ARRAY(SELECT unnest(h.budget_ids) FROM unnest(r_key, r_attempt) AS r(key, attempt)
-                JOIN holds h ON h.key = r.key AND h.attempt < r.attempt AND h.state = 'open'
+                JOIN holds h ON h.key = r.key AND h.attempt < r.attempt AND h.state = opened
             UNION ALL SELECT unnest(h.budget_ids) FROM unnest(s_key || g_key, s_attempt || g_attempt) AS s(key, attempt)
-                JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND h.state IN ('open', 'unknown'));
+                JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND (h.state = opened OR h.state = uncertain));
     END IF;
     PERFORM lock_accounts(ids || ARRAY(SELECT account FROM unnest(seats)));
 

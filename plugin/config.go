@@ -65,9 +65,10 @@ type Config struct {
 	Budgets []wflo.Budget
 	// Strict reserves for the most tokens that a prompt can be counted as, so that
 	// no call costs more than was reserved for it, whoever writes it: the model
-	// activity, an SDK over Transport, or a caller of the endpoint. Else the size of prompts is
-	// learned from what like calls were billed: about a quarter is reserved for
-	// English, and a call may cost more, which is recorded and refuses the next.
+	// activity, an SDK over Transport, or a caller of the endpoint. Else the size
+	// of prompts is learned from what like calls were billed, and a call may cost
+	// more than was reserved, which is recorded and refuses the next one that meets
+	// the budget.
 	Strict bool
 	// Routes send calls to other models than they ask for; the first that matches
 	// counts.

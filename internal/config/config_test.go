@@ -84,6 +84,26 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestDocumentedExamples: what the guides show can be copied.
+func TestDocumentedExamples(t *testing.T) {
+	for _, guide := range []string{"budgets.md", "meter.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", guide))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := strings.Split(string(text), "```yaml\n")[1:]
+		if len(blocks) == 0 {
+			t.Errorf("%s has no example", guide)
+		}
+		for _, block := range blocks {
+			example, _, _ := strings.Cut(block, "```")
+			if _, err := Parse(guide, []byte(example)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 func TestParseNothing(t *testing.T) {
 	for _, text := range []string{"", "\n", "# nothing yet\n", "---\n"} {
 		got, err := Parse("wflo.yaml", []byte(text))

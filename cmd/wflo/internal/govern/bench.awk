@@ -7,6 +7,7 @@ BEGIN {
 	target["govern OneActivity", "p50-ms"] = 15
 	target["govern DevStart/new", "p50-s"] = 2
 	target["govern DevStart/again", "p50-s"] = 2
+	target["postgres Chat/provider=100ms/callers=32", "added-p50-ms"] = 3
 	target["docker FirstByte", "pool-p50-ms"] = 2
 	target["docker FirstByte", "pool-p99-ms"] = 10
 	target["docker Cold", "cold-to-docker-run-ratio"] = 0.75

@@ -19,7 +19,8 @@ func (a *app) alertsCmd() *cobra.Command {
 		Use:   "alerts",
 		Short: "List the latest alerts of budgets",
 		Long: `List the latest alerts of budgets, the latest first. A budget gives one per window
-when what is spent reaches a threshold, and one when a call does not fit.`,
+when what is spent reaches a threshold, and one when a call does not fit, with what
+happens then: halt, ask, or alert, where the call is made.`,
 		Example: "  wflo alerts\n  wflo alerts --budget team:payments --limit 100 -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +43,7 @@ when what is spent reaches a threshold, and one when a call does not fit.`,
 				return err
 			}
 			if len(all) == 0 && a.format == formatText {
-				a.note("no alerts")
+				a.note("no alerts; budgets give them, see: wflo budget list")
 			}
 			return a.printAlerts(all)
 		},
@@ -58,10 +59,11 @@ when what is spent reaches a threshold, and one when a call does not fit.`,
 }
 
 func (a *app) printAlerts(all []wflo.BudgetAlert) error {
-	return printAll(a, all, []string{"AT", "BUDGET", "ALERT", "SPENT", "RESERVED", "LIMIT", "WHEN EXCEEDED", "RUN"}, func(b wflo.BudgetAlert) []string {
-		return []string{
-			fmt.Sprintf("%s (%s ago)", b.At.UTC().Format(time.RFC3339), since(b.At)), b.Budget, alertWords(b),
-			b.Spent.String(), b.Reserved.String(), b.Limit.String(), string(cmp.Or(b.OnExceeded, wflo.ExceedHalt)), b.Run.WorkflowID,
+	return printAll(a, all, []string{"AT", "BUDGET", "ALERT", "SPENT", "RESERVED", "LIMIT", "RUN"}, func(b wflo.BudgetAlert) []string {
+		why := fmt.Sprintf("%d%%", b.Percent)
+		if b.Kind == wflo.AlertExceeded {
+			why = "did not fit: " + string(cmp.Or(b.OnExceeded, wflo.ExceedHalt))
 		}
+		return []string{b.At.UTC().Format(time.RFC3339), b.Budget, why, b.Spent.String(), b.Reserved.String(), b.Limit.String(), b.Run.WorkflowID}
 	})
 }

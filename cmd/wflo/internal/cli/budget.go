@@ -61,13 +61,13 @@ func (a *app) budgetListCmd() *cobra.Command {
 
 func (a *app) printBudgets(all []wflo.Spend) error {
 	now := time.Now()
-	return printAll(a, all, []string{"BUDGET", "LIMIT", "SPENT", "RESERVED", "USED", "PERIOD", "STARTS AGAIN", "WHEN EXCEEDED"}, func(s wflo.Spend) []string {
+	return printAll(a, all, []string{"BUDGET", "LIMIT", "SPENT", "RESERVED", "USED", "PERIOD", "STARTS AGAIN", "EXCEEDED"}, func(s wflo.Spend) []string {
 		rule := ruleOf(s)
 		limit := "none"
 		if s.Limit > 0 {
 			limit = s.Limit.String()
 		}
-		return []string{s.Budget, limit, s.Spent.String(), s.Reserved.String(), usedBar(s), period(rule), startsAgain(s, now), string(cmp.Or(rule.OnExceeded, wflo.ExceedHalt))}
+		return []string{s.Budget, limit, s.Spent.String(), s.Reserved.String(), usedBar(s), period(rule), againSoon(s, now), string(cmp.Or(rule.OnExceeded, wflo.ExceedHalt))}
 	})
 }
 
@@ -137,7 +137,11 @@ func (a *app) printBudget(b shownBudget) error {
 	line("reserved", b.Reserved.String()+" by calls that are running")
 	if b.Limit > 0 {
 		line("used", usedBar(b.Spend))
-		line("left", (b.Limit - b.Spent - b.Reserved).String())
+		if left := b.Limit - b.Spent - b.Reserved; left >= 0 {
+			line("left", left.String())
+		} else {
+			line("over", (-left).String())
+		}
 	}
 	line("period", period(rule))
 	line("starts again", startsAgain(b.Spend, time.Now()))

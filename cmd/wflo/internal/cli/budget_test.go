@@ -84,7 +84,7 @@ func TestBudgetUsageErrors(t *testing.T) {
 func TestBudgetList(t *testing.T) {
 	b := someBooks()
 	b.ask(t, "budget", "list").want(t, 0, []string{
-		"BUDGET", "team:payments  $6.00  $3.00  $0.90     [#####+....] 65%  daily    in ", "(Mon 25 Nov 2126 00:00 Europe/Berlin)  ask",
+		"BUDGET", "team:payments  $6.00  $3.00  $0.90     [#####+....] 65%  daily    in 36", "d     ask",
 		`org:e\x1b[2J   none   $0.00  $0.00     -                 none     never`,
 		"user:*         $1.00  $0.00  $0.00     [..........] 0%   last 7d  bit by bit",
 	}, nil)
@@ -166,7 +166,7 @@ func TestBudgetTopUp(t *testing.T) {
 
 func TestAlerts(t *testing.T) {
 	b := someBooks()
-	b.ask(t, "alerts").want(t, 0, []string{"(1m00s ago)", "a call did not fit", "50% reached", `r2\x1b[31m`}, nil)
+	b.ask(t, "alerts").want(t, 0, []string{"team:payments  did not fit: halt  $4.99", "team:payments  50%                $2.60", `r2\x1b[31m`}, nil)
 	b.ask(t, "alerts", "--budget", "team:payments", "--limit", "1", "-o", "jsonl").want(t, 0, []string{`"id":"a2"`}, nil)
 	if b.asked != "team:payments" {
 		t.Errorf("asked for alerts of %q", b.asked)

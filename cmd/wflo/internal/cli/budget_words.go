@@ -79,6 +79,12 @@ func startsAgain(s wflo.Spend, now time.Time) string {
 	return "never"
 }
 
+// againSoon is startsAgain without the moment, for tables.
+func againSoon(s wflo.Spend, now time.Time) string {
+	soon, _, _ := strings.Cut(startsAgain(s, now), " (")
+	return soon
+}
+
 func windowEnd(end time.Time, zone string, now time.Time) string {
 	left := "in " + short(end.Sub(now))
 	if !end.After(now) {

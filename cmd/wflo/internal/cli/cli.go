@@ -133,7 +133,12 @@ First steps:
 
   wflo dev                 start Temporal and its Web UI on this machine
   wflo run NAME            start a workflow and follow it
-  wflo approvals           see what waits for a person`,
+  wflo approvals           see what waits for a person
+  wflo cost                see what was spent, and on what
+  wflo budget set ID       limit what a user, a team, a model ... may spend
+  wflo alerts              see which budgets got full
+
+What it reads from the environment: wflo help environment`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

@@ -39,6 +39,7 @@ With RUN, list what that run paid, entry by entry.
             a worker died during the call; see wflo cost reconcile
   RESERVED  is held now by calls that are running, whatever times are asked about
   SAVED     is what answers from the cache would have cost
+  IN, OUT   are the tokens of prompts and of answers
 
 Without anything, it is the total of each of the last 7 days.`,
 		Example: `  wflo cost
@@ -147,7 +148,7 @@ func (a *app) costs(cmd *cobra.Command, f costFlags) error {
 	if err := a.costTable(report); err != nil {
 		return err
 	}
-	if cmd.Flags().NFlag() == 0 {
+	if cmd.Flags().NFlag() == 0 && len(report.Rows) > 0 {
 		a.note("by day, of the last 7 days; for more: wflo cost --by team --since 30d, wflo cost RUN, wflo cost --help")
 	}
 	return nil
@@ -155,13 +156,15 @@ func (a *app) costs(cmd *cobra.Command, f costFlags) error {
 
 func (a *app) costTable(r console.Costs) error {
 	if len(r.Rows) == 0 {
-		a.note("nothing was spent%s", within(r.Query))
+		a.note("nothing was spent%s; ask for a longer time with --since 30d, or start something:\n"+
+			"        wflo run agent --model gpt-5.4 --prompt \"What is 17 times 23?\"", within(r.Query))
 		return nil
 	}
 	w := tabwriter.NewWriter(a.deps.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ToUpper(r.Query.By)+"\tCALLS\tCACHED\tSPENT\tUNKNOWN\tRESERVED\tSAVED\tTOKENS IN\tTOKENS OUT")
-	for _, row := range append(r.Rows, r.Total) {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\n", escapeLine(cmp.Or(row.Key, "-")), row.Calls, row.Hits,
+	fmt.Fprintln(w, strings.ToUpper(r.Query.By)+"\tCALLS\tCACHED\tSPENT\tUNKNOWN\tRESERVED\tSAVED\tIN\tOUT")
+	names := shortNames(r)
+	for i, row := range append(r.Rows, r.Total) {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\n", escapeLine(cmp.Or(names[i], "-")), row.Calls, row.Hits,
 			row.Spent, row.Unknown, row.Reserved, row.Saved, row.Usage.Prompt(), row.Usage.Output+row.Usage.Reasoning)
 	}
 	if err := w.Flush(); err != nil {
@@ -177,6 +180,25 @@ func (a *app) costTable(r console.Costs) error {
 		a.note("%s of it is unknown; see: wflo cost reconcile", r.Total.Unknown)
 	}
 	return nil
+}
+
+// shortNames are the names of the rows and of the total. A run goes by its workflow
+// id alone where no other one in the report has that.
+func shortNames(r console.Costs) []string {
+	names, seen := make([]string, len(r.Rows)), map[string]int{}
+	for i, row := range r.Rows {
+		names[i] = row.Key
+		if j := strings.LastIndexByte(row.Key, '/'); j > 0 && r.Query.By == string(wflo.ScopeRun) {
+			names[i] = row.Key[:j]
+		}
+		seen[names[i]]++
+	}
+	for i, row := range r.Rows {
+		if seen[names[i]] > 1 {
+			names[i] = row.Key
+		}
+	}
+	return append(names, r.Total.Key)
 }
 
 // within says which time a report is about.
@@ -234,12 +256,12 @@ func (a *app) runCost(cmd *cobra.Command, id string) error {
 		return a.entriesCSV(entries)
 	}
 	if len(entries) == 0 && a.format == formatText {
-		a.note("run %s has paid for nothing", escapeLine(id))
+		a.note("run %s has paid for nothing; see what it does with: wflo status %s", escapeLine(id), shellWord(id))
 	}
-	if err := printAll(a, entries, []string{"AT", "STATE", "STEP", "MODEL", "TOKENS IN", "TOKENS OUT", "RESERVED", "SPENT", "SAVED"}, func(e wflo.Entry) []string {
+	if err := printAll(a, entries, []string{"AT", "STATE", "STEP", "MODEL", "IN", "OUT", "SPENT", "SAVED"}, func(e wflo.Entry) []string {
 		return []string{
 			e.At.UTC().Format(time.RFC3339), string(e.State), e.Run.StepName(), e.Provider + "/" + e.Model,
-			strconv.FormatInt(e.Usage.Prompt(), 10), strconv.FormatInt(e.Usage.Output+e.Usage.Reasoning, 10), e.Reserved.String(), e.Amount.String(), e.Saved.String(),
+			strconv.FormatInt(e.Usage.Prompt(), 10), strconv.FormatInt(e.Usage.Output+e.Usage.Reasoning, 10), e.Amount.String(), e.Saved.String(),
 		}
 	}); err != nil || a.format != formatText || len(entries) == 0 {
 		return err

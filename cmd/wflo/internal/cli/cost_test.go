@@ -84,7 +84,7 @@ func TestCost(t *testing.T) {
 	if r := b.ask(t, "cost", "--by", "user", "-o", "jsonl"); strings.Count(r.out, "\n") != 2 || r.errOut != "" {
 		t.Errorf("%s%s", r.out, r.errOut)
 	}
-	(&books{}).ask(t, "cost", "--from", "2026-11-01").want(t, 0, nil, []string{"nothing was spent from Sun 1 Nov 2026 00:00 UTC"})
+	(&books{}).ask(t, "cost", "--from", "2026-11-01").want(t, 0, nil, []string{"nothing was spent from Sun 1 Nov 2026 00:00 UTC", "--since 30d", "wflo run agent"})
 }
 
 // CSV is as RFC 4180 has it, amounts are numbers, and names are no formulas.
@@ -392,8 +392,11 @@ func TestStatusOfRefusedRun(t *testing.T) {
 	invoke(t, f, "status", "r1", "-o", "json").want(t, 0, []string{`"ledger": {`, `"refusal": {`, `"code": "wflo.BudgetExceeded"`}, nil)
 	invoke(t, f, "list").want(t, 0, []string{"SPENT  RESERVED  LIMIT", "$2.00  $0.01     $5.00"}, nil)
 	invoke(t, f, "list", "-o", "jsonl").want(t, 0, []string{`"ledger":{"budget":"run:r1/run-r1"`}, nil)
-	// Another run of that name is not this one.
+	// A retry counts for the first run, where the list says which that is.
 	failed.Execution.RunId = "later"
+	invoke(t, f, "list").want(t, 0, []string{"$2.00  $0.01     $5.00"}, nil)
+	// Another run of that name is not this one.
+	failed.FirstRunId = ""
 	if r := invoke(t, f, "list"); strings.Contains(r.out, "$5.00") {
 		t.Errorf("the budget of another run:\n%s", r.out)
 	}

@@ -224,6 +224,18 @@ func TestStateQuery(t *testing.T) {
 	}
 }
 
+// The runs that hand over alerts are not in a list, unless all are asked for.
+func TestListHidesAlerts(t *testing.T) {
+	f := waiting()
+	invoke(t, f, "list", "--limit", "1").want(t, 0, []string{"r1"}, nil)
+	invoke(t, f, "list", "--state", "halted").want(t, 0, []string{"r1"}, nil)
+	invoke(t, f, "list", "--all", "--state", "halted").want(t, 0, []string{"r1"}, nil)
+	want := []string{"WorkflowType != 'wflo.BudgetAlert'", "WorkflowType != 'wflo.BudgetAlert' AND (WfloState = 'halted')", "WfloState = 'halted'"}
+	if diff := cmp.Diff(want, f.queries); diff != "" {
+		t.Errorf("queries (-want +got):\n%s", diff)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	f := waiting()
 	f.statuses["r1"] = wflo.Status{

@@ -163,7 +163,9 @@ func environmentTopic() *cobra.Command {
                      where Temporal is; --address and --namespace win
   TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE
                      the TOML file with connection profiles, and the profile
-  WFLO_API           the worker's API, for budgets and costs; --api wins
+  WFLO_API           the worker's API, for budget, cost and alerts; --api wins
+  WFLO_CONFIG        the worker's configuration file (YAML): its budgets, routes
+                     and caches; wflo dev reads it too
   WFLO_USER          who you are, for --user, --as and changes of budgets; default:
                      the login name
   WFLO_APPROVER_KEY  file with the Ed25519 key that signs your decisions

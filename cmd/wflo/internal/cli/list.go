@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,10 +21,13 @@ import (
 
 // runSummary is one run as the visibility store has it: the data of `wflo list`.
 type runSummary struct {
-	ID       string        `json:"id"`
-	RunID    string        `json:"run_id"`
-	Workflow string        `json:"workflow"`
-	State    wflo.RunState `json:"state"`
+	ID    string `json:"id"`
+	RunID string `json:"run_id"`
+	// FirstRunID is that of the first in a chain of runs, by which the ledger knows
+	// them; empty when Temporal does not say.
+	FirstRunID string        `json:"first_run_id,omitempty"`
+	Workflow   string        `json:"workflow"`
+	State      wflo.RunState `json:"state"`
 	// Status is Temporal's own word.
 	Status string   `json:"status"`
 	User   string   `json:"user,omitempty"`
@@ -40,6 +44,7 @@ type runSummary struct {
 func (a *app) listCmd() *cobra.Command {
 	var state string
 	var limit int
+	var all bool
 	states := []string{"running", "waiting_approval", "compensating", "halted", "completed", "failed"}
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -55,24 +60,25 @@ func (a *app) listCmd() *cobra.Command {
 			if limit < 1 {
 				return Usage("give a positive number", "--limit is %d", limit)
 			}
-			return a.list(cmd.Context(), wflo.RunState(state), limit)
+			return a.list(cmd.Context(), listQuery(wflo.RunState(state), all), limit)
 		},
 	}
 	cmd.Flags().StringVar(&state, "state", "", "only runs in this state: "+strings.Join(states, ", "))
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
+	cmd.Flags().BoolVar(&all, "all", false, "also the runs by which wflo hands over alerts of budgets")
 	if err := cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was added above
 	}
 	return cmd
 }
 
-func (a *app) list(ctx context.Context, state wflo.RunState, limit int) error {
+func (a *app) list(ctx context.Context, query string, limit int) error {
 	c, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	runs, err := c.list(ctx, stateQuery(state), limit)
+	runs, err := c.list(ctx, query, limit)
 	if err != nil {
 		return err
 	}
@@ -103,8 +109,8 @@ func (a *app) list(ctx context.Context, state wflo.RunState, limit int) error {
 const glanceRuns = 100
 
 // ledgersOf fills in the budgets of runs, if a worker's API knows them. A run
-// that Temporal retried or continued has the id of its first run there, which a
-// list does not have; wflo status finds it.
+// that Temporal retried or continued has the id of its first run there, which the
+// lists of Temporal 1.32 do not have; wflo status finds it.
 func (a *app) ledgersOf(ctx context.Context, runs []runSummary) {
 	c, err := a.api()
 	if err != nil || len(runs) == 0 {
@@ -114,7 +120,7 @@ func (a *app) ledgersOf(ctx context.Context, runs []runSummary) {
 	defer cancel()
 	at, q := map[string]int{}, url.Values{}
 	for i, r := range runs[:min(len(runs), glanceRuns)] {
-		id := wflo.RunBudgetID(wflo.Run{WorkflowID: r.ID, FirstRunID: r.RunID}.ID())
+		id := wflo.RunBudgetID(wflo.Run{WorkflowID: r.ID, FirstRunID: cmp.Or(r.FirstRunID, r.RunID)}.ID())
 		at[id] = i
 		q.Add("budget", id)
 	}
@@ -127,6 +133,20 @@ func (a *app) ledgersOf(ctx context.Context, runs []runSummary) {
 			runs[i].Ledger = &s
 		}
 	}
+}
+
+// listQuery is the visibility query of a list. The runs that hand over alerts are
+// many and nobody's work, so they are in it only when all are asked for.
+func listQuery(state wflo.RunState, all bool) string {
+	query := stateQuery(state)
+	if all {
+		return query
+	}
+	own := fmt.Sprintf("WorkflowType != '%s'", wflo.WorkflowBudgetAlert)
+	if query == "" {
+		return own
+	}
+	return own + " AND (" + query + ")"
 }
 
 // stateQuery is the visibility query for a state. Runs that ended are told by
@@ -175,7 +195,7 @@ func (c *connection) list(ctx context.Context, query string, limit int) ([]runSu
 
 func summary(e *workflowpb.WorkflowExecutionInfo) runSummary {
 	r := runSummary{
-		ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(),
+		ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(), FirstRunID: e.GetFirstRunId(),
 		Workflow: e.GetType().GetName(), Status: strings.ToLower(e.GetStatus().String()),
 		Started: e.GetStartTime().AsTime(),
 	}

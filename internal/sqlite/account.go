@@ -129,9 +129,10 @@ func (t *tx) expire(a *account) error {
 	return nil
 }
 
+const queryExpired = "SELECT coalesce(sum(amount_nano), 0), coalesce(sum(unknown_nano), 0) FROM spendings WHERE account = ? AND at < ?"
+
 func expired(ctx context.Context, q querier, id string, cutoff int64) (spent, unknown wflo.Money, err error) {
-	err = q.QueryRowContext(ctx, "SELECT coalesce(sum(amount_nano), 0), coalesce(sum(unknown_nano), 0) FROM spendings WHERE account = ? AND at < ?",
-		id, cutoff).Scan(&spent, &unknown)
+	err = q.QueryRowContext(ctx, queryExpired, id, cutoff).Scan(&spent, &unknown)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read what left account %q: %w", id, err)
 	}

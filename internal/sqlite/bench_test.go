@@ -100,3 +100,22 @@ func BenchmarkInsert(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 }
+
+// BenchmarkSpend reads a budget with a rule.
+func BenchmarkSpend(b *testing.B) {
+	l := mustOpen(b, Config{Path: filepath.Join(b.TempDir(), "ledger.db")})
+	if err := l.SetBudget(b.Context(), wflo.Budget{Scope: wflo.ScopeUser, Limit: wflo.USD, Period: wflo.PeriodDaily}, "bench"); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := l.Reserve(b.Context(), wflo.Reservation{Key: "k", Attempt: 1, Amount: 1, Scopes: []string{"user:ann"}}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := l.Spend(b.Context(), "user:ann"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMemory is a lifecycle without a disk.
+func BenchmarkMemory(b *testing.B) { storetest.BenchmarkReserveSettle(b, mustOpen(b, Config{}), 16) }

@@ -22,10 +22,14 @@ const (
 // addEntry writes a line of the ledger for a hold as it was before it closed.
 func (t *tx) addEntry(h hold, e wflo.Entry) error {
 	adjusts := h.state == wflo.HoldUnknown
+	run, scopes := h.runText, h.scopesText
+	if run == "" {
+		run, scopes = encode(h.run), encodeList(h.scopes)
+	}
 	var id int64
-	err := t.queryRow(insertEntry, h.key, h.attempt, t.at, e.State, adjusts, h.run.RootID(), encode(h.run),
+	err := t.queryRow(insertEntry, h.key, h.attempt, t.at, e.State, adjusts, h.run.RootID(), run,
 		ledger.Text(e.Provider), ledger.Text(e.Model), ledger.Text(e.ResponseID), encode(e.Usage), encode(e.Price), h.granted, e.Amount,
-		e.Overdraft, e.Saved, e.Source, encodeList(h.scopes), ledger.Text(e.By), ledger.Text(e.Reason)).Scan(&id)
+		e.Overdraft, e.Saved, e.Source, scopes, ledger.Text(e.By), ledger.Text(e.Reason)).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("add entry: %w", err)
 	}

@@ -29,6 +29,8 @@ type hold struct {
 	provider, model string
 	outcome         []byte
 	within, at      int64
+	// The JSON of scopes and run as it was read; empty in a new hold.
+	scopesText, runText string
 }
 
 // counted are the budgets that count the hold, where there are such.
@@ -60,11 +62,11 @@ func scanHolds(rows *sql.Rows, err error) (found []hold, _ error) {
 	defer rows.Close()
 	for rows.Next() {
 		var h hold
-		var lines, scopes, accounts, run string
-		err := rows.Scan(&h.key, &h.attempt, &h.amount, &h.least, &h.granted, &h.state, &h.settled, &lines, &scopes, &accounts, &run,
+		var lines, accounts string
+		err := rows.Scan(&h.key, &h.attempt, &h.amount, &h.least, &h.granted, &h.state, &h.settled, &lines, &h.scopesText, &accounts, &h.runText,
 			&h.provider, &h.model, &h.outcome, &h.within, &h.at)
 		if err == nil {
-			err = errors.Join(decode(lines, &h.lines), decode(scopes, &h.scopes), decode(accounts, &h.accounts), decode(run, &h.run))
+			err = errors.Join(decode(lines, &h.lines), decode(h.scopesText, &h.scopes), decode(accounts, &h.accounts), decode(h.runText, &h.run))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read holds: %w", err)

@@ -77,6 +77,8 @@ type Ledger struct {
 	write *sql.DB // one connection
 	read  *sql.DB // the same as write for a database in memory
 	now   func() time.Time
+	// reading are the prepared statements of read, by their text.
+	reading map[string]*sql.Stmt
 
 	jobs    chan *job
 	closing chan struct{}

@@ -35,12 +35,35 @@ func (l *Ledger) view(ctx context.Context, read func(q querier, now time.Time) e
 	if err != nil {
 		return err
 	}
-	err = read(t, l.now())
+	err = read(snapshot{t, l.reading}, l.now())
 	if end := t.Rollback(); !errors.Is(end, sql.ErrTxDone) {
 		err = errors.Join(err, end)
 	}
 	return cut(ctx, err)
 }
+
+// snapshot is a transaction that reads with prepared statements where there are
+// such.
+type snapshot struct {
+	*sql.Tx
+	prepared map[string]*sql.Stmt
+}
+
+func (s snapshot) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if p := s.prepared[query]; p != nil {
+		return s.StmtContext(ctx, p).QueryContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
+	}
+	return s.Tx.QueryContext(ctx, query, args...)
+}
+
+func (s snapshot) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if p := s.prepared[query]; p != nil {
+		return s.StmtContext(ctx, p).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
+	}
+	return s.Tx.QueryRowContext(ctx, query, args...)
+}
+
+const queryRule = "SELECT rule, since FROM rules WHERE id = ? AND rule IS NOT NULL"
 
 // readRulesOf reads the rules that may count for one budget.
 func readRulesOf(ctx context.Context, q querier, budget string) (ruleBook, error) {
@@ -52,7 +75,7 @@ func readRulesOf(ctx context.Context, q querier, budget string) (ruleBook, error
 	for _, id := range []string{budget, each(scope)} {
 		r := &rule{}
 		var text string
-		err := q.QueryRowContext(ctx, "SELECT rule, since FROM rules WHERE id = ? AND rule IS NOT NULL", id).Scan(&text, &r.since)
+		err := q.QueryRowContext(ctx, queryRule, id).Scan(&text, &r.since)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}

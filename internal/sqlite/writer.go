@@ -219,14 +219,25 @@ func (t *tx) queryRow(query string, args ...any) *sql.Row {
 var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, queryHold, insertHold, closeHold, insertEntry, insertEntryBudgets,
 	queryVersion}
 
-func (l *Ledger) prepare(ctx context.Context) error {
-	l.prepared = map[string]*sql.Stmt{}
-	for _, query := range often {
-		s, err := l.write.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the connection
-		if err != nil {
-			return fmt.Errorf("prepare: %w", err)
-		}
-		l.prepared[query] = s
+// oftenRead are those of reading a budget.
+var oftenRead = []string{queryAccount, queryRule, queryExpired}
+
+func (l *Ledger) prepare(ctx context.Context) (err error) {
+	if l.prepared, err = prepareAll(ctx, l.write, often); err != nil {
+		return err
 	}
-	return nil
+	l.reading, err = prepareAll(ctx, l.read, oftenRead)
+	return err
+}
+
+func prepareAll(ctx context.Context, db *sql.DB, queries []string) (map[string]*sql.Stmt, error) {
+	all := map[string]*sql.Stmt{}
+	for _, query := range queries {
+		s, err := db.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the connection
+		if err != nil {
+			return nil, fmt.Errorf("prepare: %w", err)
+		}
+		all[query] = s
+	}
+	return all, nil
 }

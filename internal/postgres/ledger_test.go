@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -19,6 +20,10 @@ var server *pgtest.Server
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if err := shortenWalks(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	var err error
 	if server, err = pgtest.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -34,6 +39,19 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// shortenWalks lets the random walks be fewer where the race detector makes them
+// slow, unless the flag of rapid says how many.
+func shortenWalks() error {
+	const checks = "rapid.checks"
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == checks })
+	if given || !raced {
+		return nil
+	}
+	return flag.Set(checks, "25")
 }
 
 func mustOpen(t testing.TB, c Config) *Ledger {
@@ -53,13 +71,16 @@ func mustOpen(t testing.TB, c Config) *Ledger {
 	return l
 }
 
+// TestLedger gives each test a schema of one database, because to drop a
+// database is to write all that the server has changed to disk.
 func TestLedger(t *testing.T) {
+	url := server.Database(t)
+	schemas := 0
 	storetest.TestLedger(t, func(t *testing.T) activities.Ledger {
-		url := server.Database(t)
-		// Before mustOpen, so that it runs after the ledger is closed.
-		t.Cleanup(func() { noDeadlocks(t, url) })
-		return mustOpen(t, Config{URL: url, MaxConns: 16})
+		schemas++
+		return mustOpen(t, Config{URL: url, MaxConns: 16, Schema: fmt.Sprint("ledger", schemas)})
 	})
+	noDeadlocks(t, url)
 }
 
 func TestWindows(t *testing.T) {

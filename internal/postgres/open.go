@@ -7,7 +7,8 @@
 // its way go together as one batch with one commit, because a budget that many
 // runs share is locked for the time of a commit, which is what bounds the
 // throughput. The functions take their locks in one order: rules, effects by
-// hash, then accounts by id, so they never deadlock. They are in migrations/,
+// hash, calls of unknown outcome where an account is new, then accounts by id,
+// so they never deadlock. They are in migrations/,
 // which Open brings up to date under an advisory lock.
 //
 // The package needs a database whose commits are durable: leave

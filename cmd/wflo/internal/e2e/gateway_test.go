@@ -124,9 +124,10 @@ func TestGateway(t *testing.T) {
 	}
 	calls, spent := int64(2), plain.price(t)+streamed.price(t)
 	wantSpent(t, d.api, calls, spent)
-	refused := plain
-	for refused = chat(t, base, gatewayKey, plainChat); refused.status == http.StatusOK; refused = chat(t, base, gatewayKey, plainChat) {
+	refused := chat(t, base, gatewayKey, plainChat)
+	for refused.status == http.StatusOK {
 		calls, spent = calls+1, spent+refused.price(t)
+		refused = chat(t, base, gatewayKey, plainChat)
 	}
 	wantRefusal(t, refused, spent)
 	if spent > gatewayLimit || int64(len(model.Calls())) != calls {

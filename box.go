@@ -105,8 +105,8 @@ func (b Box) validateDefences() error {
 	return nil
 }
 
-// sortedNames are a map's keys in order: workflow code validates tasks, and must
-// come to the same error each time.
+// sortedNames are a map's keys in order: workflow code validates tasks and runs,
+// and must come to the same error each time.
 func sortedNames(m map[string]string) []string {
 	return slices.Sorted(maps.Keys(m)) //workflowcheck:ignore
 }

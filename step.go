@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -116,7 +114,7 @@ func (r Run) Scopes(provider, model string) []string {
 	if model != "" {
 		add(ScopeModel, provider+"/"+model)
 	}
-	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
+	for _, key := range sortedNames(r.Tags) {
 		add(ScopeTag, key+"="+r.Tags[key])
 	}
 	return all
@@ -136,7 +134,7 @@ func (r Run) Validate() error {
 	if len(r.Tags) > maxTags {
 		return Invalid("run.tags", fmt.Sprintf("are %d", len(r.Tags)), fmt.Sprintf("use at most %d", maxTags))
 	}
-	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
+	for _, key := range sortedNames(r.Tags) {
 		switch problem := nameProblem(key + "=" + r.Tags[key]); {
 		case key == "" || strings.Contains(key, "="):
 			return Invalid("run.tags", fmt.Sprintf("has the key %q", key), "use keys that are not empty and have no =")

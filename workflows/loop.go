@@ -68,13 +68,11 @@ func canonical(arguments string) string {
 	if err := dec.Decode(&v); err != nil || dec.More() {
 		return strings.TrimSpace(arguments)
 	}
-	var out strings.Builder
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	text, err := json.Marshal(v)
+	if err != nil {
 		return strings.TrimSpace(arguments)
 	}
-	return strings.TrimSpace(out.String())
+	return string(text)
 }
 
 // cycleOf is the length of the pattern that the last actions repeat more than

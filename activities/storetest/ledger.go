@@ -72,6 +72,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) activities.Ledger) {
 		{"LineIsOneBudget", lineIsOneBudget},
 		{"EightBudgets", eightBudgets},
 		{"SetCountsTheWindow", setCountsTheWindow},
+		{"SetCountsWhatIsUnderWay", setCountsWhatIsUnderWay},
 		{"SetChangesTheLimitAtOnce", setChangesTheLimitAtOnce},
 		{"DeclareDoesNotUndoOperators", declareDoesNotUndoOperators},
 		{"RemoveBudget", removeBudget},

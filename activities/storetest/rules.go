@@ -218,6 +218,29 @@ func eightBudgets(b *books) {
 }
 
 // setCountsTheWindow: a rule that comes late knows what was spent.
+func setCountsWhatIsUnderWay(b *books) {
+	b.reserve(in(ask("running", 1, 30), "user:ann"))
+	b.reserve(in(ask("given up", 1, 5), "user:ann"))
+	b.reserve(in(ask("lost", 1, 20), "user:ann"))
+	b.unknown("lost", 1)
+	b.set(rule("user:*", 60))
+	b.denied(in(ask("more", 1, 6), "user:ann")) // 5 are left
+	b.sums("user:ann", 60, 20, 35)
+	b.release("given up", 1)
+	b.reserve(in(ask("fits", 1, 10), "user:ann"))
+	b.settle(bill("running", 1, 7))
+	b.settle(bill("lost", 1, 1))
+	b.sums("user:ann", 60, 8, 10)
+	// So do rules of one name, and sliding ones.
+	b.set(rule("user:ann", 60))
+	sliding := rule("user:ann", 60)
+	sliding.Period = wflo.Rolling(time.Hour)
+	b.set(sliding)
+	b.denied(in(ask("over", 1, 43), "user:ann"))
+	b.settle(bill("fits", 1, 4))
+	b.sums("user:ann", 60, 12, 0)
+}
+
 func setCountsTheWindow(b *books) {
 	b.pay("a", 30, "user:ann", "team:search")
 	b.pay("b", 20, "user:bob", "team:search")

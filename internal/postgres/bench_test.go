@@ -3,9 +3,11 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/wflo-ai/wflo-go"
@@ -30,28 +32,38 @@ func BenchmarkReserveSettleCold(b *testing.B) {
 }
 
 // BenchmarkInsert is what to compare with: one row and one commit, alone or by
-// many connections at once, which share the flushes of the log.
+// many connections at once, which share the flushes of the log; and after a pause,
+// when processes and the disk have gone to sleep, as between model calls.
 func BenchmarkInsert(b *testing.B) {
-	for _, conns := range []int{1, 64} {
-		b.Run(fmt.Sprint("connections=", conns), func(b *testing.B) {
-			l := mustOpen(b, Config{MaxConns: int32(conns)})
+	for _, c := range []struct {
+		conns int
+		pause time.Duration
+	}{{1, 0}, {64, 0}, {1, 100 * time.Millisecond}} {
+		b.Run(fmt.Sprintf("connections=%d/pause=%s", c.conns, c.pause), func(b *testing.B) {
+			l := mustOpen(b, Config{MaxConns: int32(c.conns)})
 			if _, err := l.pool.Exec(b.Context(), "CREATE TABLE plain (id bigint PRIMARY KEY, body text)"); err != nil {
 				b.Fatal(err)
 			}
 			var next atomic.Int64
 			var wg sync.WaitGroup
+			took := make([]time.Duration, b.N)
 			b.ResetTimer()
-			for range conns {
+			for range c.conns {
 				wg.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+						<-time.After(c.pause)
+						start := time.Now()
 						if _, err := l.pool.Exec(b.Context(), "INSERT INTO plain VALUES ($1, repeat('x', 300))", n); err != nil {
 							b.Error(err)
 							return
 						}
+						took[n-1] = time.Since(start)
 					}
 				})
 			}
 			wg.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 		})
 	}

@@ -1,13 +1,11 @@
 package sqlite
 
 import (
-	"errors"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/activities/storetest"
 	"go.uber.org/goleak"
@@ -49,31 +47,4 @@ func TestWindows(t *testing.T) {
 		set(time.Now())
 		return mustOpen(t, Config{Now: func() time.Time { return *now.Load() }}), set
 	})
-}
-
-// TestRuleCountsWhatIsUnderWay has calls be running, and one lost, when a rule for
-// each begins.
-func TestRuleCountsWhatIsUnderWay(t *testing.T) {
-	l := mustOpen(t, Config{})
-	reserve := func(key string, amount wflo.Money) error {
-		_, err := l.Reserve(t.Context(), wflo.Reservation{Key: wflo.EffectKey(key), Attempt: 1, Amount: amount, Scopes: []string{"user:ann"}})
-		return err
-	}
-	if err := errors.Join(reserve("running", 30), reserve("lost", 20), l.MarkUnknown(t.Context(), "lost", 1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.SetBudget(t.Context(), wflo.Budget{Scope: wflo.ScopeUser, Limit: 60}, "ops"); err != nil {
-		t.Fatal(err)
-	}
-	if err := reserve("more", 11); !errors.Is(err, wflo.ErrBudgetExceeded) {
-		t.Errorf("10 are left, and a call of 11 gave %v", err)
-	}
-	err := errors.Join(reserve("fits", 10), l.Settle(t.Context(), wflo.Settlement{Key: "running", Attempt: 1, Amount: 7}),
-		l.Settle(t.Context(), wflo.Settlement{Key: "lost", Attempt: 1, Amount: 1}))
-	if err != nil {
-		t.Error(err)
-	}
-	if got, err := l.Spend(t.Context(), "user:ann"); err != nil || got.Spent != 8 || got.Reserved != 10 || got.Unknown != 0 {
-		t.Errorf("budget is %+v, %v", got, err)
-	}
 }

@@ -226,17 +226,17 @@ RETURNS TABLE (at timestamptz, spent_nano bigint, unknown_nano bigint) LANGUAGE 
 $$;
 -- +goose StatementEnd
 
--- refill counts what was spent before an account was under its rule. Calls of
--- unknown outcome join the account, so that settling them corrects it. What is
--- counted already is never lowered: lines without scopes have no entries here.
--- Whoever settles a hold has all its locks before it changes the hold, so that
--- waiting for one here is safe.
+-- refill counts what was spent before an account was under its rule. Calls that
+-- are under way join the account, and those of unknown outcome, so that settling
+-- them is counted there. What is counted already is never lowered: lines without
+-- scopes have no entries here. Only while nobody closes a hold.
 -- +goose StatementBegin
 CREATE FUNCTION refill(p_id text, p_at timestamptz) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     a accounts;
     begins timestamptz;
     joined numeric;
+    running numeric;
     spent numeric;
     unknown numeric;
 BEGIN
@@ -244,11 +244,13 @@ BEGIN
     begins := coalesce(a.starts, within(p_at, a.slides));
     WITH joining AS (
         UPDATE holds SET budget_ids = budget_ids || a.id
-            WHERE state = 'unknown' AND scopes @> ARRAY[a.budget] AND a.id <> ALL (budget_ids)
-                AND (begins IS NULL OR closed_at >= begins)
-            RETURNING granted_nano
+            WHERE scopes @> ARRAY[a.budget] AND a.id <> ALL (budget_ids) AND (
+                state = 'unknown' AND (begins IS NULL OR closed_at >= begins)
+                OR state = 'open' AND (begins IS NULL OR a.slides IS NOT NULL OR created_at >= begins))
+            RETURNING granted_nano, state
     )
-    SELECT coalesce(sum(granted_nano), 0) INTO joined FROM joining;
+    SELECT coalesce(sum(granted_nano) FILTER (WHERE state = 'unknown'), 0), coalesce(sum(granted_nano) FILTER (WHERE state = 'open'), 0)
+        INTO joined, running FROM joining;
     SELECT coalesce(sum(s.spent_nano), 0), coalesce(sum(s.unknown_nano), 0) INTO spent, unknown
         FROM spent_before(a.budget, begins) s;
     IF spent < a.spent_nano THEN
@@ -261,7 +263,7 @@ BEGIN
         INSERT INTO spendings (account, at, spent_nano, unknown_nano)
             SELECT a.id, s.at, s.spent_nano, s.unknown_nano FROM spent_before(a.budget, begins) s;
     END IF;
-    UPDATE accounts SET spent_nano = spent, unknown_nano = unknown WHERE id = a.id;
+    UPDATE accounts SET spent_nano = spent, unknown_nano = unknown, reserved_nano = reserved_nano + running WHERE id = a.id;
 END $$;
 -- +goose StatementEnd
 

@@ -15,11 +15,11 @@ CREATE OR REPLACE FUNCTION list_budgets() RETURNS TABLE (id text) LANGUAGE sql S
 $$;
 -- +goose StatementEnd
 
--- A new account under a rule is joined by calls of unknown outcome. Whoever lets
--- them join locks out whoever corrects them, whose accounts would be others than
--- those that it has locked. Taken after effects' keys and before accounts.
+-- A new account under a rule is joined by calls that are not settled yet. Whoever
+-- lets them join locks out whoever closes them, whose accounts would be others
+-- than those that it has locked. Taken after effects' keys and before accounts.
 -- +goose StatementBegin
-CREATE FUNCTION lock_unknown(p_join boolean) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION lock_joining(p_join boolean) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF p_join THEN
         PERFORM pg_advisory_xact_lock(x'77666c70'::int, hashtext(current_schema()));
@@ -36,7 +36,7 @@ CREATE OR REPLACE FUNCTION lock_rules(p_change boolean) RETURNS void LANGUAGE pl
 BEGIN
     IF p_change THEN
         PERFORM pg_advisory_xact_lock(x'77666c6f'::int, hashtext(current_schema()));
-        PERFORM lock_unknown(true);
+        PERFORM lock_joining(true);
     ELSE
         PERFORM pg_advisory_xact_lock_shared(x'77666c6f'::int, hashtext(current_schema()));
     END IF;
@@ -65,7 +65,7 @@ BEGIN
     SELECT * INTO r FROM rules WHERE id = rule_for(p_budget) AND p_budget <> each_of(p_budget);
     own := account_id(p_budget, coalesce(r.period, ''), (window_of(coalesce(r.period, ''), coalesce(r.zone, 'UTC'), clock())).starts);
     IF r.limit_nano > 0 THEN
-        PERFORM lock_unknown(true);
+        PERFORM lock_joining(true);
         PERFORM make_account(own, p_budget, r.id, 0, NULL, NULL);
     END IF;
     PERFORM lock_accounts(ARRAY[own, p_budget]);

@@ -322,10 +322,9 @@ BEGIN
         SELECT * INTO seats, missing, joins FROM seats_of(fresh, w_item, w_id, w_limit, w_thresholds, w_exceeded);
     END IF;
     IF joins THEN
-        PERFORM lock_unknown(true);
-    ELSIF others > 0 AND EXISTS (SELECT FROM unnest(s_key, s_attempt) AS s(key, attempt)
-            JOIN holds h ON h.key = s.key AND h.attempt = s.attempt AND h.state = uncertain) THEN
-        PERFORM lock_unknown(false);
+        PERFORM lock_joining(true);
+    ELSIF others > 0 OR cardinality(plain) < reserves THEN
+        PERFORM lock_joining(false);
     END IF;
     IF missing THEN
         PERFORM make_seats(seats);

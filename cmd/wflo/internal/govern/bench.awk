@@ -8,6 +8,9 @@ BEGIN {
 	target["govern DevStart/new", "p50-s"] = 2
 	target["govern DevStart/again", "p50-s"] = 2
 	target["postgres Chat/provider=100ms/callers=32", "added-p50-ms"] = 3
+	least["postgres ReserveSettle/goroutines=64", "lifecycles/s"] = 3000
+	target["postgres Overspend/workers=4", "factor"] = 1
+	target["sqlite Overspend/workers=4", "factor"] = 1
 	target["docker FirstByte", "pool-p50-ms"] = 2
 	target["docker FirstByte", "pool-p99-ms"] = 10
 	target["docker Cold", "cold-to-docker-run-ratio"] = 0.75

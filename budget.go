@@ -220,8 +220,8 @@ func (r *Refusal) Error() string {
 // AlertKind says why an alert was given.
 type AlertKind string
 
-// The kinds of alerts: a threshold of the limit was crossed, or a call did not
-// fit (and, where OnExceeded lets it pass, was made all the same).
+// The kinds of alerts: a threshold of the limit was crossed, or a call needed more
+// than was left (and, where OnExceeded lets it pass, was made all the same).
 const (
 	AlertThreshold AlertKind = "threshold"
 	AlertExceeded  AlertKind = "exceeded"

@@ -33,9 +33,10 @@ type Calls interface {
 	// least r.Least. A budget without so much room gives an *wflo.Error with
 	// CodeBudgetExceeded whose cause is a *wflo.Refusal; of several, the first
 	// one in the order of lines and scopes. Budgets whose OnExceeded is alert or
-	// ignore always have room. The first call in a window that does not fit into
-	// a budget gives an alert of kind AlertExceeded, refused or not, unless
-	// the budget ignores it.
+	// ignore always have room. The first call in a window that needs more than
+	// what is not spent of a budget gives an alert of kind AlertExceeded, refused
+	// or not, unless the budget ignores it. What other calls hold alerts nobody:
+	// most of it comes back.
 	//
 	// A repeated call with the same key, attempt and amount returns the hold as
 	// it is, with Repeated set; another amount is CodeConflict. When an earlier

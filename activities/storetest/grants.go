@@ -182,16 +182,17 @@ func onExceededOfRules(b *books) {
 	}
 }
 
-// exceed asks thrice for 60 of the 100 that a budget has.
+// exceed spends 60 of the 100 that a budget has, and asks for as much twice.
 func (b *books) exceed(what wflo.OnExceeded, r wflo.Reservation, budget string) {
 	b.Helper()
 	b.reserve(r)
+	b.settle(bill(string(r.Key), 1, 60))
 	b.alerted(budget)
 	for _, key := range []string{"second", "third"} {
 		r.Key = wflo.EffectKey(key + " " + string(what))
 		switch what {
 		case wflo.ExceedHalt, wflo.ExceedAsk:
-			want := wflo.Refusal{Budget: budget, Limit: 100, Reserved: 60, Asked: 60, OnExceeded: what}
+			want := wflo.Refusal{Budget: budget, Limit: 100, Spent: 60, Asked: 60, OnExceeded: what}
 			if diff := cmp.Diff(want, b.denied(r)); diff != "" {
 				b.Errorf("refusal (-want +got):\n%s", diff)
 			}
@@ -201,15 +202,25 @@ func (b *books) exceed(what wflo.OnExceeded, r wflo.Reservation, budget string) 
 			}
 		}
 	}
-	reserved, alerts := wflo.Money(60), []int{0}
+	reserved, alerts := wflo.Money(0), []int{0}
 	if what == wflo.ExceedAlert || what == wflo.ExceedIgnore {
-		reserved = 180
+		reserved = 120
 	}
 	if what == wflo.ExceedIgnore {
 		alerts = nil
 	}
-	b.sums(budget, 100, 0, reserved)
+	b.sums(budget, 100, 60, reserved)
 	b.alerted(budget, alerts...)
+}
+
+// busyBudgetsDoNotAlert: what other calls hold comes back for the most part.
+func busyBudgetsDoNotAlert(b *books) {
+	b.reserve(ask("k", 1, 60, line("x", 100)))
+	b.denied(ask("busy", 1, 60, line("x", 0)))
+	b.alerted("x")
+	b.settle(bill("k", 1, 41))
+	b.denied(ask("over", 1, 60, line("x", 0)))
+	b.alerted("x", 0)
 }
 
 // alertingBudgetsDoNotLetOthersPass: only their own limit is soft.

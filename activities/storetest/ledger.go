@@ -62,6 +62,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) activities.Ledger) {
 		{"RefusalHasTheWindow", refusalHasTheWindow},
 		{"OnExceededOfLines", onExceededOfLines},
 		{"OnExceededOfRules", onExceededOfRules},
+		{"BusyBudgetsDoNotAlert", busyBudgetsDoNotAlert},
 		{"AlertingBudgetsDoNotLetOthersPass", alertingBudgetsDoNotLetOthersPass},
 		{"RefusedCallsStillAlert", refusedCallsStillAlert},
 		{"RulesOfEveryScope", rulesOfEveryScope},

@@ -248,12 +248,15 @@ func (m *model) admit(h *modelHold) bool {
 	}
 	ok := h.Granted >= least
 	for _, a := range h.accounts {
-		room := m.roomOf(a)
+		left := wflo.Money(math.MaxInt64)
+		if a.limit > 0 {
+			left = a.limit - m.spentOf(a)
+		}
 		switch {
 		case a.on == wflo.ExceedIgnore:
-		case room < least && (ok || !a.soft()):
+		case left < least && (ok || !a.soft()):
 			m.happens(a, 0)
-		case room < least, a.soft() && room < h.Granted:
+		case left < least, a.soft() && left < h.Granted:
 			m.mayHappen(a, 0)
 		}
 	}

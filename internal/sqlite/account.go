@@ -207,7 +207,7 @@ func (t *tx) setTerms(a *account, asked terms) error {
 // rearm lets an account alert again after its limit was raised.
 func (a *account) rearm() {
 	a.alerted = ledger.StillAlerted(a.spent, a.terms.Limit, a.terms.Thresholds, a.alerted)
-	if a.terms.Limit == 0 || a.room() > 0 {
+	if a.terms.Limit == 0 || a.spent < a.terms.Limit {
 		a.exceeded = 0
 	}
 	a.changed = true

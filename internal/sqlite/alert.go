@@ -23,10 +23,11 @@ func (t *tx) alertCrossed(a *account, run wflo.Run) error {
 	return nil
 }
 
-// alertExceeded gives an alert where a call that needs so much does not fit, once
-// until there was room again.
+// alertExceeded gives an alert where a call needs more than what is not spent,
+// once until there was room again. What other calls hold comes back for the most
+// part, and alerts nobody.
 func (t *tx) alertExceeded(a *account, run wflo.Run, need wflo.Money) error {
-	if a.terms.Limit == 0 || a.terms.OnExceeded == wflo.ExceedIgnore || a.exceeded != 0 || a.room() >= need {
+	if a.terms.Limit == 0 || a.terms.OnExceeded == wflo.ExceedIgnore || a.exceeded != 0 || a.terms.Limit-a.spent >= need {
 		return nil
 	}
 	a.exceeded, a.changed = t.at, true

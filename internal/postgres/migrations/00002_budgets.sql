@@ -199,7 +199,7 @@ $$;
 CREATE FUNCTION rearm(p_ids text[]) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     UPDATE accounts a SET alerted = n.alerted, next_alert_nano = next_alert(a.thresholds, n.alerted, a.limit_nano),
-            exceeded_nano = CASE WHEN a.limit_nano > 0 AND a.limit_nano::numeric - a.spent_nano - a.reserved_nano < a.exceeded_nano
+            exceeded_nano = CASE WHEN a.limit_nano > 0 AND a.limit_nano::numeric - a.spent_nano < a.exceeded_nano
                 THEN a.exceeded_nano END
         FROM accounts b, LATERAL (SELECT coalesce(max(t), 0) AS alerted FROM unnest(b.thresholds) AS t
             WHERE t <= b.alerted AND b.spent_nano::numeric * 100 >= t::numeric * b.limit_nano) AS n

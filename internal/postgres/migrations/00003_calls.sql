@@ -180,14 +180,16 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- exceed gives the alert of a call that does not fit, once until it would fit.
+-- exceed gives the alert of a call that needs more than what is not spent, once
+-- until it would fit. What other calls hold comes back for the most part, and
+-- alerts nobody.
 -- +goose StatementBegin
 CREATE FUNCTION exceed(p_ids text[], p_amount bigint, p_run json) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     a accounts;
 BEGIN
     FOR a IN SELECT * FROM accounts WHERE id = ANY (p_ids) AND limit_nano > 0 AND on_exceeded <> 'ignore'
-            AND exceeded_nano IS NULL AND limit_nano::numeric - spent_nano - reserved_nano < p_amount ORDER BY id LOOP
+            AND exceeded_nano IS NULL AND limit_nano::numeric - spent_nano < p_amount ORDER BY id LOOP
         PERFORM give_alert(a, 'exceeded', 100, p_run);
         UPDATE accounts SET exceeded_nano = p_amount WHERE id = a.id;
     END LOOP;

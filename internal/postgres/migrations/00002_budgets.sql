@@ -102,7 +102,9 @@ ALTER TABLE entries
     ADD CONSTRAINT entries_state_check CHECK (state IN ('settled', 'unknown', 'cached')),
     ADD COLUMN scopes     text[] COLLATE "C" NOT NULL DEFAULT '{}',
     ADD COLUMN saved_nano bigint NOT NULL DEFAULT 0 CHECK (saved_nano >= 0),
-    ADD COLUMN source_key text NOT NULL DEFAULT '';
+    ADD COLUMN source_key text NOT NULL DEFAULT '',
+    ADD COLUMN made_by    text NOT NULL DEFAULT '', -- who settled it by hand
+    ADD COLUMN reason     text NOT NULL DEFAULT '';
 
 -- What earlier calls are attributed to, as far as their run tells. Text with
 -- \u0000 cannot be read from json and has no scopes of its own.
@@ -146,7 +148,7 @@ $$;
 -- It computes in local time, where a day is a day on 23 and 25 hours too.
 -- +goose StatementBegin
 CREATE FUNCTION window_of(p_period text, p_zone text, p_at timestamptz, OUT starts timestamptz, OUT ends timestamptz)
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     unit text := CASE p_period WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' WHEN 'monthly' THEN 'month' END;
     first timestamp;
@@ -173,7 +175,7 @@ CREATE FUNCTION each_of(p_budget text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
 
 -- rule_for is the id of the rule that a budget has: its own, or that for each.
 -- +goose StatementBegin
-CREATE FUNCTION rule_for(p_budget text) RETURNS text LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+CREATE FUNCTION rule_for(p_budget text) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT id FROM rules WHERE id IN (p_budget, each_of(p_budget)) ORDER BY id = p_budget DESC LIMIT 1
 $$;
 -- +goose StatementEnd
@@ -196,7 +198,7 @@ $$;
 -- rearm follows a change of limits or of what is spent: thresholds above what
 -- is spent alert again, and so does what does not fit once it would fit.
 -- +goose StatementBegin
-CREATE FUNCTION rearm(p_ids text[]) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION rearm(p_ids text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE accounts a SET alerted = n.alerted, next_alert_nano = next_alert(a.thresholds, n.alerted, a.limit_nano),
             exceeded_nano = CASE WHEN a.limit_nano > 0 AND a.limit_nano::numeric - a.spent_nano < a.exceeded_nano
@@ -215,7 +217,7 @@ CREATE FUNCTION within(p_at timestamptz, p_slides interval) RETURNS timestamptz 
 -- the time of what it corrects, and what of it may still be corrected.
 -- +goose StatementBegin
 CREATE FUNCTION spent_before(p_scope text, p_from timestamptz)
-RETURNS TABLE (at timestamptz, spent_nano bigint, unknown_nano bigint) LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+RETURNS TABLE (at timestamptz, spent_nano bigint, unknown_nano bigint) LANGUAGE sql STABLE AS $$
     SELECT t.at, e.amount_nano, CASE WHEN h.key IS NULL THEN 0 ELSE e.amount_nano END
         FROM entries e
         LEFT JOIN entries u ON e.adjusts AND u.key = e.key AND u.attempt = e.attempt AND u.state = 'unknown'
@@ -231,7 +233,7 @@ $$;
 -- them is counted there. What is counted already is never lowered: lines without
 -- scopes have no entries here. Only while nobody closes a hold.
 -- +goose StatementBegin
-CREATE FUNCTION refill(p_id text, p_at timestamptz) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION refill(p_id text, p_at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     a accounts;
     begins timestamptz;
@@ -271,7 +273,7 @@ END $$;
 -- there. Callers make several in the order of their ids.
 -- +goose StatementBegin
 CREATE FUNCTION make_account(p_id text, p_budget text, p_rule text, p_line bigint, p_thresholds integer[], p_exceeded text)
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     r rules;
     now CONSTANT timestamptz := clock();
@@ -320,13 +322,28 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- A new account under a rule is joined by calls that are not settled yet. Whoever
+-- lets them join locks out whoever closes them, whose accounts would be others
+-- than those that it has locked. Taken after effects' keys and before accounts.
+-- +goose StatementBegin
+CREATE FUNCTION lock_joining(p_join boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_join THEN
+        PERFORM pg_advisory_xact_lock(x'77666c70'::int, hashtext(current_schema()));
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(x'77666c70'::int, hashtext(current_schema()));
+    END IF;
+END $$;
+-- +goose StatementEnd
+
 -- Whoever changes rules locks out whoever reads them to make accounts, so that
 -- no account is made with a limit that was replaced. Taken before all else.
 -- +goose StatementBegin
-CREATE FUNCTION lock_rules(p_change boolean) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION lock_rules(p_change boolean) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF p_change THEN
         PERFORM pg_advisory_xact_lock(x'77666c6f'::int, hashtext(current_schema()));
+        PERFORM lock_joining(true);
     ELSE
         PERFORM pg_advisory_xact_lock_shared(x'77666c6f'::int, hashtext(current_schema()));
     END IF;
@@ -458,15 +475,14 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- list_budgets names what ListBudgets reads.
+-- list_budgets names what ListBudgets reads: every rule, and the windows that a
+-- rule for each has made.
 -- +goose StatementBegin
 CREATE FUNCTION list_budgets() RETURNS TABLE (id text) LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    WITH used AS (
-        SELECT a.budget, r.id AS rule_id FROM rules r, window_of(r.period, r.zone, clock()) w, accounts a
-            WHERE a.rule_id = r.id AND a.id = account_id(a.budget, r.period, w.starts)
-    )
-    SELECT budget FROM used
-        UNION SELECT r.id FROM rules r WHERE NOT EXISTS (SELECT FROM used WHERE rule_id = r.id)
+    SELECT r.id FROM rules r
+    UNION
+    SELECT a.budget FROM rules r, window_of(r.period, r.zone, clock()) w, accounts a
+        WHERE a.rule_id = r.id AND a.id = account_id(a.budget, r.period, w.starts)
 $$;
 -- +goose StatementEnd
 
@@ -492,6 +508,7 @@ BEGIN
     SELECT * INTO r FROM rules WHERE id = rule_for(p_budget) AND p_budget <> each_of(p_budget);
     own := account_id(p_budget, coalesce(r.period, ''), (window_of(coalesce(r.period, ''), coalesce(r.zone, 'UTC'), clock())).starts);
     IF r.limit_nano > 0 THEN
+        PERFORM lock_joining(true);
         PERFORM make_account(own, p_budget, r.id, 0, NULL, NULL);
     END IF;
     PERFORM lock_accounts(ARRAY[own, p_budget]);

@@ -2,7 +2,8 @@
 -- What paid calls go through. The client sends the calls of many callers as one
 -- batch: one statement, one transaction, one commit. All locks are taken up
 -- front and in one order, so that no two batches can wait for each other: the
--- rules, the effects' keys by hash, then accounts by id.
+-- rules, the effects' keys by hash, the right to join accounts, then accounts by
+-- id.
 --
 -- Most of a batch is done by set: new holds whose budgets have room for all of
 -- them, and settlements that alert nobody. What is left is done call by call.
@@ -29,7 +30,7 @@ CREATE TYPE answer AS (item integer, verdict text, h holds, fresh boolean, grant
 
 -- expire takes what is older than the period out of rolling accounts.
 -- +goose StatementBegin
-CREATE FUNCTION expire(p_ids text[]) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION expire(p_ids text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     now CONSTANT timestamptz := clock();
     moved text[];
@@ -53,7 +54,7 @@ END $$;
 -- give_alert adds an alert of an account.
 -- +goose StatementBegin
 CREATE FUNCTION give_alert(a accounts, p_kind text, p_percent integer, p_run json) RETURNS void
-LANGUAGE sql SET search_path FROM CURRENT AS $$
+LANGUAGE sql AS $$
     INSERT INTO alerts (kind, budget, percent, limit_nano, spent_nano, reserved_nano, on_exceeded, starts, ends, at, run)
         VALUES (p_kind, a.budget, p_percent, a.limit_nano, a.spent_nano, a.reserved_nano, a.on_exceeded,
             coalesce(a.starts, clock() - a.slides), coalesce(a.ends, CASE WHEN a.slides IS NOT NULL THEN clock() END), clock(), p_run)
@@ -64,7 +65,7 @@ $$;
 -- p_at is the time of the spending.
 -- +goose StatementBegin
 CREATE FUNCTION charge(p_ids text[], p_spent bigint, p_reserved bigint, p_unknown bigint, p_at timestamptz, p_run json)
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     a accounts;
     t integer;
@@ -94,7 +95,7 @@ END $$;
 
 -- charge_unknown charges an open hold in full; its accounts are locked.
 -- +goose StatementBegin
-CREATE FUNCTION charge_unknown(h holds) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION charge_unknown(h holds) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     now CONSTANT timestamptz := clock();
 BEGIN
@@ -118,7 +119,7 @@ $$;
 
 -- tightest is what is left of the tightest limit.
 -- +goose StatementBegin
-CREATE FUNCTION tightest(p_ids text[]) RETURNS bigint LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+CREATE FUNCTION tightest(p_ids text[]) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT coalesce(min(limit_nano - spent_nano - reserved_nano), 9223372036854775807) FROM accounts
         WHERE id = ANY (p_ids) AND limit_nano > 0 AND on_exceeded IN ('halt', 'ask')
 $$;
@@ -126,49 +127,44 @@ $$;
 
 -- seats_of finds the accounts of new reservations: each line's own, and that of
 -- the rule of each line and scope, which is the same where the rule has no
--- period. Only with the lock on rules.
+-- period. Scopes are wanted without a limit. Only with the lock on rules.
 -- +goose StatementBegin
-CREATE FUNCTION seats_of(p_items integer[], r_scopes text[], l_item integer[], l_id text[], l_limit bigint[],
-    l_thresholds text[], l_exceeded text[]) RETURNS seat[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION seats_of(p_items integer[], w_item integer[], w_id text[], w_limit bigint[], w_thresholds text[], w_exceeded text[],
+    OUT seats seat[], OUT missing boolean, OUT joins boolean) LANGUAGE plpgsql SET enable_seqscan = on AS $$
 DECLARE
     now CONSTANT timestamptz := clock();
-    seats seat[];
 BEGIN
-    SELECT array_agg(ROW(l.item, l.ord, l.id, l.id, NULL, l.most, l.thresholds::integer[], l.exceeded)::seat) INTO seats
-        FROM unnest(l_item, l_id, l_limit, l_thresholds, l_exceeded)
-            WITH ORDINALITY AS l(item, id, most, thresholds, exceeded, ord)
-        WHERE l.item = ANY (p_items);
-    IF NOT EXISTS (SELECT FROM rules) THEN
-        RETURN coalesce(seats, '{}');
-    END IF;
-    RETURN (
-        WITH wanted AS (
-            SELECT item, ord, budget, line_nano, thresholds, on_exceeded FROM unnest(seats)
-            UNION ALL
-            SELECT r.item, 1000000 + s.ord, s.id, 0, NULL, NULL
-                FROM unnest(r_scopes) WITH ORDINALITY AS r(scopes, item), unnest(r.scopes::text[]) WITH ORDINALITY AS s(id, ord)
-                WHERE r.item = ANY (p_items)
-        ), ruled AS MATERIALIZED (
-            SELECT b.budget, rule_for(b.budget) AS id FROM (SELECT DISTINCT budget FROM wanted) AS b
-        ), current AS MATERIALIZED (
-            SELECT r.id, r.period, (window_of(r.period, r.zone, now)).starts FROM rules r WHERE r.id IN (SELECT id FROM ruled)
-        ), merged AS (
-            SELECT item, ord, account, budget, rule_id, line_nano, thresholds, on_exceeded FROM unnest(seats)
-            UNION ALL
-            SELECT w.item, w.ord, account_id(w.budget, c.period, c.starts), w.budget, c.id, w.line_nano, w.thresholds, w.on_exceeded
-                FROM wanted w JOIN ruled u ON u.budget = w.budget JOIN current c ON c.id = u.id
-        )
-        SELECT coalesce(array_agg(ROW(item, ord, account, budget, rule_id, line_nano, thresholds, on_exceeded)::seat), '{}')
+    WITH wanted AS MATERIALIZED (
+        SELECT w.item, w.ord, w.id, w.line, w.thresholds, w.exceeded, coalesce(own.id, every.id) AS rule_id,
+                CASE WHEN own.id IS NULL THEN every.period ELSE own.period END AS period,
+                CASE WHEN own.id IS NULL THEN every.zone ELSE own.zone END AS zone
+            FROM unnest(w_item, w_id, w_limit, w_thresholds, w_exceeded) WITH ORDINALITY AS w(item, id, line, thresholds, exceeded, ord)
+            LEFT JOIN rules own ON own.id = w.id COLLATE "C"
+            LEFT JOIN rules every ON every.id = each_of(w.id) COLLATE "C"
+            WHERE w.item = ANY (p_items)
+    ), spans AS MATERIALIZED (
+        SELECT period, zone, account_id('', period, (window_of(period, zone, now)).starts) AS suffix
+            FROM (SELECT DISTINCT period, zone FROM wanted WHERE period <> '') AS p
+    ), merged AS (
+        SELECT item, ord, id AS account, id AS budget, NULL::text AS rule_id, line, thresholds, exceeded FROM wanted WHERE line IS NOT NULL
+        UNION ALL
+        SELECT w.item, w.ord, w.id || coalesce(s.suffix, ''), w.id, w.rule_id, w.line, w.thresholds, w.exceeded
+            FROM wanted w LEFT JOIN spans s ON s.period = w.period AND s.zone = w.zone WHERE w.rule_id IS NOT NULL
+    )
+    SELECT coalesce(array_agg(ROW(m.item, m.ord, m.account, m.budget, m.rule_id, coalesce(m.line, 0),
+                CASE WHEN a.id IS NULL THEN m.thresholds::integer[] END, m.exceeded)::seat), '{}'),
+            coalesce(bool_or(a.id IS NULL), false), coalesce(bool_or(a.id IS NULL AND m.rule_id IS NOT NULL), false)
+        INTO seats, missing, joins
         FROM (SELECT item, min(ord) AS ord, account, min(budget) AS budget, max(rule_id) AS rule_id,
-                max(line_nano) AS line_nano, max(thresholds) AS thresholds, max(on_exceeded) AS on_exceeded
-            FROM merged GROUP BY item, account) AS m);
+                max(line) AS line, max(thresholds) AS thresholds, max(exceeded) AS exceeded
+            FROM merged GROUP BY item, account) AS m
+        LEFT JOIN accounts a ON a.id = m.account COLLATE "C";
 END $$;
 -- +goose StatementEnd
 
 -- make_seats makes the accounts that are not there yet, in the order of ids.
 -- +goose StatementBegin
-CREATE FUNCTION make_seats(p_seats seat[]) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION make_seats(p_seats seat[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     s record;
 BEGIN
@@ -184,7 +180,7 @@ END $$;
 -- until it would fit. What other calls hold comes back for the most part, and
 -- alerts nobody.
 -- +goose StatementBegin
-CREATE FUNCTION exceed(p_ids text[], p_amount bigint, p_run json) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION exceed(p_ids text[], p_amount bigint, p_run json) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     a accounts;
 BEGIN
@@ -198,7 +194,7 @@ END $$;
 
 -- reserve_one decides about one reservation. Its key and its accounts are locked.
 -- +goose StatementBegin
-CREATE FUNCTION reserve_one(r asked, p_seats seat[]) RETURNS answer LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION reserve_one(r asked, p_seats seat[]) RETURNS answer LANGUAGE plpgsql AS $$
 DECLARE
     a answer;
     h holds;
@@ -252,8 +248,8 @@ END $$;
 -- settle_one settles one hold. Its key and its accounts are locked.
 -- +goose StatementBegin
 CREATE FUNCTION settle_one(p_item integer, p_key text, p_attempt integer, p_amount bigint, p_usage text, p_price text,
-    p_provider text, p_model text, p_response_id text, p_outcome bytea) RETURNS answer
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    p_provider text, p_model text, p_response_id text, p_outcome bytea, p_by text,
+    p_reason text) RETURNS answer LANGUAGE plpgsql AS $$
 DECLARE
     a answer;
     h holds;
@@ -281,9 +277,10 @@ BEGIN
     UPDATE holds SET state = 'settled', settled_nano = p_amount, outcome = p_outcome, closed_at = now
         WHERE key = p_key AND attempt = p_attempt;
     INSERT INTO entries (key, attempt, at, state, adjusts, root_run, run, provider, model, response_id, usage, price,
-            reserved_nano, amount_nano, overdraft_nano, scopes)
+            reserved_nano, amount_nano, overdraft_nano, scopes, made_by, reason)
         VALUES (p_key, p_attempt, now, 'settled', late, h.root_run, h.run, p_provider, p_model, p_response_id,
-            p_usage::json, p_price::json, h.granted_nano, p_amount - charged, greatest(0, p_amount - h.granted_nano), h.scopes);
+            p_usage::json, p_price::json, h.granted_nano, p_amount - charged, greatest(0, p_amount - h.granted_nano), h.scopes,
+            p_by, p_reason);
     PERFORM charge(h.budget_ids, p_amount - charged, charged - h.granted_nano, -charged, CASE WHEN late THEN h.closed_at ELSE now END, h.run);
     RETURN a;
 END $$;
@@ -293,7 +290,7 @@ END $$;
 -- full as unknown, otherwise it is released. Another hold stays as it is.
 -- +goose StatementBegin
 CREATE FUNCTION give_up_one(p_key text, p_attempt integer, p_charge boolean) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     h holds;
 BEGIN
@@ -305,29 +302,6 @@ BEGIN
     ELSE
         UPDATE accounts SET reserved_nano = reserved_nano - h.granted_nano WHERE id = ANY (h.budget_ids);
         UPDATE holds SET state = 'released', closed_at = clock() WHERE key = p_key AND attempt = p_attempt;
-    END IF;
-END $$;
--- +goose StatementEnd
-
--- save records an answer that cost nothing, unless the hold exists.
--- +goose StatementBegin
-CREATE FUNCTION save(p_key text, p_attempt integer, p_root_run text, p_run json, p_scopes text[], p_source text,
-    p_usage json, p_price json, p_provider text, p_model text, p_saved bigint, p_outcome bytea) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    now timestamptz;
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(p_key, 0));
-    now := clock();
-    INSERT INTO holds (key, attempt, amount_nano, granted_nano, state, settled_nano, budget_ids, budgets, scopes, run, root_run,
-            provider, model, outcome, created_at, closed_at)
-        VALUES (p_key, p_attempt, 0, 0, 'settled', 0, '{}', '[]', p_scopes, p_run, p_root_run, p_provider, p_model, p_outcome, now, now)
-        ON CONFLICT (key, attempt) DO NOTHING;
-    IF FOUND THEN
-        INSERT INTO entries (key, attempt, at, state, adjusts, root_run, run, provider, model, response_id, usage, price,
-                reserved_nano, amount_nano, overdraft_nano, scopes, saved_nano, source_key)
-            VALUES (p_key, p_attempt, now, 'cached', false, p_root_run, p_run, p_provider, p_model, '', p_usage, p_price,
-                0, 0, 0, p_scopes, p_saved, p_source);
     END IF;
 END $$;
 -- +goose StatementEnd

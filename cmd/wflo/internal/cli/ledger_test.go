@@ -74,7 +74,7 @@ func TestCommandsAgainstALedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.reserve(t, "bob", "gpt-5.4", 20*wflo.Cent)
+	_, err = s.reserve(t, "bob", "gpt-5.4", 25*wflo.Cent)
 	var refusal *wflo.Refusal
 	if !errors.As(err, &refusal) || refusal.Budget != "team:payments" {
 		t.Fatalf("the budget that was set refuses nothing: %v", err)

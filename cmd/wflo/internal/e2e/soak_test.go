@@ -112,6 +112,7 @@ func (d *dev) testKillsLeaveNothing(database func(t *testing.T) (env string, ope
 	return func(t *testing.T) {
 		t.Parallel()
 		id := unique("soak")
+		t.Cleanup(func() { removeAll(t, id) }) // what the killed workers tried the engine with
 		setting, open := database(t)
 		model, env := vendor(t, slow)
 		env = append(env, "WFLO_DATA_DIR="+t.TempDir(), setting, soakQueue+"="+id, "WFLO_OWNER="+id, "WFLO_SANDBOX_POOL=-1")

@@ -111,7 +111,7 @@ func (l *LLM) letGo(ctx context.Context, t *try, hold wflo.Hold, held bool) erro
 		return nil
 	}
 	t.attempt = hold.Attempt + 1
-	err := persist(ctx, func(ctx context.Context) error { return l.Ledger.Release(ctx, hold.Key, hold.Attempt) })
+	err := Persist(ctx, func(ctx context.Context) error { return l.Ledger.Release(ctx, hold.Key, hold.Attempt) })
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
@@ -138,7 +138,7 @@ func (l *LLM) hit(ctx context.Context, t *try, c *call, k kept) (wflo.Reply, err
 		Key: t.run.EffectKey(), Attempt: t.attempt, Run: t.run, Scopes: t.run.Scopes(c.provider.Name(), c.prompt.Model),
 		Source: k.Source, Usage: billed, Price: price, Provider: reply.Provider, Model: reply.Model, Saved: reply.Saved, Outcome: outcome,
 	}
-	err = persist(ctx, func(ctx context.Context) error { return l.Ledger.Save(ctx, s) })
+	err = Persist(ctx, func(ctx context.Context) error { return l.Ledger.Save(ctx, s) })
 	if err != nil {
 		return wflo.Reply{}, fmt.Errorf("record a cached answer: %w", err)
 	}

@@ -83,7 +83,7 @@ func (l *LLM) settle(ctx context.Context, hold wflo.Hold, c *call, reply wflo.Re
 		Key: hold.Key, Attempt: hold.Attempt, Amount: reply.Cost, Usage: reply.Usage, Price: price,
 		Provider: reply.Provider, Model: reply.Model, ResponseID: reply.ResponseID, Outcome: outcome,
 	}
-	err = persist(ctx, func(ctx context.Context) error { return l.Ledger.Settle(ctx, s) })
+	err = Persist(ctx, func(ctx context.Context) error { return l.Ledger.Settle(ctx, s) })
 	if err != nil {
 		return wflo.Reply{}, fmt.Errorf("settle %s: %w", reply.ResponseID, err)
 	}
@@ -108,7 +108,7 @@ func (l *LLM) giveUp(ctx context.Context, hold wflo.Hold, cause error) error {
 	if errors.As(cause, &call) && !call.Billable {
 		closeHold = l.Ledger.Release
 	}
-	err := persist(ctx, func(ctx context.Context) error { return closeHold(ctx, hold.Key, hold.Attempt) })
+	err := Persist(ctx, func(ctx context.Context) error { return closeHold(ctx, hold.Key, hold.Attempt) })
 	if err != nil {
 		// The hold stays open, so the money stays reserved; the next attempt
 		// charges it as unknown.
@@ -117,9 +117,10 @@ func (l *LLM) giveUp(ctx context.Context, hold wflo.Hold, cause error) error {
 	return cause
 }
 
-// persist does a ledger write that must not be lost: cancellation of the
-// activity does not reach it, and it outlasts a short outage.
-func persist(ctx context.Context, write func(context.Context) error) error {
+// Persist does a ledger write that must not be lost: cancellation of ctx does
+// not reach it, and it is tried again for half a minute while the ledger cannot
+// be reached. An answer of the ledger, a refusal too, is final.
+func Persist(ctx context.Context, write func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	wait := 50 * time.Millisecond

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/llm"
 	"github.com/wflo-ai/wflo-go/pricing"
 )
@@ -222,7 +223,7 @@ func (c *call) settle(bill llm.Bill, outcome []byte) error {
 		Provider: c.ask.provider, Model: model, ResponseID: clip(bill.ResponseID), Outcome: outcome,
 	}
 	ctx := c.req.Context()
-	if err := persist(ctx, func(ctx context.Context) error { return c.t.cfg.Ledger.Settle(ctx, s) }); err != nil {
+	if err := activities.Persist(ctx, func(ctx context.Context) error { return c.t.cfg.Ledger.Settle(ctx, s) }); err != nil {
 		// The hold stays open: the next attempt or the sweep charges it in full.
 		c.t.cfg.Logger.WarnContext(ctx, "call is not settled", "key", string(c.hold.Key), "model", c.ask.model, "error", err.Error())
 		return fmt.Errorf("settle %s: %w", s.ResponseID, err)
@@ -264,7 +265,7 @@ func (c *call) learn(s wflo.Settlement) {
 func (c *call) release() error {
 	c.free()
 	ctx := c.req.Context()
-	err := persist(ctx, func(ctx context.Context) error { return c.t.cfg.Ledger.Release(ctx, c.hold.Key, c.hold.Attempt) })
+	err := activities.Persist(ctx, func(ctx context.Context) error { return c.t.cfg.Ledger.Release(ctx, c.hold.Key, c.hold.Attempt) })
 	if err != nil {
 		return fmt.Errorf("close hold: %w", err)
 	}
@@ -276,7 +277,7 @@ func (c *call) unknown(why string) error {
 	ctx := c.req.Context()
 	c.t.cfg.Logger.WarnContext(ctx, "cost of a call is unknown; its worst case is charged",
 		"run", c.who.run.ID(), "provider", c.ask.provider, "model", c.ask.model, "reserved", c.hold.Granted.String(), "reason", why)
-	err := persist(ctx, func(ctx context.Context) error { return c.t.cfg.Ledger.MarkUnknown(ctx, c.hold.Key, c.hold.Attempt) })
+	err := activities.Persist(ctx, func(ctx context.Context) error { return c.t.cfg.Ledger.MarkUnknown(ctx, c.hold.Key, c.hold.Attempt) })
 	if err != nil {
 		return fmt.Errorf("close hold: %w", err)
 	}

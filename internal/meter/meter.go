@@ -182,26 +182,6 @@ func WithCall(ctx context.Context, c *Call) context.Context {
 	return context.WithValue(ctx, callKey{}, c)
 }
 
-// persist does a ledger write that must not be lost: the end of the request does
-// not reach it, and it outlasts a short outage.
-func persist(ctx context.Context, write func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	wait := 50 * time.Millisecond
-	for {
-		err := write(ctx)
-		if err == nil || wflo.CodeOf(err) != "" || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(wait):
-			wait = min(2*wait, 5*time.Second)
-		}
-	}
-}
-
 // isRefusal says that the ledger said no, which a metric counts.
 func isRefusal(err error) bool { return errors.Is(err, wflo.ErrBudgetExceeded) }
 

@@ -1,20 +1,29 @@
 package wflo
 
 import (
-	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
-// DefaultApprovalTimeout is how long a gate waits when Approval.Timeout is zero.
-const DefaultApprovalTimeout = time.Hour
+const (
+	// DefaultApprovalTimeout is how long a gate waits when Approval.Timeout is zero.
+	DefaultApprovalTimeout = time.Hour
+	// DefaultApprovalExpiry is how long an approval may wait for its action when
+	// Approval.Expiry is zero.
+	DefaultApprovalExpiry = time.Hour
+	// MaxApprovers bounds each list of approvers, and MaxLevels the escalation.
+	MaxApprovers = 100
+	MaxLevels    = 10
+	// maxPayload bounds what people are asked to judge, in bytes.
+	maxPayload = 256 << 10
+)
 
-// Approval asks people to decide on one action before it happens.
+// Approval asks people to decide on one action before it happens. The zero value
+// of every field but Gate and Action means the safe and simple thing: one approval
+// by anybody whom the worker admits, within an hour, or else no.
 type Approval struct {
 	// Gate names the question within the run, such as "refunds". Required.
 	Gate string `json:"gate"`
@@ -24,15 +33,102 @@ type Approval struct {
 	Details string `json:"details,omitempty"`
 	// Payload is exactly what will be done; the decision is bound to its hash.
 	Payload json.RawMessage `json:"payload,omitempty"`
-	// Approvers are the users who may decide. None means that anybody may whom
-	// the worker's key list or its allowance of unsigned decisions admits.
+	// Activity is the activity that Payload is the input of: its one argument, or
+	// an array of several. It alone acts on the approval, once, and only with this
+	// input. Empty means that the workflow acts, and that waiting is over when the
+	// gate is.
+	Activity string `json:"activity,omitempty"`
+	// Risk is how much is at stake; it is shown, and low allows OnTimeoutApprove.
+	Risk Risk `json:"risk,omitempty"`
+	// Approvers are those who may decide: users, and groups as "group:NAME". None
+	// means that anybody may whom the worker's key list or its allowance of
+	// unsigned decisions admits.
 	Approvers []string `json:"approvers,omitempty"`
+	// Quorum is how many of them must approve; zero means one.
+	Quorum int `json:"quorum,omitempty"`
+	// Factors are further sets of approvers, each of which must approve too. One
+	// person counts in every set that names them.
+	Factors []Factor `json:"factors,omitempty"`
+	// Denials is how many rejections end the gate; zero means one.
+	Denials int `json:"denials,omitempty"`
+	// FourEyes refuses approvals by those for whom the run acts, and by whoever
+	// edited the payload. They may still reject.
+	FourEyes bool `json:"four_eyes,omitempty"`
 	// Timeout rejects the action when nobody decided; zero means an hour.
 	Timeout time.Duration `json:"timeout,omitempty"`
-	// Answers are the verdicts that make sense here; none means approve and
-	// reject.
+	// OnTimeout says what the end of the time means; empty means OnTimeoutReject.
+	OnTimeout OnTimeout `json:"on_timeout,omitempty"`
+	// Escalation are further levels, who are asked later. Approvers of a level may
+	// decide besides those before them.
+	Escalation []Level `json:"escalation,omitempty"`
+	// Reminders are when those who were asked are asked again, in ascending
+	// percent of Timeout. Nil means 50 and 90; an empty list none.
+	Reminders []int `json:"reminders,omitzero"`
+	// Expiry is how long after the approval the action must begin; zero means an
+	// hour. Later, nobody's approval covers it any more.
+	Expiry time.Duration `json:"expiry,omitempty"`
+	// Answers are the verdicts that make sense here, of approve, reject, respond
+	// and edit; none means approve and reject. Escalate and ack always do.
 	Answers []Verdict `json:"answers,omitempty"`
+	// Form is a JSON schema that the data of VerdictRespond must fit.
+	Form json.RawMessage `json:"form,omitempty"`
+	// ReasonRequired refuses rejections without a reason.
+	ReasonRequired bool `json:"reason_required,omitempty"`
+	// SignedOnly refuses decisions without a signature also where the worker
+	// allows them.
+	SignedOnly bool `json:"signed_only,omitempty"`
+	// Notify are the channels that are told, such as "slack://ops-channel". None
+	// means those of the worker's configuration.
+	Notify []string `json:"notify,omitempty"`
+	// Routed lets the policy's risk rules say who decides, or that nobody needs
+	// to. Without it they can only add approvers.
+	Routed bool `json:"routed,omitempty"`
+	// Rules are the policies that ask for this approval; the runtime fills them in.
+	Rules []string `json:"rules,omitempty"`
 }
+
+// Factor is a set of approvers of whom some must approve.
+type Factor struct {
+	Approvers []string `json:"approvers"`
+	Quorum    int      `json:"quorum,omitempty"` // zero means one
+	// Rule is the policy that asks for it.
+	Rule string `json:"rule,omitempty"`
+}
+
+// Level is a step of an escalation.
+type Level struct {
+	// After is when it is asked, counted from when the gate opened. Zero means
+	// when the time is up (OnTimeoutEscalate) or when somebody escalates.
+	After     time.Duration `json:"after,omitempty"`
+	Approvers []string      `json:"approvers,omitempty"`
+	Notify    []string      `json:"notify,omitempty"`
+}
+
+// OnTimeout says what happens when a gate's time is up.
+type OnTimeout string
+
+// What the end of the time may mean.
+const (
+	OnTimeoutReject OnTimeout = "reject"
+	// OnTimeoutEscalate asks the next level, with the gate's timeout once more,
+	// and rejects after the last.
+	OnTimeoutEscalate OnTimeout = "escalate"
+	// OnTimeoutHalt rejects and halts the run.
+	OnTimeoutHalt OnTimeout = "halt"
+	// OnTimeoutApprove lets the action happen. Only gates of low risk take it.
+	OnTimeoutApprove OnTimeout = "approve"
+)
+
+// Risk is how much is at stake.
+type Risk string
+
+// The risks.
+const (
+	RiskLow      Risk = "low"
+	RiskMedium   Risk = "medium"
+	RiskHigh     Risk = "high"
+	RiskCritical Risk = "critical"
+)
 
 // Validate says what is wrong with the approval, if anything.
 func (a Approval) Validate() error {
@@ -41,178 +137,122 @@ func (a Approval) Validate() error {
 		return Invalid("approval.gate", "is empty", "name the gate, such as \"refunds\"")
 	case a.Action == "":
 		return Invalid("approval.action", "is empty", "say in one line what will be done")
-	case a.Timeout < 0:
-		return Invalid("approval.timeout", "is "+a.Timeout.String(), "use 0 for one hour, or a positive duration")
-	case len(a.Payload) > 0 && !json.Valid(a.Payload):
-		return Invalid("approval.payload", "is not JSON", "marshal the value that will be acted on")
+	case len(a.Payload) > maxPayload:
+		return Invalid("approval.payload", fmt.Sprintf("has %d bytes", len(a.Payload)), fmt.Sprintf("ask about at most %d; nobody can judge more", maxPayload))
+	case len(a.Form) > 0 && !json.Valid(a.Form):
+		return Invalid("approval.form", "is not JSON", "give a JSON schema")
+	}
+	if len(a.Payload) > 0 {
+		if _, err := Canonical(a.Payload); err != nil {
+			return Invalid("approval.payload", err.Error(), "marshal the value that will be acted on")
+		}
 	}
 	for _, v := range a.Answers {
-		if err := v.Validate(); err != nil {
+		if v != VerdictApprove && v != VerdictReject && v != VerdictRespond && v != VerdictEdit {
+			return Invalid("approval.answers", fmt.Sprintf("has %q", string(v)), "use approve, reject, respond or edit")
+		}
+	}
+	if err := a.validateTimes(); err != nil {
+		return err
+	}
+	return a.validatePeople()
+}
+
+func (a Approval) validateTimes() error {
+	switch {
+	case a.Timeout < 0:
+		return Invalid("approval.timeout", "is "+a.Timeout.String(), "use 0 for one hour, or a positive duration")
+	case a.Expiry < 0:
+		return Invalid("approval.expiry", "is "+a.Expiry.String(), "use 0 for one hour, or a positive duration")
+	case !slices.Contains([]OnTimeout{"", OnTimeoutReject, OnTimeoutEscalate, OnTimeoutHalt, OnTimeoutApprove}, a.OnTimeout):
+		return Invalid("approval.on_timeout", fmt.Sprintf("is %q", string(a.OnTimeout)), "use reject, escalate, halt or approve")
+	case a.OnTimeout == OnTimeoutApprove && a.Risk != RiskLow:
+		return Invalid("approval.on_timeout", "is approve", "only gates of risk low may let time decide; use reject or escalate")
+	case a.OnTimeout == OnTimeoutEscalate && len(a.Escalation) == 0:
+		return Invalid("approval.on_timeout", "is escalate, and there is no level", "list levels under escalation")
+	case !slices.Contains([]Risk{"", RiskLow, RiskMedium, RiskHigh, RiskCritical}, a.Risk):
+		return Invalid("approval.risk", fmt.Sprintf("is %q", string(a.Risk)), "use low, medium, high or critical")
+	case len(a.Escalation) > MaxLevels:
+		return Invalid("approval.escalation", fmt.Sprintf("has %d levels", len(a.Escalation)), fmt.Sprintf("use at most %d", MaxLevels))
+	}
+	for i, percent := range a.Reminders {
+		if percent < 1 || percent > 99 || i > 0 && percent <= a.Reminders[i-1] {
+			return Invalid("approval.reminders", fmt.Sprintf("are %v", a.Reminders), "use ascending percentages from 1 to 99")
+		}
+	}
+	var last time.Duration
+	timeout := a.Timeout
+	if timeout == 0 {
+		timeout = DefaultApprovalTimeout
+	}
+	for i, l := range a.Escalation {
+		if l.After < 0 || l.After > 0 && l.After <= last || l.After >= timeout {
+			return Invalid(fmt.Sprintf("approval.escalation[%d].after", i), "is "+l.After.String(),
+				fmt.Sprintf("use ascending durations from when the gate opens, below its timeout of %s; 0 waits for the timeout", timeout))
+		}
+		last = max(last, l.After)
+	}
+	return nil
+}
+
+func (a Approval) validatePeople() error {
+	if a.Quorum < 0 || a.Denials < 0 {
+		return Invalid("approval.quorum", "or denials is negative", "use 0 for one")
+	}
+	if err := checkApprovers("approval.approvers", a.Approvers, a.Quorum, false); err != nil {
+		return err
+	}
+	for i, f := range a.Factors {
+		field := fmt.Sprintf("approval.factors[%d]", i)
+		if f.Quorum < 0 {
+			return Invalid(field+".quorum", "is negative", "use 0 for one")
+		}
+		if err := checkApprovers(field+".approvers", f.Approvers, f.Quorum, true); err != nil {
+			return err
+		}
+	}
+	for i, l := range a.Escalation {
+		if err := checkApprovers(fmt.Sprintf("approval.escalation[%d].approvers", i), l.Approvers, 0, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Verdict is what a person decided.
-type Verdict string
-
-// The verdicts.
-const (
-	VerdictApprove Verdict = "approve"
-	VerdictReject  Verdict = "reject"
-	// VerdictRespond answers a question with text and neither approves nor
-	// rejects an action.
-	VerdictRespond Verdict = "respond"
-)
-
-// Validate refuses an unknown verdict.
-func (v Verdict) Validate() error {
-	switch v {
-	case VerdictApprove, VerdictReject, VerdictRespond:
-		return nil
-	}
-	return Invalid("verdict", fmt.Sprintf("is %q", string(v)), "use approve, reject or respond")
-}
-
-// GateStatus says where a gate stands.
-type GateStatus string
-
-// The states of a gate.
-const (
-	GateOpen      GateStatus = "open"
-	GateApproved  GateStatus = "approved"
-	GateRejected  GateStatus = "rejected"
-	GateAnswered  GateStatus = "answered"
-	GateTimedOut  GateStatus = "timeout"
-	GateCancelled GateStatus = "cancelled"
-)
-
-// Gate is an approval as it was shown to people: the question, and what a
-// decision must name to count. The nonce is drawn when the gate opens, so a
-// decision for an earlier opening of the same gate with the same payload (after
-// a reset, say) has another digest and is refused.
-type Gate struct {
-	ID         string     `json:"id"`
-	Epoch      int        `json:"epoch"`
-	WorkflowID string     `json:"workflow_id"`
-	FirstRunID string     `json:"first_run_id"`
-	Nonce      string     `json:"nonce"`
-	Digest     string     `json:"digest"`
-	Approval   Approval   `json:"approval"`
-	User       string     `json:"user,omitempty"` // for whom the run acts
-	OpenedAt   time.Time  `json:"opened_at"`
-	ExpiresAt  time.Time  `json:"expires_at"`
-	Status     GateStatus `json:"status"`
-	// Decision is the one that counted; nil while the gate is open or when it
-	// timed out.
-	Decision *Decision `json:"decision,omitempty"`
-	// Refused counts decisions that did not count, with the last one's reason.
-	Refused     int    `json:"refused,omitempty"`
-	LastRefusal string `json:"last_refusal,omitempty"`
-}
-
-// ComputeDigest is the SHA-256, in hex, of what the gate shows and where it
-// belongs: workflow, first run, gate, epoch, nonce, action, details and payload.
-func (g Gate) ComputeDigest() string {
-	h := sha256.New()
-	for _, part := range []string{
-		g.WorkflowID, g.FirstRunID, g.ID, fmt.Sprint(g.Epoch), g.Nonce,
-		g.Approval.Action, g.Approval.Details, string(g.Approval.Payload),
-	} {
-		fmt.Fprintf(h, "%d:%s;", len(part), part)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// Terms are the worker's conditions for decisions. They are recorded in history
-// when the gate opens, so that a replay judges as the first run did.
-type Terms struct {
-	// Keys maps a key's name to its Ed25519 public key in base64. A decision
-	// signed by one of them is authentic.
-	Keys map[string]string `json:"keys,omitempty"`
-	// AllowUnsigned lets decisions without a signature count: for development,
-	// and for approval tools that send raw signals.
-	AllowUnsigned bool `json:"allow_unsigned,omitempty"`
-}
-
-// Decision is a person's answer to one gate. Approval tools send it as the
-// argument of the signal or update [SignalDecide]; Gate, Epoch and Digest are
-// copied from the gate that was shown.
-type Decision struct {
-	Gate    string  `json:"gate"`
-	Epoch   int     `json:"epoch"`
-	Digest  string  `json:"digest"`
-	Verdict Verdict `json:"verdict"`
-	// By is the user who decided.
-	By     string `json:"by"`
-	Reason string `json:"reason,omitempty"`
-	// Text is the answer of VerdictRespond.
-	Text string `json:"text,omitempty"`
-	// Key and Signature prove By: the name of the signer's key, and the
-	// Ed25519 signature, in base64, over what SignedBytes returns.
-	Key       string `json:"key,omitempty"`
-	Signature string `json:"signature,omitempty"`
-}
-
-// SignedBytes is what a signature covers: every field but Signature.
-func (d Decision) SignedBytes() []byte {
-	h := sha256.New()
-	for _, part := range []string{
-		"wflo.decision.v1", d.Gate, fmt.Sprint(d.Epoch), d.Digest, string(d.Verdict), d.By, d.Reason, d.Text, d.Key,
-	} {
-		fmt.Fprintf(h, "%d:%s;", len(part), part)
-	}
-	return h.Sum(nil)
-}
-
-// Sign returns the decision signed with key under the given key name.
-func (d Decision) Sign(name string, key ed25519.PrivateKey) Decision {
-	d.Key = name
-	d.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, d.SignedBytes()))
-	return d
-}
-
-// Admit says why the decision does not count at this gate under these terms, or
-// nil when it does. It is pure, so workflow code may call it.
-func (g Gate) Admit(d Decision, terms Terms) error {
-	answers := g.Approval.Answers
-	if len(answers) == 0 {
-		answers = []Verdict{VerdictApprove, VerdictReject}
-	}
+func checkApprovers(field string, approvers []string, quorum int, required bool) error {
 	switch {
-	case d.Gate != g.ID:
-		return Invalid("decision.gate", fmt.Sprintf("is %q, the gate is %q", d.Gate, g.ID), "copy gate, epoch and digest from the gate that was shown")
-	case g.Status != GateOpen:
-		return Invalid("decision", fmt.Sprintf("comes late: gate %s is %s", g.ID, g.Status), "nothing was changed")
-	case d.Epoch != g.Epoch:
-		return Invalid("decision.epoch", fmt.Sprintf("is %d, the gate's is %d", d.Epoch, g.Epoch), "the run was restored since; decide again on what it asks now")
-	case d.Digest != g.Digest:
-		return Invalid("decision.digest", "is not the gate's", "the action changed since it was shown; look at it again")
-	case !slices.Contains(answers, d.Verdict):
-		return Invalid("decision.verdict", fmt.Sprintf("is %q", string(d.Verdict)), fmt.Sprintf("this gate takes %v", answers))
-	case d.By == "":
-		return Invalid("decision.by", "is empty", "name the person who decides")
-	case len(g.Approval.Approvers) > 0 && !slices.Contains(g.Approval.Approvers, d.By):
-		return Invalid("decision.by", fmt.Sprintf("is %q, who is not an approver of this gate", d.By), fmt.Sprintf("ask one of %v", g.Approval.Approvers))
+	case required && len(approvers) == 0:
+		return Invalid(field, "are empty", "name users, or groups as group:NAME")
+	case len(approvers) > MaxApprovers:
+		return Invalid(field, fmt.Sprintf("are %d", len(approvers)), fmt.Sprintf("use at most %d, or a group", MaxApprovers))
 	}
-	return d.verify(terms)
-}
-
-func (d Decision) verify(terms Terms) error {
-	if d.Signature == "" {
-		if terms.AllowUnsigned {
-			return nil
+	groups := false
+	for i, approver := range approvers {
+		group, ok := GroupOf(approver)
+		groups = groups || ok
+		switch {
+		case approver == "" || ok && group == "":
+			return Invalid(fmt.Sprintf("%s[%d]", field, i), "is empty", "name a user, or a group as group:NAME")
+		case strings.TrimSpace(approver) != approver || nameProblem(approver) != "":
+			return Invalid(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("is %q", approver), "use a plain name")
+		case slices.Contains(approvers[:i], approver):
+			return Invalid(field, fmt.Sprintf("name %q twice", approver), "name each once")
 		}
-		return Invalid("decision.signature", "is missing", "decide with wflo approve or the console, or let the worker allow unsigned decisions")
 	}
-	pub, err := base64.StdEncoding.DecodeString(terms.Keys[d.Key])
-	if err != nil || len(pub) != ed25519.PublicKeySize {
-		return Invalid("decision.key", fmt.Sprintf("%q is not one that the worker trusts", d.Key), "add its public key to the worker's approver keys")
-	}
-	sig, err := base64.StdEncoding.DecodeString(d.Signature)
-	if err != nil || !ed25519.Verify(pub, d.SignedBytes(), sig) {
-		return Invalid("decision.signature", "does not verify", "sign the decision again; it was changed or the key is another")
+	if !groups && len(approvers) > 0 && quorum > len(approvers) {
+		return Invalid(field, fmt.Sprintf("are %d, and %d must approve", len(approvers), quorum), "name more approvers, or lower the quorum")
 	}
 	return nil
+}
+
+// allApprovers are those of all sets and levels.
+func (a Approval) allApprovers() []string {
+	all := slices.Clone(a.Approvers)
+	for _, f := range a.Factors {
+		all = append(all, f.Approvers...)
+	}
+	for _, l := range a.Escalation {
+		all = append(all, l.Approvers...)
+	}
+	return all
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 func testGate() Gate {
@@ -62,7 +63,7 @@ func TestAdmit(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := g.Admit(tt.d, tt.terms)
+			err := g.Admit(tt.d, tt.terms, time.Now())
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("refused: %v", err)
@@ -72,7 +73,7 @@ func TestAdmit(t *testing.T) {
 		})
 	}
 	g.Status = GateRejected
-	if err := g.Admit(good, open); err == nil || !strings.Contains(err.Error(), "late") {
+	if err := g.Admit(good, open, time.Now()); err == nil || !strings.Contains(err.Error(), "late") {
 		t.Errorf("a late decision gave %v", err)
 	}
 }
@@ -123,7 +124,7 @@ func FuzzDecision(f *testing.F) {
 		}
 		g := testGate()
 		g.Digest = "unguessable"
-		if err := g.Admit(d, Terms{AllowUnsigned: true}); err == nil && d.Digest != g.Digest {
+		if err := g.Admit(d, Terms{AllowUnsigned: true}, time.Now()); err == nil && d.Digest != g.Digest {
 			t.Errorf("admitted %s", b)
 		}
 	})

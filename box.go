@@ -107,6 +107,6 @@ func (b Box) validateDefences() error {
 
 // sortedNames are a map's keys in order: workflow code validates tasks and runs,
 // and must come to the same error each time.
-func sortedNames(m map[string]string) []string {
+func sortedNames[T any](m map[string]T) []string {
 	return slices.Sorted(maps.Keys(m)) //workflowcheck:ignore
 }

@@ -18,6 +18,7 @@ const (
 	CodeBudgetExceeded     Code = "wflo.BudgetExceeded"     // the worst case does not fit the budget
 	CodeApprovalRejected   Code = "wflo.ApprovalRejected"   // a person said no
 	CodeApprovalTimeout    Code = "wflo.ApprovalTimeout"    // nobody answered in time
+	CodeApprovalExpired    Code = "wflo.ApprovalExpired"    // it was granted too long ago, or taken back
 	CodeHalted             Code = "wflo.Halted"             // the run was halted by an operator
 	CodePolicyDenied       Code = "wflo.PolicyDenied"       // a rule forbids it
 	CodePayloadTooLarge    Code = "wflo.PayloadTooLarge"    // a result is over the limit
@@ -37,6 +38,7 @@ var (
 	ErrBudgetExceeded     = errors.New("budget exceeded")
 	ErrApprovalRejected   = errors.New("approval rejected")
 	ErrApprovalTimeout    = errors.New("approval timed out")
+	ErrApprovalExpired    = errors.New("approval expired")
 	ErrHalted             = errors.New("run halted")
 	ErrPolicyDenied       = errors.New("denied by policy")
 	ErrPayloadTooLarge    = errors.New("payload too large")
@@ -51,7 +53,8 @@ var (
 var sentinels = map[Code]error{
 	CodeInvalid: ErrInvalid, CodeUnknownModel: ErrUnknownModel, CodeMissingKey: ErrMissingKey,
 	CodeBudgetExceeded: ErrBudgetExceeded, CodeApprovalRejected: ErrApprovalRejected,
-	CodeApprovalTimeout: ErrApprovalTimeout, CodeHalted: ErrHalted, CodePolicyDenied: ErrPolicyDenied,
+	CodeApprovalTimeout: ErrApprovalTimeout, CodeApprovalExpired: ErrApprovalExpired,
+	CodeHalted: ErrHalted, CodePolicyDenied: ErrPolicyDenied,
 	CodePayloadTooLarge: ErrPayloadTooLarge, CodeSandboxUnavailable: ErrSandboxUnavailable,
 	CodeSandboxLost: ErrSandboxLost, CodeProvider: ErrProvider, CodeTurnLimit: ErrTurnLimit, CodeLoop: ErrLoop, CodeConflict: ErrConflict,
 }

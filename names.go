@@ -25,6 +25,8 @@ const (
 	// what a run hands to its successor when it continues as new.
 	HeaderRun   = "wflo-run"
 	HeaderCarry = "wflo-carry"
+	// HeaderGate carries the granted Gate to the activity that acts on it.
+	HeaderGate = "wflo-gate"
 )
 
 // Search attributes that wflo sets on runs. Keyword values unless noted.
@@ -34,6 +36,12 @@ const (
 	AttrUser  = "WfloUser"
 	AttrTeam  = "WfloTeam"
 	AttrCost  = "WfloCostUSD" // double: dollars spent so far, for sorting
+	AttrOrg   = "WfloOrg"
+	AttrRisk  = "WfloRisk" // the highest Risk of the open gates
+	// AttrApprovers is a keyword list: who is asked at the open gates, and
+	// AttrDeadline a datetime: when the first of them times out.
+	AttrApprovers = "WfloApprovers"
+	AttrDeadline  = "WfloDeadline"
 )
 
 // RunState is the value of AttrState and Status.State.
@@ -53,6 +61,10 @@ const (
 type Halt struct {
 	By     string `json:"by"`
 	Reason string `json:"reason"`
+	// Policy is the policy that halted it; empty for a person.
+	Policy string `json:"policy,omitempty"`
+	// KeepEffects leaves what the run did as it is: compensations do not run.
+	KeepEffects bool `json:"keep_effects,omitempty"`
 }
 
 // Status answers QueryStatus: what a run is doing, in words.

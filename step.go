@@ -36,6 +36,12 @@ type Run struct {
 	Agent string `json:"agent,omitempty"`
 	// Tags are free attributes for budgets and reports, such as env: prod.
 	Tags map[string]string `json:"tags,omitempty"`
+	// Principals are further people behind the run, such as who delegated it. They
+	// and User cannot approve what it does where four eyes are asked for.
+	Principals []string `json:"principals,omitempty"`
+	// Bundle is the hash of the policies that govern the run; the runtime fills it
+	// in. Empty means none.
+	Bundle string `json:"bundle,omitempty"`
 	// Correlation joins everything that one request caused.
 	Correlation string `json:"correlation,omitempty"`
 	// Budget limits what this run may spend, on top of the limits of its
@@ -129,6 +135,14 @@ func (r Run) Validate() error {
 	for _, f := range []struct{ field, value string }{{"user", r.User}, {"team", r.Team}, {"org", r.Org}, {"agent", r.Agent}} {
 		if problem := nameProblem(f.value); problem != "" {
 			return Invalid("run."+f.field, problem, "use a short plain name")
+		}
+	}
+	if len(r.Principals) > maxTags {
+		return Invalid("run.principals", fmt.Sprintf("are %d", len(r.Principals)), fmt.Sprintf("use at most %d", maxTags))
+	}
+	for _, p := range r.Principals {
+		if problem := nameProblem(p); problem != "" || p == "" {
+			return Invalid("run.principals", fmt.Sprintf("have %q", p), "use short plain names")
 		}
 	}
 	if len(r.Tags) > maxTags {

@@ -144,20 +144,20 @@ func orNone(reason string) string {
 }
 
 // admit says why a decision would not count, without changing anything.
-func (st *state) admit(d wflo.Decision) error {
+func (st *state) admit(ctx workflow.Context, d wflo.Decision) error {
 	g := st.gate(d.Gate)
 	if g == nil {
 		return wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", d.Gate), "list the gates with wflo approvals")
 	}
-	if err := g.Admit(d, g.terms); err != nil || g.accepts == nil {
+	if err := g.Admit(d, g.terms, workflow.Now(ctx)); err != nil || g.accepts == nil {
 		return err
 	}
 	return g.accepts(d)
 }
 
 // decide applies a decision that counts, and counts one that does not.
-func (st *state) decide(d wflo.Decision) error {
-	if err := st.admit(d); err != nil {
+func (st *state) decide(ctx workflow.Context, d wflo.Decision) error {
+	if err := st.admit(ctx, d); err != nil {
 		if g := st.gate(d.Gate); g != nil {
 			g.Refused++
 			g.LastRefusal = err.Error()

@@ -106,7 +106,7 @@ func (in *inbound) HandleSignal(ctx workflow.Context, s *interceptor.HandleSigna
 			workflow.GetLogger(ctx).Warn("decision signal cannot be read", "error", err.Error())
 			return nil
 		}
-		if err := st.decide(d); err != nil {
+		if err := st.decide(ctx, d); err != nil {
 			workflow.GetLogger(ctx).Warn("decision refused", "gate", d.Gate, "by", d.By, "error", err.Error())
 		}
 		return nil
@@ -135,8 +135,8 @@ func (st *state) handlers(ctx workflow.Context) error {
 		return fmt.Errorf("set query %s: %w", wflo.QueryGates, err)
 	}
 	err := workflow.SetUpdateHandlerWithOptions(ctx, wflo.UpdateDecide,
-		func(_ workflow.Context, d wflo.Decision) (wflo.Gate, error) {
-			if err := st.decide(d); err != nil {
+		func(ctx workflow.Context, d wflo.Decision) (wflo.Gate, error) {
+			if err := st.decide(ctx, d); err != nil {
 				return wflo.Gate{}, toWire(err)
 			}
 			return st.gate(d.Gate).Gate, nil
@@ -145,7 +145,7 @@ func (st *state) handlers(ctx workflow.Context) error {
 			Description: "Decide on an open approval gate",
 			// Refusing in the validator leaves no trace in history and tells
 			// the caller why.
-			Validator: func(d wflo.Decision) error { return toWire(st.admit(d)) },
+			Validator: func(ctx workflow.Context, d wflo.Decision) error { return toWire(st.admit(ctx, d)) },
 		})
 	if err != nil {
 		return fmt.Errorf("set update %s: %w", wflo.UpdateDecide, err)

@@ -60,23 +60,64 @@ type Opening struct {
 	Terms wflo.Terms `json:"terms"`
 }
 
+// Telling is what happened to a gate, for its channels and the trail.
+type Telling struct {
+	Gate wflo.Gate `json:"gate"`
+	// Kind is asked, reminder, escalated or closed.
+	Kind wflo.NoticeKind `json:"kind"`
+}
+
+// Revocation takes back the approval of a gate. The answer is false when an
+// activity has begun to act on it.
+type Revocation struct {
+	Gate     wflo.Gate     `json:"gate"`
+	Decision wflo.Decision `json:"decision"`
+}
+
+// PinRequest asks which policies govern a run that begins. Bundle is that of the
+// run's parent; empty for the worker's present one.
+type PinRequest struct {
+	Bundle string `json:"bundle,omitempty"`
+}
+
+// Question asks what the policies of a run say.
+type Question struct {
+	Bundle string     `json:"bundle"`
+	Facts  wflo.Facts `json:"facts"`
+	// Input is that of a model call, whose cost is estimated; nil for others.
+	Prompt *wflo.Prompt `json:"prompt,omitempty"`
+}
+
+// DoLocal runs the activity within the workflow task: for answers that take
+// microseconds and must be recorded.
+func (n Of[In, Out]) DoLocal(ctx workflow.Context, in In) (Out, error) {
+	var out Out
+	err := workflow.ExecuteLocalActivity(ctx, string(n), in).Get(ctx, &out)
+	return out, err
+}
+
 // Prefixes under which the activity structs are registered.
 const (
 	PrefixLLM      = "wflo.llm."
 	PrefixSandbox  = "wflo.sandbox."
 	PrefixApproval = "wflo.approval."
 	PrefixBudget   = "wflo.budget."
+	PrefixPolicy   = "wflo.policy."
 )
 
 // The activities.
 const (
-	LLMChat       Of[wflo.Prompt, wflo.Reply]      = PrefixLLM + "Chat"
-	SandboxRun    Of[sandbox.Spec, sandbox.Result] = PrefixSandbox + "Run"
-	SandboxRead   Of[Read, []byte]                 = PrefixSandbox + "Read"
-	SandboxWrite  Of[[]wflo.File, None]            = PrefixSandbox + "Write"
-	SandboxClose  Of[None, None]                   = PrefixSandbox + "Close"
-	ApprovalOpen  Of[wflo.Gate, Opening]           = PrefixApproval + "Open"
-	ApprovalClose Of[wflo.Gate, None]              = PrefixApproval + "Close"
-	BudgetTopUp   Of[wflo.TopUp, wflo.Spend]       = PrefixBudget + "TopUp"
-	BudgetAlert   Of[wflo.BudgetAlert, None]       = PrefixBudget + "Alert"
+	LLMChat        Of[wflo.Prompt, wflo.Reply]      = PrefixLLM + "Chat"
+	SandboxRun     Of[sandbox.Spec, sandbox.Result] = PrefixSandbox + "Run"
+	SandboxRead    Of[Read, []byte]                 = PrefixSandbox + "Read"
+	SandboxWrite   Of[[]wflo.File, None]            = PrefixSandbox + "Write"
+	SandboxClose   Of[None, None]                   = PrefixSandbox + "Close"
+	ApprovalOpen   Of[wflo.Gate, Opening]           = PrefixApproval + "Open"
+	ApprovalClose  Of[wflo.Gate, None]              = PrefixApproval + "Close"
+	ApprovalTell   Of[Telling, None]                = PrefixApproval + "Tell"
+	ApprovalRevoke Of[Revocation, bool]             = PrefixApproval + "Revoke"
+	PolicyPin      Of[PinRequest, wflo.Pin]         = PrefixPolicy + "Pin"
+	PolicyJudge    Of[Question, wflo.Ruling]        = PrefixPolicy + "Judge"
+	BudgetTopUp    Of[wflo.TopUp, wflo.Spend]       = PrefixBudget + "TopUp"
+	BudgetAlert    Of[wflo.BudgetAlert, None]       = PrefixBudget + "Alert"
 )

@@ -1,0 +1,106 @@
+package wflo
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// AuditType says what was recorded.
+type AuditType string
+
+// What is recorded.
+const (
+	AuditGateOpened    AuditType = "approval.requested"
+	AuditGateReminded  AuditType = "approval.reminded"
+	AuditGateEscalated AuditType = "approval.escalated"
+	AuditGateViewed    AuditType = "approval.viewed"
+	AuditGateDecided   AuditType = "approval.decided" // a decision that counted
+	AuditGateRefused   AuditType = "approval.refused" // one that did not
+	AuditGateClosed    AuditType = "approval.closed"
+	AuditGrantUsed     AuditType = "approval.used" // the action began
+	AuditGrantRevoked  AuditType = "approval.revoked"
+	AuditGrantRefused  AuditType = "approval.use_refused"
+	AuditPolicyRuled   AuditType = "policy.ruled"
+	AuditPolicyLoaded  AuditType = "policy.loaded"
+	AuditNoticeDead    AuditType = "notice.dead"
+	AuditRunHalted     AuditType = "run.halted"
+	AuditLogin         AuditType = "login"
+	AuditLoginRefused  AuditType = "login.refused"
+	AuditKeyMade       AuditType = "key.made"
+	AuditKeyRevoked    AuditType = "key.revoked"
+)
+
+// AuditEvent is something that is to be recorded.
+type AuditEvent struct {
+	// ID makes recording it again harmless. Required.
+	ID string `json:"id"`
+	// Chain is the tenant whose trail it belongs to: the run's org, or "main".
+	Chain string `json:"chain"`
+	// At is when it happened, by the clock of whoever records it.
+	At       time.Time `json:"at"`
+	Type     AuditType `json:"type"`
+	Severity Severity  `json:"severity,omitempty"`
+	// Actor is who did it: a subject, or "worker", "timer", "policy NAME".
+	Actor string `json:"actor,omitempty"`
+	// Namespace, WorkflowID, FirstRunID, Step and Gate say where; empty where it
+	// does not belong to a run.
+	Namespace  string `json:"namespace,omitempty"`
+	WorkflowID string `json:"workflow_id,omitempty"`
+	FirstRunID string `json:"first_run_id,omitempty"`
+	Step       string `json:"step,omitempty"`
+	Gate       string `json:"gate,omitempty"`
+	// Data is the rest, by type: a Gate, a Decision, a Ruling. A JSON object
+	// without secrets. It is kept in canonical form.
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
+// AuditRecord is an event in its chain.
+type AuditRecord struct {
+	AuditEvent
+	// Seq counts the records of the chain from 1, without gaps.
+	Seq int64 `json:"seq"`
+	// Prev is the hash of the record before; of the first one, 64 zeros. Hash is
+	// the SHA-256, in hex, of Prev, a line end, and the canonical form of the
+	// record without Prev and Hash.
+	Prev string `json:"prev,omitempty"`
+	Hash string `json:"hash,omitempty"`
+}
+
+// AuditQuery selects records. The zero value means all.
+type AuditQuery struct {
+	Chain      string
+	WorkflowID string
+	Type       AuditType
+	From, To   time.Time // To is not included
+	// After is the last Seq that was seen, for reading on; it needs a Chain.
+	After int64
+	// Limit is the most records; zero means 1000.
+	Limit int
+	// Latest gives the newest first; else the oldest.
+	Latest bool
+}
+
+// Checkpoint says how far a chain has come. It is signed and kept in a second
+// place, because cutting the end off a chain leaves a shorter chain that is right.
+type Checkpoint struct {
+	Chain string    `json:"chain"`
+	Seq   int64     `json:"seq"`
+	Hash  string    `json:"hash"`
+	At    time.Time `json:"at"`
+	// Key and Signature are the signer's name and the Ed25519 signature, in base64.
+	Key       string `json:"key"`
+	Signature string `json:"signature"`
+}
+
+// AuditChain gives the chain of a run's records.
+func (r Run) AuditChain() string { return auditChain(r.Org) }
+
+func auditChain(org string) string {
+	if org == "" {
+		return "main"
+	}
+	return org
+}
+
+// AuditChain gives the chain of a gate's records.
+func (g Gate) AuditChain() string { return auditChain(g.Org) }

@@ -1,0 +1,302 @@
+package wflo
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// gateVersion is that of gates that are made today. Gates of version 0 are those
+// of histories that were recorded before gates had levels, votes and revisions.
+const gateVersion = 2
+
+// GateStatus says where a gate stands.
+type GateStatus string
+
+// The states of a gate.
+const (
+	GateOpen      GateStatus = "open"
+	GateApproved  GateStatus = "approved"
+	GateRejected  GateStatus = "rejected"
+	GateAnswered  GateStatus = "answered"
+	GateTimedOut  GateStatus = "timeout"
+	GateCancelled GateStatus = "cancelled"
+	// GateRevoked is approved, and rejected before the action began.
+	GateRevoked GateStatus = "revoked"
+	// GateExpired is approved, and too late for the action.
+	GateExpired GateStatus = "expired"
+)
+
+// Gate is an approval as it was shown to people: the question, what a decision
+// must name to count, and the votes so far. The nonce is drawn when the gate opens,
+// so a decision for an earlier opening of the same gate with the same payload (after
+// a reset, say) has another digest and is refused.
+//
+// A gate changes by [Gate.Decide]d decisions through [Gate.Apply] and by time
+// through [Gate.Pass]. Both are pure: workflow code, the activity that acts on an
+// approval and whoever verifies the records come to the same result.
+type Gate struct {
+	ID         string   `json:"id"`
+	Version    int      `json:"version,omitempty"`
+	Epoch      int      `json:"epoch"`
+	Namespace  string   `json:"namespace,omitempty"`
+	WorkflowID string   `json:"workflow_id"`
+	FirstRunID string   `json:"first_run_id"`
+	Workflow   string   `json:"workflow,omitempty"` // the workflow type
+	Step       string   `json:"step,omitempty"`
+	Nonce      string   `json:"nonce"`
+	Digest     string   `json:"digest"`
+	Approval   Approval `json:"approval"`
+	User       string   `json:"user,omitempty"` // for whom the run acts
+	Org        string   `json:"org,omitempty"`
+	// Requesters are those who cannot approve where the gate asks for four eyes:
+	// the people behind the run, and who edited the payload.
+	Requesters []string `json:"requesters,omitempty"`
+	// Revision counts edits; Original is the payload before the first.
+	Revision int             `json:"revision,omitempty"`
+	Original json.RawMessage `json:"original,omitempty"`
+	// Changes counts what happened to the gate, so that an index of gates never
+	// takes an older state for a newer one.
+	Changes int `json:"changes,omitempty"`
+
+	OpenedAt  time.Time  `json:"opened_at"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	ClosedAt  time.Time  `json:"closed_at,omitzero"`
+	Status    GateStatus `json:"status"`
+	// UseBy is until when the action may begin; zero unless approved.
+	UseBy time.Time `json:"use_by,omitzero"`
+	// Used says that the action has begun, so that nothing can stop it here.
+	Used bool `json:"used,omitempty"`
+	// Level is how many levels of the escalation have been asked, and LevelAt when
+	// the latest was.
+	Level   int       `json:"level,omitempty"`
+	LevelAt time.Time `json:"level_at,omitzero"`
+	// Reminded is how many reminders the present level got.
+	Reminded int    `json:"reminded,omitempty"`
+	AckedBy  string `json:"acked_by,omitempty"`
+	// Votes are the latest decision of each person, on the present revision.
+	Votes []Decision `json:"votes,omitempty"`
+	// Decision is the one that counted; nil while the gate is open or when it
+	// timed out.
+	Decision *Decision `json:"decision,omitempty"`
+	// Refused counts decisions that did not count, with the last one's reason.
+	Refused     int    `json:"refused,omitempty"`
+	LastRefusal string `json:"last_refusal,omitempty"`
+}
+
+// ComputeDigest is the SHA-256, in hex, of what the gate shows and where it
+// belongs: workflow, first run, gate, epoch, nonce, revision, question and payload.
+func (g Gate) ComputeDigest() string {
+	if g.Version == 0 {
+		return hashParts(g.WorkflowID, g.FirstRunID, g.ID, fmt.Sprint(g.Epoch), g.Nonce,
+			g.Approval.Action, g.Approval.Details, string(g.Approval.Payload))
+	}
+	return hashParts("wflo.gate.v2", g.Namespace, g.WorkflowID, g.FirstRunID, g.ID, fmt.Sprint(g.Epoch), g.Nonce,
+		fmt.Sprint(g.Revision), g.questionHash(), g.payloadHash())
+}
+
+// questionHash is over all of the approval but its payload: who may decide is as
+// much a part of what people agree to as what will be done.
+func (g Gate) questionHash() string {
+	a := g.Approval
+	a.Payload = nil
+	data, err := json.Marshal(a)
+	if err != nil {
+		return "" // no field can fail; a digest of nothing matches nothing
+	}
+	return hashParts(string(data))
+}
+
+// payloadHash is "" where the payload cannot be put into canonical form, which
+// Approval.Validate refuses.
+func (g Gate) payloadHash() string {
+	sum, err := CanonicalSHA256(g.Approval.Payload)
+	if err != nil {
+		return ""
+	}
+	return sum
+}
+
+func hashParts(parts ...string) string {
+	h := sha256.New()
+	for _, part := range parts {
+		// The length prefix keeps ("ab","c") apart from ("a","bc").
+		fmt.Fprintf(h, "%d:%s;", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Ask makes the gate of an approval that opens at a moment: everything but the
+// nonce and the digest, which whoever opens it adds with [Gate.Seal].
+func (r Run) Ask(id string, a Approval, at time.Time) Gate {
+	if a.Timeout == 0 {
+		a.Timeout = DefaultApprovalTimeout
+	}
+	g := Gate{
+		ID: id, Version: gateVersion, Epoch: r.Epoch, Namespace: r.Namespace, WorkflowID: r.WorkflowID, FirstRunID: r.FirstRunID,
+		Workflow: r.Workflow, Step: r.Step, Approval: a, User: r.User, Org: r.Org,
+		OpenedAt: at, ExpiresAt: at.Add(a.Timeout), LevelAt: at, Status: GateOpen,
+	}
+	for _, name := range append([]string{r.User}, r.Principals...) {
+		if name != "" && !slices.Contains(g.Requesters, name) {
+			g.Requesters = append(g.Requesters, name)
+		}
+	}
+	return g
+}
+
+// Seal gives the gate its nonce and digest. After it nothing that people are shown
+// may change.
+func (g Gate) Seal(nonce string) Gate {
+	g.Nonce = nonce
+	g.Digest = g.ComputeDigest()
+	return g
+}
+
+// Satisfiable says why nobody could ever approve the gate, or nil. Groups whose
+// members the terms do not list are taken to have enough.
+func (g Gate) Satisfiable(terms Terms) error {
+	if g.Approval.FourEyes && len(g.Requesters) == 0 {
+		return Invalid("approval.four_eyes", "is set, and nobody is known for whom the run acts", "start the run with a user")
+	}
+	for _, f := range g.sets(len(g.Approval.Escalation)) {
+		names, known := map[string]bool{}, len(f.Approvers) > 0
+		for _, approver := range f.Approvers {
+			members := []string{approver}
+			if group, ok := GroupOf(approver); ok {
+				if members = terms.Groups[group]; members == nil {
+					known = false
+				}
+			}
+			for _, m := range members {
+				names[m] = names[m] || !g.Approval.FourEyes || !slices.Contains(g.Requesters, m)
+			}
+		}
+		able := 0
+		for _, may := range names { //workflowcheck:ignore counts, in no order
+			if may {
+				able++
+			}
+		}
+		if known && able < f.quorum() {
+			return Invalid("approval.quorum", fmt.Sprintf("needs %d of %v, of whom %d may approve", f.quorum(), f.Approvers, able),
+				"name more approvers; those behind the run do not count where four eyes are asked for")
+		}
+	}
+	return nil
+}
+
+func (f Factor) quorum() int { return max(f.Quorum, 1) }
+
+// sets are the sets of approvers that each must approve, with the first levels of
+// the escalation.
+func (g Gate) sets(levels int) []Factor {
+	first := Factor{Approvers: slices.Clone(g.Approval.Approvers), Quorum: g.Approval.Quorum}
+	if len(first.Approvers) > 0 { // else anybody may already
+		for _, l := range g.Approval.Escalation[:min(levels, len(g.Approval.Escalation))] {
+			first.Approvers = append(first.Approvers, l.Approvers...)
+		}
+	}
+	if len(first.Approvers) == 0 && len(g.Approval.Factors) > 0 && g.Approval.Quorum == 0 {
+		return g.Approval.Factors
+	}
+	return append([]Factor{first}, g.Approval.Factors...)
+}
+
+// admits says whether a person belongs to the set.
+func (f Factor) admits(by string, groups []string) bool {
+	if len(f.Approvers) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(f.Approvers, func(approver string) bool {
+		if group, ok := GroupOf(approver); ok {
+			return slices.Contains(groups, group)
+		}
+		return approver == by
+	})
+}
+
+// Eligible says whether a person with these groups may decide at the gate as it is
+// now.
+func (g Gate) Eligible(by string, groups []string) bool {
+	return slices.ContainsFunc(g.sets(g.Level), func(f Factor) bool { return f.admits(by, groups) })
+}
+
+// Need says how many approvals the gate has, and how many it takes, over all its
+// sets of approvers.
+func (g Gate) Need(terms Terms) (have, need int) {
+	for _, f := range g.sets(g.Level) {
+		need += f.quorum()
+		have += min(g.count(f, terms), f.quorum())
+	}
+	return have, need
+}
+
+func (g Gate) count(f Factor, terms Terms) int {
+	n := 0
+	for _, v := range g.Votes {
+		groups, err := terms.Verify(v, g.Approval.SignedOnly)
+		if err == nil && v.Verdict.affirms() && f.admits(v.By, groups) && !g.excluded(v.By) {
+			n++
+		}
+	}
+	return n
+}
+
+// excluded says that a person may not approve here.
+func (g Gate) excluded(by string) bool {
+	return g.Approval.FourEyes && slices.Contains(g.Requesters, by)
+}
+
+// approved says that every set has its quorum under these terms.
+func (g Gate) approved(terms Terms) bool {
+	return !slices.ContainsFunc(g.sets(g.Level), func(f Factor) bool { return g.count(f, terms) < f.quorum() })
+}
+
+// Closed says that the gate takes no more votes.
+func (g Gate) Closed() bool { return g.Status != GateOpen }
+
+// Granted says that the gate lets its action happen.
+func (g Gate) Granted() bool { return g.Status == GateApproved || g.Status == GateAnswered }
+
+// Authorizes says why the gate, as it was when it closed, does not allow the action
+// to begin now, or nil when it does. Whoever acts calls it with its present terms: a
+// key or a member that was removed since does not count any more. What will be done
+// must be Approval.Payload; comparing that is left to the caller.
+func (g Gate) Authorizes(terms Terms, now time.Time) error {
+	switch {
+	case !g.Granted():
+		return Errorf(CodeApprovalRejected, "ask again", "gate %s is %s", g.ID, g.Status)
+	case g.Version == 0 || g.Digest != g.ComputeDigest():
+		return Errorf(CodeConflict, "ask again", "gate %s: what was approved is not what it shows", g.ID)
+	case !g.UseBy.IsZero() && now.After(g.UseBy):
+		return Errorf(CodeApprovalExpired, "ask again, or give the gate more time (expiry)", "gate %s: the approval was good until %s", g.ID, g.UseBy.UTC().Format(time.RFC3339))
+	case g.Decision == nil && g.Approval.OnTimeout == OnTimeoutApprove && g.Approval.Risk == RiskLow:
+		return nil // nobody decided, and that was agreed to
+	}
+	for _, v := range g.Votes {
+		if v.Gate != g.ID || v.Epoch != g.Epoch || !g.voteIsOnThis(v) {
+			return Errorf(CodeConflict, "ask again", "gate %s: the vote of %s is on something else", g.ID, v.By)
+		}
+	}
+	if !g.approved(terms) {
+		return Errorf(CodeApprovalRejected, "ask again; keys or members of groups changed since", "gate %s: the approvals that still count are not enough", g.ID)
+	}
+	return nil
+}
+
+// voteIsOnThis says that a vote is on the present revision: it names its digest, or
+// it is the edit that led to it.
+func (g Gate) voteIsOnThis(v Decision) bool {
+	if v.Verdict != VerdictEdit {
+		return v.Digest == g.Digest
+	}
+	sum, err := CanonicalSHA256(v.Edit)
+	if err != nil || sum != g.payloadHash() || g.Revision < 1 {
+		return false
+	}
+	return v.Digest != g.Digest && v.Nonce == g.Nonce
+}

@@ -139,8 +139,11 @@ func (a Approval) Validate() error {
 		return Invalid("approval.action", "is empty", "say in one line what will be done")
 	case len(a.Payload) > maxPayload:
 		return Invalid("approval.payload", fmt.Sprintf("has %d bytes", len(a.Payload)), fmt.Sprintf("ask about at most %d; nobody can judge more", maxPayload))
-	case len(a.Form) > 0 && !json.Valid(a.Form):
-		return Invalid("approval.form", "is not JSON", "give a JSON schema")
+	}
+	if len(a.Form) > 0 {
+		if _, err := Canonical(a.Form); err != nil {
+			return Invalid("approval.form", err.Error(), "give a JSON schema")
+		}
 	}
 	if len(a.Payload) > 0 {
 		if _, err := Canonical(a.Payload); err != nil {

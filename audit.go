@@ -49,9 +49,41 @@ type AuditEvent struct {
 	FirstRunID string `json:"first_run_id,omitempty"`
 	Step       string `json:"step,omitempty"`
 	Gate       string `json:"gate,omitempty"`
-	// Data is the rest, by type: a Gate, a Decision, a Ruling. A JSON object
-	// without secrets. It is kept in canonical form.
+	// Data is the rest, by type: an [AuditGate], [AuditDecision] or [AuditUse], a
+	// Ruling. A JSON object without secrets. It is kept in canonical form.
 	Data json.RawMessage `json:"data,omitempty"`
+}
+
+// AuditGate is the data of AuditGateOpened and AuditGateClosed: the whole gate, so
+// that the records alone recompute its digest.
+type AuditGate struct {
+	Gate Gate `json:"gate"`
+}
+
+// AuditDecision is the data of AuditGateDecided and AuditGateRefused.
+type AuditDecision struct {
+	// Gate is the gate's nonce; empty where a refused decision met no gate.
+	Gate string `json:"gate"`
+	// Digest is the gate's when the decision arrived.
+	Digest   string   `json:"digest"`
+	Decision Decision `json:"decision"`
+	// Error is why it did not count. A refusal without a reason is a finding.
+	Error string `json:"error,omitempty"`
+}
+
+// AuditUse is the data of AuditGrantUsed, AuditGrantRefused and AuditGrantRevoked.
+type AuditUse struct {
+	Gate   string `json:"gate"`   // the nonce
+	Digest string `json:"digest"` // of the gate as it was used
+	// PayloadSHA256 is the [CanonicalSHA256] of what was approved, and RanSHA256 of
+	// what the activity was about to do: its one argument, or an array of several.
+	PayloadSHA256 string `json:"payload_sha256"`
+	RanSHA256     string `json:"ran_sha256,omitempty"`
+	// Activity and Effect say who acted; empty where the workflow did, or nobody.
+	Activity string    `json:"activity,omitempty"`
+	Effect   EffectKey `json:"effect,omitempty"`
+	// Error is why it was refused. A refusal without a reason is a finding.
+	Error string `json:"error,omitempty"`
 }
 
 // AuditRecord is an event in its chain.

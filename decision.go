@@ -101,8 +101,12 @@ func (d Decision) SignedBytes() []byte {
 	return h.Sum(nil)
 }
 
-// compact takes out the spaces that encoders put into raw JSON or take out of it.
+// compact puts raw JSON into the one form in which the trail of records keeps it,
+// so that a signature made before verifies after.
 func compact(data json.RawMessage) string {
+	if c, err := Canonical(data); err == nil {
+		return string(c)
+	}
 	var b bytes.Buffer
 	if json.Compact(&b, data) != nil {
 		return string(data)

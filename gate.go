@@ -103,6 +103,9 @@ func (g Gate) ComputeDigest() string {
 func (g Gate) questionHash() string {
 	a := g.Approval
 	a.Payload = nil
+	if form, err := Canonical(a.Form); err == nil {
+		a.Form = form // as records keep it, so that they recompute the digest
+	}
 	data, err := json.Marshal(a)
 	if err != nil {
 		return "" // no field can fail; a digest of nothing matches nothing

@@ -108,6 +108,8 @@ func (g Gate) admitContent(d Decision) error {
 		return Invalid("decision.verdict", "is escalate, and there is nobody left to ask", "approve or reject")
 	case len(d.Reason) > maxReason || len(d.Text) > maxReason:
 		return Invalid("decision.reason", "or text is too long", fmt.Sprintf("use at most %d bytes", maxReason))
+	case len(d.Form) > 0 && !canonical(d.Form):
+		return Invalid("decision.form", "is not JSON that can be recorded", "answer with a JSON object of plain values")
 	case d.Verdict != VerdictEdit:
 		return nil
 	case len(d.Edit) == 0 || len(d.Edit) > maxPayload:
@@ -121,6 +123,11 @@ func (g Gate) admitContent(d Decision) error {
 		return Invalid("decision.edit", "changes nothing", "approve instead")
 	}
 	return nil
+}
+
+func canonical(data []byte) bool {
+	_, err := Canonical(data)
+	return err == nil
 }
 
 // maxReason bounds what people write, in bytes.

@@ -170,6 +170,14 @@ func appendText(out []byte, s string) ([]byte, error) {
 	return append(out, '"'), nil
 }
 
+// maxNumber bounds the text of a number that is not whole, in bytes.
+const maxNumber = 400
+
+func mantissa(literal string) string {
+	m, _, _ := strings.Cut(strings.ToLower(literal), "e")
+	return m
+}
+
 // appendNumber writes a number as ECMAScript does, which is also how
 // encoding/json does.
 func appendNumber(out []byte, literal string) ([]byte, error) {
@@ -180,7 +188,8 @@ func appendNumber(out []byte, literal string) ([]byte, error) {
 		return append(out, literal...), nil
 	}
 	f, err := strconv.ParseFloat(literal, 64)
-	if err != nil {
+	// What follows is exact, and would be slow for numbers that are absurd.
+	if err != nil || len(literal) > maxNumber || f == 0 && strings.Trim(mantissa(literal), "-0.") != "" {
 		return nil, fmt.Errorf("holds the number %.40s, which is out of range", literal)
 	}
 	text, err := json.Marshal(f)

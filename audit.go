@@ -104,7 +104,8 @@ type AuditQuery struct {
 	WorkflowID string
 	Type       AuditType
 	From, To   time.Time // To is not included
-	// After is the last Seq that was seen, for reading on; it needs a Chain.
+	// After is the last Seq that was seen, for reading on in either direction; without
+	// a Chain it is CodeInvalid.
 	After int64
 	// Limit is the most records; zero means 1000.
 	Limit int

@@ -228,6 +228,20 @@ func (g Gate) Eligible(by string, groups []string) bool {
 	return slices.ContainsFunc(g.sets(g.Level), func(f Factor) bool { return f.admits(by, groups) })
 }
 
+// MayDecide names the users and groups of all sets and levels, sorted; nil means
+// that anybody may decide. An index of gates finds them by these.
+func (g Gate) MayDecide() []string {
+	var names []string
+	for _, f := range g.sets(len(g.Approval.Escalation)) {
+		if len(f.Approvers) == 0 {
+			return nil
+		}
+		names = append(names, f.Approvers...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Need says how many approvals the gate has, and how many it takes, over all its
 // sets of approvers.
 func (g Gate) Need(terms Terms) (have, need int) {

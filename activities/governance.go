@@ -33,17 +33,19 @@ type Gates interface {
 	ListGates(ctx context.Context, q GateQuery) ([]wflo.Gate, error)
 	// UseGrant says that an effect acts on a gate's approval. The first effect may,
 	// again and again, because its activity may be retried; every other one, and any
-	// after RevokeGrant, is an *wflo.Error with CodeApprovalExpired.
+	// after RevokeGrant, is an *wflo.Error with CodeApprovalExpired. An empty nonce or
+	// effect is CodeInvalid.
 	UseGrant(ctx context.Context, nonce string, effect wflo.EffectKey) error
-	// RevokeGrant takes an approval back. ok is false when an effect has used it.
+	// RevokeGrant takes an approval back; again is ok too. ok is false when an effect
+	// has used it.
 	RevokeGrant(ctx context.Context, nonce, by string) (ok bool, err error)
 }
 
 // GateQuery selects gates. The zero value means the first 100 that are open.
 type GateQuery struct {
-	// Org, WorkflowID and Approver are filters; empty means all. Approver is a user
-	// or "group:NAME" that one of the gate's sets or levels names; gates that name
-	// nobody fit every approver.
+	// Org, WorkflowID and Approvers are filters; empty means all. Approvers are users
+	// and "group:NAME", of whom [wflo.Gate.MayDecide] names one: a person with their
+	// groups, say. Gates that name nobody fit every approver.
 	Org, WorkflowID string
 	Approvers       []string
 	// Closed gives gates that are not open, the latest closed first.
@@ -51,7 +53,8 @@ type GateQuery struct {
 	// Expired gives open gates whose time was up before this moment: their run is
 	// gone, or its worker is.
 	Expired time.Time
-	// After is the nonce of the last gate that was seen, for reading on.
+	// After is the nonce of the last gate that was seen, for reading on; one that is
+	// not there is CodeInvalid.
 	After string
 	Limit int // zero means 100
 }
@@ -59,9 +62,9 @@ type GateQuery struct {
 // Audit is the trail: records in chains that nobody can change without it showing.
 type Audit interface {
 	// Append adds events to their chains, in this order, all or none. Events whose ID
-	// the chain has already are left out.
+	// the chain has already are left out; what cannot be recorded is CodeInvalid.
 	Append(ctx context.Context, events ...wflo.AuditEvent) error
-	// ReadAudit reads records.
+	// ReadAudit reads records: of one chain by Seq, else by At.
 	ReadAudit(ctx context.Context, q wflo.AuditQuery) ([]wflo.AuditRecord, error)
 	// AuditHeads gives the last record of every chain, by name, without its data.
 	AuditHeads(ctx context.Context) ([]wflo.AuditRecord, error)
@@ -69,18 +72,18 @@ type Audit interface {
 
 // Outbox keeps notices until they are delivered.
 type Outbox interface {
-	// Enqueue adds notices; one whose ID is there already is left out.
+	// Enqueue adds notices, due at once; one whose ID is there already is left out.
 	Enqueue(ctx context.Context, notices ...wflo.Notice) error
 	// ClaimNotices takes up to n notices that are due, the oldest first, for the
-	// time of the lease. Of one thread and channel only the first that is not
+	// time of the lease. Of one thread and channel only the first by Seq that is not
 	// delivered is given out, so that they arrive in their order; a dead one does
-	// not hold up those behind it.
+	// not hold up those behind it. Attempts counts this attempt too.
 	ClaimNotices(ctx context.Context, n int, lease time.Duration) ([]wflo.NoticeRecord, error)
 	// NoticeDelivered ends a notice. receipt, if not empty, is kept for the thread
 	// and channel: later notices of both have it in their Receipt.
 	NoticeDelivered(ctx context.Context, id, receipt string) error
 	// NoticeFailed says that an attempt failed: it is due again then, or, where due
-	// is zero, it is a dead letter.
+	// is zero, it is a dead letter. It changes nothing once it was delivered.
 	NoticeFailed(ctx context.Context, id, reason string, due time.Time) error
 	// RetryNotice makes a dead letter due now. One that is not there or not dead is
 	// an *wflo.Error with CodeInvalid.
@@ -108,7 +111,7 @@ type Keys interface {
 	// RevokeKey ends a key from now on. One that is revoked already stays as it is;
 	// fs.ErrNotExist without one.
 	RevokeKey(ctx context.Context, id, by string) error
-	// KeyUsed notes when a key was used last, to the minute.
+	// KeyUsed notes when a key was used last, cut to the minute.
 	KeyUsed(ctx context.Context, id string) error
 }
 

@@ -14,9 +14,10 @@ const (
 	// DefaultApprovalExpiry is how long an approval may wait for its action when
 	// Approval.Expiry is zero.
 	DefaultApprovalExpiry = time.Hour
-	// MaxApprovers bounds each list of approvers, and MaxLevels the escalation.
+	// MaxApprovers bounds each list of approvers.
 	MaxApprovers = 100
-	MaxLevels    = 10
+	// MaxLevels bounds the escalation.
+	MaxLevels = 10
 	// maxPayload bounds what people are asked to judge, in bytes.
 	maxPayload = 256 << 10
 )

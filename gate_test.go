@@ -111,7 +111,7 @@ func TestGateRefuses(t *testing.T) {
 	g := ask(func(a *Approval) {
 		a.Approvers, a.Quorum, a.FourEyes, a.ReasonRequired = []string{"ann", "boss", "bob", "cid", "group:ops"}, 2, true, true
 	})
-	voted := g
+	var voted Gate
 	{
 		d := g.Decide(VerdictApprove, "cid")
 		d.At = gateTime

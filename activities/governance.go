@@ -137,8 +137,8 @@ type APIKey struct {
 
 // Sessions keeps who is logged in to the console.
 type Sessions interface {
-	// PutSession keeps a session until it expires. id is a hash: whoever reads the
-	// store cannot log in with it.
+	// PutSession keeps a session until it expires, in place of one with its ID. The
+	// ID is a hash: whoever reads the store cannot log in with it.
 	PutSession(ctx context.Context, s Session) error
 	// Session reads one that has not expired; fs.ErrNotExist without one.
 	Session(ctx context.Context, id string) (Session, error)

@@ -32,6 +32,9 @@ func (r *reader) file(n ast.Node, f *File) error {
 		}},
 		field{"gateway", func(n ast.Node) error { return r.gateway(n, &f.Gateway) }},
 		field{"meter", func(n ast.Node) error { return r.meter(n, &f.Meter) }},
+		field{"approvals", func(n ast.Node) error { return r.approvals(n, &f.Approvals) }},
+		field{"policies", func(n ast.Node) error { return r.policies(n, &f.Policies) }},
+		field{"audit", func(n ast.Node) error { return r.audit(n, &f.Audit) }},
 	)
 	return err
 }
@@ -189,12 +192,7 @@ func (r *reader) key(n ast.Node) (GatewayKey, error) {
 	set, err := r.mapping(n, "a key",
 		r.textField("name", &k.Name), r.textField("file", &k.File), r.textField("user", &k.User), r.textField("team", &k.Team),
 		r.textField("org", &k.Org), r.textField("agent", &k.Agent),
-		field{"env", func(n ast.Node) (err error) {
-			if k.Env, err = r.text(n, "env"); err == nil && !variable.MatchString(k.Env) {
-				err = r.fail(n, "name the variable that holds the key, never the key itself", "env is not the name of a variable")
-			}
-			return err
-		}},
+		field{"env", func(n ast.Node) (err error) { k.Env, err = r.variable(n); return err }},
 		field{"tags", func(n ast.Node) (err error) { k.Tags, err = r.words(n, "tags", "a tag"); return err }},
 		field{"budget", func(n ast.Node) (err error) { k.Budget, err = r.money(n, "budget"); return err }},
 	)

@@ -14,6 +14,7 @@ const (
 	AuditGateReminded  AuditType = "approval.reminded"
 	AuditGateEscalated AuditType = "approval.escalated"
 	AuditGateViewed    AuditType = "approval.viewed"
+	AuditGateSent      AuditType = "approval.sent"    // signed, and handed to its run, which has not answered
 	AuditGateDecided   AuditType = "approval.decided" // a decision that counted
 	AuditGateRefused   AuditType = "approval.refused" // one that did not
 	AuditGateClosed    AuditType = "approval.closed"
@@ -60,7 +61,7 @@ type AuditGate struct {
 	Gate Gate `json:"gate"`
 }
 
-// AuditDecision is the data of AuditGateDecided and AuditGateRefused.
+// AuditDecision is the data of AuditGateSent, AuditGateDecided and AuditGateRefused.
 type AuditDecision struct {
 	// Gate is the gate's nonce; empty where a refused decision met no gate.
 	Gate string `json:"gate"`
@@ -69,6 +70,9 @@ type AuditDecision struct {
 	Decision Decision `json:"decision"`
 	// Error is why it did not count. A refusal without a reason is a finding.
 	Error string `json:"error,omitempty"`
+	// Channel is where it came in: page, api, slack. Address is the peer's.
+	Channel string `json:"channel,omitempty"`
+	Address string `json:"address,omitempty"`
 }
 
 // AuditUse is the data of AuditGrantUsed, AuditGrantRefused and AuditGrantRevoked.

@@ -268,6 +268,17 @@ func (g Gate) excluded(by string) bool {
 	return g.Approval.FourEyes && slices.Contains(g.Requesters, by)
 }
 
+// Excluded says that a person may reject here and not approve, because four eyes
+// are needed.
+func (g Gate) Excluded(by string) bool { return g.excluded(by) }
+
+// Asked are the sets of approvers that each must approve, as the gate is now. One
+// that names nobody means anybody.
+func (g Gate) Asked() []Factor { return g.sets(g.Level) }
+
+// Has says how many approvals of one of its sets the gate has.
+func (g Gate) Has(f Factor, terms Terms) int { return g.count(f, terms) }
+
 // approved says that every set has its quorum under these terms.
 func (g Gate) approved(terms Terms) bool {
 	return !slices.ContainsFunc(g.sets(g.Level), func(f Factor) bool { return g.count(f, terms) < f.quorum() })

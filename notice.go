@@ -13,10 +13,13 @@ const (
 	NoticeReminder  NoticeKind = "approval.reminder"
 	NoticeEscalated NoticeKind = "approval.escalated"
 	NoticeClosed    NoticeKind = "approval.closed" // replaces what was asked: no buttons any more
-	NoticePolicy    NoticeKind = "policy"
-	NoticeBudget    NoticeKind = "budget"
-	NoticeHalted    NoticeKind = "run.halted"
-	NoticeTest      NoticeKind = "test"
+	// NoticeDecided is a vote after which the gate is still open. It is recorded; no
+	// channel is told.
+	NoticeDecided NoticeKind = "approval.decided"
+	NoticePolicy  NoticeKind = "policy"
+	NoticeBudget  NoticeKind = "budget"
+	NoticeHalted  NoticeKind = "run.halted"
+	NoticeTest    NoticeKind = "test"
 )
 
 // NoticeState says what became of a notice.

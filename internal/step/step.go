@@ -63,8 +63,10 @@ type Opening struct {
 // Telling is what happened to a gate, for its channels and the trail.
 type Telling struct {
 	Gate wflo.Gate `json:"gate"`
-	// Kind is asked, reminder, escalated or closed.
+	// Kind is asked (anew, after an edit), reminder, escalated or decided.
 	Kind wflo.NoticeKind `json:"kind"`
+	// Decision is the one that caused it; nil where time did.
+	Decision *wflo.Decision `json:"decision,omitempty"`
 }
 
 // Revocation takes back the approval of a gate. The answer is false when an

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -119,6 +120,13 @@ func (d Decision) Sign(name string, key ed25519.PrivateKey) Decision {
 	d.Key = name
 	d.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, d.SignedBytes()))
 	return d
+}
+
+// RecordID is the ID of the audit event that says that the decision counted at the
+// gate with this nonce, so that whoever writes it down writes it down once.
+func (d Decision) RecordID(nonce string) string {
+	sum := sha256.Sum256(d.SignedBytes())
+	return nonce + ":decided:" + hex.EncodeToString(sum[:16])
 }
 
 // same says that two decisions are the same one, sent twice.

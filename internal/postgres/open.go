@@ -66,6 +66,7 @@ type Ledger struct {
 	pool    *pgxpool.Pool
 	sql     statements
 	batches batcher
+	records *records
 }
 
 // Open connects and brings the schema up to date. A bad configuration, and a
@@ -95,6 +96,7 @@ func connect(ctx context.Context, conf *pgxpool.Config, schema string) (*Ledger,
 	}
 	l := &Ledger{pool: pool, sql: statementsFor(schema)}
 	l.batches.send = l.sendBatch
+	l.records = newRecords(l, schema)
 	return l, nil
 }
 
@@ -193,6 +195,7 @@ func makeSchema(ctx context.Context, conn *sql.Conn, schema string) error {
 // Close waits for running calls and closes the connections.
 func (l *Ledger) Close() error {
 	l.batches.close()
+	l.records.appends.close()
 	l.pool.Close()
 	return nil
 }

@@ -37,8 +37,10 @@ func Seal(prev wflo.AuditRecord, e wflo.AuditEvent) (wflo.AuditRecord, error) {
 		r.Prev = Genesis
 	}
 	var err error
-	r.Hash, err = Hash(r)
-	return r, err
+	if r.Hash, err = Hash(r); err != nil {
+		return wflo.AuditRecord{}, wflo.Invalid("audit event "+e.ID, "cannot be recorded: "+err.Error(), "use text that is UTF-8")
+	}
+	return r, nil
 }
 
 // Hash is what the record's Hash must be.

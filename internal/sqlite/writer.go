@@ -215,9 +215,10 @@ func (t *tx) queryRow(query string, args ...any) *sql.Row {
 	return t.statement(query).QueryRowContext(t.ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 }
 
-// often are the statements of every paid call, which are prepared once.
+// often are the statements of every paid call and of every gate, which are prepared
+// once.
 var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, queryHold, insertHold, closeHold, insertEntry, insertEntryBudgets,
-	queryVersion}
+	queryVersion, upsertGate, dropApprovers, addApprovers, insertGrant, queryGrant, queryHead, queryEvent, insertEvent}
 
 // oftenRead are those of reading a budget.
 var oftenRead = []string{queryAccount, queryRule, queryExpired}

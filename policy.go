@@ -194,6 +194,9 @@ type Match struct {
 	Error string `json:"error,omitempty"`
 	// Per is how far an approval reaches.
 	Per Reach `json:"per,omitempty"`
+	// Observed says that the policy is in audit mode: it is recorded, and nothing
+	// that it asks for is done.
+	Observed bool `json:"observed,omitempty"`
 }
 
 // Reach says how far an approval of a policy reaches.

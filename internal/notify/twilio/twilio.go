@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -48,6 +49,9 @@ type Config struct {
 	API string
 	// Outbound is where connections may go.
 	Outbound outbound.Config
+	// Logger gets the phones that Twilio refuses while others take the message; nil
+	// for none.
+	Logger *slog.Logger
 }
 
 var (
@@ -107,6 +111,9 @@ func New(c Config) (*Channel, error) {
 	if c.API == "" {
 		c.API = defaultAPI
 	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	return &Channel{config: c, http: outbound.New(c.Outbound)}, nil
 }
 
@@ -129,8 +136,8 @@ func text(n wflo.Notice, console string) string {
 			begin += ", decide until " + render.UTC(g.ExpiresAt)
 		}
 	}
-	for limit := MaxText - len(end); units(begin)+len(end) > MaxText; limit -= 4 {
-		begin = render.Short(begin, limit)
+	if units(begin)+len(end) > MaxText {
+		begin = render.Short(begin, MaxText-len(end)) // bytes, of which there are at least as many
 	}
 	return begin + end
 }
@@ -164,6 +171,8 @@ func (c *Channel) Deliver(ctx context.Context, n wflo.NoticeRecord) (string, err
 		return "", retry
 	case refused != nil && took == 0:
 		return "", refused
+	case refused != nil:
+		c.config.Logger.Warn("a phone does not get a notice", "notice", n.ID, "error", refused)
 	}
 	return "", nil
 }

@@ -60,6 +60,14 @@ type InterceptorConfig struct {
 	// MaxResult is the largest result in bytes of JSON; zero means
 	// DefaultMaxResult.
 	MaxResult int
+	// Records says whether an approval was used or taken back, and Terms are the
+	// worker's present conditions for decisions. Without them no activity begins that
+	// acts on an approval.
+	Records Records
+	Terms   func() wflo.Terms
+	// Emergency says why an attempt may not begin, see [Emergency.Check]; nil means
+	// that every attempt may.
+	Emergency func(ctx context.Context, f wflo.Facts) error
 }
 
 // NewInterceptor returns the activity half of the interceptor. It governs every
@@ -97,7 +105,14 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 	info := activity.GetInfo(ctx)
 	ctx = wflo.WithRun(ctx, in.run(ctx, info))
 	start := time.Now()
-	out, err := in.Next.ExecuteActivity(ctx, input)
+	var out any
+	err := in.emergency(ctx, info, input)
+	if err == nil {
+		err = in.redeem(ctx, info, input.Args)
+	}
+	if err == nil {
+		out, err = in.Next.ExecuteActivity(ctx, input)
+	}
 	if err == nil {
 		if err = checkSize(info.ActivityType.Name, out, in.cfg.MaxResult); err != nil {
 			out = nil

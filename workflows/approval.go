@@ -1,10 +1,13 @@
 package workflows
 
 import (
+	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -12,169 +15,238 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
-var (
-	attrState = temporal.NewSearchAttributeKeyKeyword(wflo.AttrState)
-	attrGates = temporal.NewSearchAttributeKeyKeywordList(wflo.AttrGates)
-	attrUser  = temporal.NewSearchAttributeKeyKeyword(wflo.AttrUser)
-	attrTeam  = temporal.NewSearchAttributeKeyKeyword(wflo.AttrTeam)
-	attrCost  = temporal.NewSearchAttributeKeyFloat64(wflo.AttrCost)
-)
-
-// openGate is a gate with the terms that decisions must meet.
+// openGate is a gate with what the run needs to know about it besides.
 type openGate struct {
 	wflo.Gate
 	terms wflo.Terms
 	// accepts refuses decisions that say what this gate cannot do. It may be nil.
 	accepts func(wflo.Decision) error
+	// form is what answers must fit; nil where the gate has none.
+	form *jsonschema.Schema
+	// news are for the gate's channels and the trail, oldest first; late are
+	// rejections that came by signal after the approval. A signal may not block, so
+	// a coroutine of the gate takes both from here.
+	news []step.Telling
+	late []lateDecision
+	// told is ready when all news so far have been told.
+	told workflow.Future
+	// called says that an activity acts, or will act, on the approval; over that it
+	// has ended. cancel ends it before.
+	called, over bool
+	cancel       workflow.CancelFunc
 }
 
-// RequireApproval opens a gate and waits until somebody decides, the time is
-// up, or ctx is cancelled. It returns the decision when the verdict is approve
-// or respond. A rejection is an error that matches wflo.ErrApprovalRejected, a
-// gate that nobody answered wflo.ErrApprovalTimeout; the action must not happen
-// then. Who may decide, and how decisions are authenticated, is the worker's
+// desk is what a run keeps about its gates.
+type desk struct {
+	gates []*openGate
+	// taken are the names of gates that were asked for, open or not yet.
+	taken map[string]bool
+	// early counts decisions by gates that had not opened when they came.
+	early map[string]int
+	// grants are the gates whose approval an activity may act on, outside of steps.
+	grants []*openGate
+	// telling are the futures of bookkeeping that nobody waits for until the run ends.
+	telling []workflow.Future
+	// levelled says that there was a gate that has levels, votes and revisions. Runs
+	// that were recorded before have none, and make other commands.
+	levelled bool
+}
+
+// RequireApproval opens a gate and waits until enough people have decided, the time
+// is up, or ctx is cancelled. It returns the decision that was the last to count when
+// the action may happen; Decision.Edit is then the payload to act on, where people
+// changed it. Errors say that the action must not happen: they match
+// wflo.ErrApprovalRejected, wflo.ErrApprovalTimeout where nobody decided, and
+// wflo.ErrApprovalExpired where the approval is older than a.Expiry.
+//
+// Where a.Activity is set, the next call of that activity in the same step (in the
+// run, outside of steps) acts on the approval: its input must be the payload, and
+// the worker that runs it checks that again. A second call needs another approval.
+//
+// Who may decide, and how decisions are authenticated, is the worker's
 // configuration and a.Approvers.
 func RequireApproval(ctx workflow.Context, a wflo.Approval) (wflo.Decision, error) {
 	st, err := stateOf(ctx)
 	if err != nil {
 		return wflo.Decision{}, err
 	}
-	return st.requireApproval(ctx, a, nil)
-}
-
-func (st *state) requireApproval(ctx workflow.Context, a wflo.Approval, accepts func(wflo.Decision) error) (wflo.Decision, error) {
-	if err := a.Validate(); err != nil {
+	g, err := st.ask(ctx, stepOf(ctx), a, nil)
+	if g == nil {
 		return wflo.Decision{}, err
 	}
-	g, err := st.openGate(ctx, a, accepts)
+	if err == nil && g.Approval.Activity != "" {
+		st.keepGrant(ctx, g)
+	}
+	return g.decision(), err
+}
+
+// Approved reads what people approved, as they may have edited it: within the
+// function of a step, the payload of its StepOptions.Approval.
+func Approved[T any](ctx workflow.Context) (T, error) {
+	var out T
+	held, ok := ctx.Value(grantKey{}).(*held)
+	if !ok {
+		return out, wflo.Invalid("workflows.Approved", "is called outside of a step with an approval", "call it in the function of a step whose options have an Approval")
+	}
+	st, err := stateOf(ctx)
 	if err != nil {
-		return wflo.Decision{}, err
+		return out, err
 	}
-	waitErr := st.await(ctx, g)
-	st.closeGate(ctx, g)
-	if waitErr != nil {
-		return wflo.Decision{}, waitErr
+	if err := st.decode(jsonPayload(held.gate.Approval.Payload), &out); err != nil {
+		return out, wflo.Errorf(wflo.CodeConflict, "ask for the type that the payload was made from", "gate %s: read the approved payload: %w", held.gate.ID, err)
 	}
-	return g.outcome()
+	return out, nil
 }
 
-func (st *state) openGate(ctx workflow.Context, a wflo.Approval, accepts func(wflo.Decision) error) (*openGate, error) {
-	if a.Timeout == 0 {
-		a.Timeout = wflo.DefaultApprovalTimeout
+func jsonPayload(data json.RawMessage) *commonpb.Payload {
+	if len(data) == 0 {
+		data = json.RawMessage("null")
 	}
-	id := a.Gate
-	if n := st.countGates(a.Gate); n > 0 {
-		id = fmt.Sprintf("%s#%d", a.Gate, n+1)
+	return &commonpb.Payload{Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)}, Data: data}
+}
+
+// stepOf is the key of the step that ctx is within, or "".
+func stepOf(ctx workflow.Context) string {
+	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
+		return s.key
 	}
-	now := workflow.Now(ctx)
-	asked := wflo.Gate{
-		ID: id, Epoch: st.run.Epoch, WorkflowID: st.run.WorkflowID, FirstRunID: st.run.FirstRunID,
-		Approval: a, User: st.run.User, OpenedAt: now, ExpiresAt: now.Add(a.Timeout), Status: wflo.GateOpen,
+	return ""
+}
+
+// ask opens a gate in the name of a step and waits for its end. The gate is nil where
+// it could not be opened. An error says that the action must not happen.
+func (st *state) ask(ctx workflow.Context, key string, a wflo.Approval, accepts func(wflo.Decision) error) (*openGate, error) {
+	if err := a.Validate(); err != nil {
+		return nil, err
 	}
-	opened, err := step.ApprovalOpen.Do(quick(ctx, "open gate "+id), asked)
+	a, auto, err := st.routed(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if auto {
+		return st.routedPast(ctx, key, a), nil
+	}
+	form, err := compileForm(a.Form)
+	if err != nil {
+		return nil, err
+	}
+	g, err := st.openGate(ctx, key, a)
+	if err != nil {
+		return nil, err
+	}
+	g.accepts, g.form = accepts, form
+	waitErr := st.await(ctx, g)
+	if waitErr == nil {
+		waitErr = g.outcome(workflow.Now(ctx))
+	}
+	if waitErr == nil && g.Revision > 0 {
+		waitErr = st.rejudge(ctx, key, g.Approval)
+	}
+	if waitErr == nil && a.Activity == "" {
+		g.Used = true // the workflow acts from here on
+	}
+	st.closeGate(ctx, g)
+	return g, waitErr
+}
+
+func (st *state) openGate(ctx workflow.Context, key string, a wflo.Approval) (*openGate, error) {
+	id := st.nameGate(a.Gate)
+	run := st.run
+	run.Step = key
+	opened, err := step.ApprovalOpen.Do(quick(ctx, "open gate "+id), run.Ask(id, a, workflow.Now(ctx)))
 	if err != nil {
 		return nil, fmt.Errorf("open gate %s: %w", id, fromWire(err))
 	}
-	g := &openGate{Gate: opened.Gate, terms: opened.Terms, accepts: accepts}
+	g := &openGate{Gate: opened.Gate, terms: opened.Terms}
 	if g.Digest != g.ComputeDigest() {
 		return nil, wflo.Errorf(wflo.CodeInvalid, "the worker's approval activity is not wflo's", "open gate %s: digest does not match what is shown", id)
 	}
+	if n := st.early[g.ID]; n > 0 && g.Version > 0 {
+		g.Refused, g.LastRefusal = n, "a decision came before the gate was open"
+	}
+	st.levelled = st.levelled || g.Version > 0
 	st.gates = append(st.gates, g)
-	st.phase, st.doing = wflo.StateWaiting, "gate "+id
-	workflow.SetCurrentDetails(ctx, g.markdown())
+	st.phase, st.doing = wflo.StateWaiting, "gate "+g.ID
+	workflow.SetCurrentDetails(ctx, st.details(g))
 	return g, st.publish(ctx)
 }
 
-// await blocks until the gate is no longer open.
-func (st *state) await(ctx workflow.Context, g *openGate) error {
-	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
-		Timeout:      g.ExpiresAt.Sub(g.OpenedAt),
-		TimerOptions: workflow.TimerOptions{Summary: "gate " + g.ID + " times out"},
-	}, func() bool { return g.Status != wflo.GateOpen })
+// nameGate gives every gate of the run an ID of its own, also where several of one
+// name are asked for at the same time.
+func (st *state) nameGate(name string) string {
+	id := name
+	for n := 2; st.taken[id]; n++ {
+		id = fmt.Sprintf("%s#%d", name, n)
+	}
+	if st.taken == nil {
+		st.taken = map[string]bool{}
+	}
+	st.taken[id] = true
+	return id
+}
+
+// outcome is why the action must not happen after the gate has closed, or nil.
+func (g *openGate) outcome(now time.Time) error {
+	if g.Granted() {
+		return g.stale(now)
+	}
 	switch {
-	case err != nil && g.Status == wflo.GateOpen:
-		g.Status = wflo.GateCancelled
-		if refused := st.refusal(ctx); refused != nil {
-			return refused
-		}
-		return err
-	case g.Status == wflo.GateOpen:
-		g.Status = wflo.GateTimedOut
+	case g.Status == wflo.GateRejected || g.Status == wflo.GateRevoked:
+		return g.rejected()
+	case g.Status == wflo.GateExpired:
+		return g.expired()
 	}
-	return nil
-}
-
-// closeGate records the end of a gate. It runs on a disconnected context,
-// because a cancelled run's gates end too; failing to record must not undo a
-// decision that was made.
-func (st *state) closeGate(ctx workflow.Context, g *openGate) {
-	ctx, cancel := workflow.NewDisconnectedContext(ctx)
-	defer cancel()
-	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
-	if st.halted == nil {
-		st.phase = wflo.StateRunning
-	}
-	st.doing = ""
-	workflow.SetCurrentDetails(ctx, g.markdown())
-	if err := st.publish(ctx); err != nil {
-		workflow.GetLogger(ctx).Error("publish gate", "gate", g.ID, "error", err.Error())
-	}
-	if _, err := step.ApprovalClose.Do(quick(ctx, "close gate "+g.ID+": "+string(g.Status)), g.Gate); err != nil {
-		workflow.GetLogger(ctx).Error("close gate", "gate", g.ID, "error", err.Error())
-	}
-}
-
-func (g *openGate) outcome() (wflo.Decision, error) {
-	switch g.Status {
-	case wflo.GateApproved, wflo.GateAnswered:
-		return *g.Decision, nil
-	case wflo.GateRejected:
-		return *g.Decision, wflo.Errorf(wflo.CodeApprovalRejected, "", "gate %s: %s rejected %q: %s",
-			g.ID, g.Decision.By, g.Approval.Action, orNone(g.Decision.Reason))
-	}
-	return wflo.Decision{}, wflo.Errorf(wflo.CodeApprovalTimeout, "run it again, or give the gate more time",
+	return wflo.Errorf(wflo.CodeApprovalTimeout, "run it again, or give the gate more time",
 		"gate %s: nobody decided on %q within %s", g.ID, g.Approval.Action, g.Approval.Timeout)
 }
+
+func (g *openGate) rejected() error {
+	by, reason := "somebody", ""
+	if d := g.Gate.Decision; d != nil {
+		by, reason = d.By, d.Reason
+	}
+	return wflo.Errorf(wflo.CodeApprovalRejected, "", "gate %s: %s rejected %q: %s", g.ID, by, g.Approval.Action, orNone(reason))
+}
+
+// stale ends an approval that comes too late for its action.
+func (g *openGate) stale(now time.Time) error {
+	if g.UseBy.IsZero() || !now.After(g.UseBy) {
+		return nil
+	}
+	g.Status = wflo.GateExpired
+	g.Changes++
+	return g.expired()
+}
+
+func (g *openGate) expired() error {
+	return wflo.Errorf(wflo.CodeApprovalExpired, "ask again, or give the gate more time (expiry)",
+		"gate %s: the approval of %q was good until %s", g.ID, g.Approval.Action, g.UseBy.UTC().Format(time.RFC3339))
+}
+
+// decision is the one that was the last to count, with the payload where it was
+// edited. Where time approved, it says so.
+func (g *openGate) decision() wflo.Decision {
+	var d wflo.Decision
+	switch {
+	case g.Gate.Decision != nil:
+		d = *g.Gate.Decision
+	case g.Granted():
+		d = g.Decide(wflo.VerdictApprove, timerName)
+	}
+	if g.Revision > 0 {
+		d.Edit = g.Approval.Payload
+	}
+	return d
+}
+
+// timerName is who acts when the time of a gate is up.
+const timerName = "timer"
 
 func orNone(reason string) string {
 	if reason == "" {
 		return "no reason given"
 	}
 	return reason
-}
-
-// admit says why a decision would not count, without changing anything.
-func (st *state) admit(ctx workflow.Context, d wflo.Decision) error {
-	g := st.gate(d.Gate)
-	if g == nil {
-		return wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", d.Gate), "list the gates with wflo approvals")
-	}
-	if err := g.Admit(d, g.terms, workflow.Now(ctx)); err != nil || g.accepts == nil {
-		return err
-	}
-	return g.accepts(d)
-}
-
-// decide applies a decision that counts, and counts one that does not.
-func (st *state) decide(ctx workflow.Context, d wflo.Decision) error {
-	if err := st.admit(ctx, d); err != nil {
-		if g := st.gate(d.Gate); g != nil {
-			g.Refused++
-			g.LastRefusal = err.Error()
-		}
-		return err
-	}
-	g := st.gate(d.Gate)
-	g.Decision = &d
-	switch d.Verdict {
-	case wflo.VerdictApprove:
-		g.Status = wflo.GateApproved
-	case wflo.VerdictRespond:
-		g.Status = wflo.GateAnswered
-	default:
-		g.Status = wflo.GateRejected
-	}
-	return nil
 }
 
 func (st *state) gate(id string) *openGate {
@@ -186,63 +258,12 @@ func (st *state) gate(id string) *openGate {
 	return nil
 }
 
-func (st *state) countGates(name string) int {
-	n := 0
-	for _, g := range st.gates {
-		if g.Approval.Gate == name {
-			n++
-		}
-	}
-	return n
-}
-
 func (st *state) publicGates() []wflo.Gate {
 	gates := make([]wflo.Gate, 0, len(st.gates))
 	for _, g := range st.gates {
 		gates = append(gates, g.Gate)
 	}
 	return gates
-}
-
-// publish puts the run's state and open gates where operators can search.
-func (st *state) publish(ctx workflow.Context) error {
-	if !st.attributes {
-		return nil
-	}
-	open := []string{}
-	for _, g := range st.gates {
-		if g.Status == wflo.GateOpen {
-			open = append(open, g.ID)
-		}
-	}
-	gates := attrGates.ValueUnset()
-	if len(open) > 0 {
-		gates = attrGates.ValueSet(open)
-	}
-	return workflow.UpsertTypedSearchAttributes(ctx, attrState.ValueSet(string(st.phase)), gates, attrCost.ValueSet(st.spent.Float()))
-}
-
-// markdown is what the Temporal Web UI shows about the gate.
-func (g *openGate) markdown() string {
-	var b strings.Builder
-	if g.Status == wflo.GateOpen {
-		fmt.Fprintf(&b, "### Waiting for approval: %s\n\n**%s**\n\n", g.ID, g.Approval.Action)
-		fmt.Fprintf(&b, "Decide before %s with `wflo approve %s --run %s`, or reject it with `wflo reject`.\n\n",
-			g.ExpiresAt.UTC().Format(time.RFC3339), g.ID, g.WorkflowID)
-		if g.Approval.Details != "" {
-			fmt.Fprintf(&b, "%s\n\n", g.Approval.Details)
-		}
-		if len(g.Approval.Payload) > 0 {
-			fmt.Fprintf(&b, "```json\n%s\n```\n\n", clip(string(g.Approval.Payload), 4000))
-		}
-		fmt.Fprintf(&b, "Digest `%s`\n", g.Digest)
-		return b.String()
-	}
-	fmt.Fprintf(&b, "### Gate %s: %s\n\n%s\n\n", g.ID, g.Status, g.Approval.Action)
-	if d := g.Decision; d != nil {
-		fmt.Fprintf(&b, "Decided by %s: %s\n", d.By, orNone(d.Reason))
-	}
-	return b.String()
 }
 
 // quick are the options of bookkeeping activities: short, and retried for an

@@ -100,7 +100,7 @@ func (st *state) askForMore(ctx workflow.Context, r *wflo.Refusal) error {
 	if err != nil {
 		return err
 	}
-	d, err := st.requireApproval(ctx, a, func(d wflo.Decision) error {
+	g, err := st.ask(ctx, stepOf(ctx), a, func(d wflo.Decision) error {
 		_, err := granted(d, r)
 		return err
 	})
@@ -113,6 +113,7 @@ func (st *state) askForMore(ctx workflow.Context, r *wflo.Refusal) error {
 	default:
 		return notRaised(r, err)
 	}
+	d := g.decision()
 	amount, err := granted(d, r)
 	if err != nil {
 		return notRaised(r, err)

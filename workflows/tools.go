@@ -133,12 +133,9 @@ func activityTool(at wflo.ActivityTool) tool {
 			return "", wflo.Invalid("arguments of "+c.Name, "are not JSON", "send an object that matches the tool's schema")
 		}
 		args := json.RawMessage(c.Arguments)
-		if at.Approval != nil {
-			ask := *at.Approval
-			ask.Payload = args
-			if _, err := RequireApproval(ctx, ask); err != nil {
-				return "", err
-			}
+		ctx, args, said, err := approveTool(ctx, at, args)
+		if err != nil || said != "" {
+			return said, err
 		}
 		var out json.RawMessage
 		// No heartbeat timeout: a user's activity need not know of heartbeats.
@@ -148,4 +145,27 @@ func activityTool(at wflo.ActivityTool) tool {
 		}
 		return string(out), nil
 	}}
+}
+
+// approveTool asks about one call of the model, where the tool needs it. It returns the
+// arguments, which a reviewer may have edited, and the context in which the activity
+// acts on the approval; or what the reviewer said instead of letting it happen.
+func approveTool(ctx workflow.Context, at wflo.ActivityTool, args json.RawMessage) (granted workflow.Context, edited json.RawMessage, said string, err error) {
+	if at.Approval == nil {
+		return ctx, args, "", nil
+	}
+	st, err := stateOf(ctx)
+	if err != nil {
+		return ctx, nil, "", err
+	}
+	a := *at.Approval
+	a.Payload, a.Activity = args, at.Activity
+	g, err := st.ask(ctx, stepOf(ctx), a, nil)
+	if err != nil {
+		return ctx, nil, "", err
+	}
+	if g.Status == wflo.GateAnswered {
+		return ctx, nil, "A person answered instead of approving the call: " + g.Gate.Decision.Text, nil
+	}
+	return st.withGrant(ctx, g), g.Approval.Payload, "", nil
 }

@@ -80,10 +80,8 @@ type condition struct {
 	test   func(e *Env) (bool, error)
 	leaves []leaf
 	parts  []part
-	// moments are when execution_time changes it; untimed says that it reads
-	// execution_time in a way that has no moments.
+	// moments are when execution_time changes it.
 	moments  []moment
-	untimed  bool
 	readsArg bool
 	// plain says that leaves are compared with literals only, so that trying values
 	// around those literals tries everything.
@@ -302,9 +300,6 @@ func (c *compiler) fact(i int) *node {
 	if i == factArgs {
 		c.out.readsArg = true
 		out.eval = func(e *Env) (value, error) { return e.values[factArgs], e.argsErr }
-	}
-	if i == factTime && len(c.out.moments) == 0 {
-		c.out.untimed = true // until a comparison says when
 	}
 	c.leaf(leaf{name: f.name, fact: i, kind: f.kind, eval: out.eval})
 	return out

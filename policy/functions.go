@@ -285,7 +285,6 @@ func (c *compiler) moments(n *ast.BinaryNode) {
 		}
 		c.out.moments = append(c.out.moments, moment{at, after})
 	}
-	c.out.untimed = false
 }
 
 // linear writes a part of a condition as a*execution_time + b.

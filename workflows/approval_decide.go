@@ -1,0 +1,200 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/step"
+)
+
+const (
+	// maxEarly bounds the gates whose early decisions are counted, maxLate the
+	// rejections that wait for the store to decide. Signals cost their sender nothing.
+	maxEarly = 100
+	maxLate  = 100
+	// maxRefusal bounds, in bytes, what a gate keeps of why a decision did not count.
+	maxRefusal = 500
+	// loudRefusals are how many refusals of one gate are logged one by one.
+	loudRefusals = 10
+)
+
+// lateDecision is a rejection that came by signal after the approval.
+type lateDecision struct {
+	wflo.Decision
+	at time.Time
+}
+
+// admit says why a decision would not count, without changing anything.
+func (st *state) admit(ctx workflow.Context, d wflo.Decision) error {
+	g := st.gate(d.Gate)
+	if g == nil {
+		return wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", clip(d.Gate, 200)), "list the gates with wflo approvals")
+	}
+	if err := g.Admit(d, g.terms, workflow.Now(ctx)); err != nil {
+		return err
+	}
+	if err := g.fits(d); err != nil || g.accepts == nil {
+		return err
+	}
+	return g.accepts(d)
+}
+
+// decideByUpdate applies a decision, and waits for the store where an activity may
+// have begun to act on the approval. Admit has been asked before, in the validator.
+func (st *state) decideByUpdate(ctx workflow.Context, d wflo.Decision) (wflo.Gate, error) {
+	g, late, err := st.decide(ctx, d)
+	if err == nil && late {
+		err = st.revoke(ctx, g, d, workflow.Now(ctx))
+	}
+	if err != nil {
+		return wflo.Gate{}, toWire(err)
+	}
+	return g.Gate, nil
+}
+
+// decideBySignal is decideByUpdate for senders who can only signal. What cannot be
+// read is counted and dropped, so that a malformed signal wedges nothing.
+func (st *state) decideBySignal(ctx workflow.Context, arg *commonpb.Payloads) {
+	var d wflo.Decision
+	if err := st.readDecision(arg, &d); err != nil {
+		workflow.GetLogger(ctx).Warn("decision signal cannot be read", "error", clip(err.Error(), maxRefusal))
+		return
+	}
+	g, late, err := st.decide(ctx, d)
+	switch {
+	case err == nil && late && len(g.late) < maxLate:
+		g.late = append(g.late, lateDecision{d, workflow.Now(ctx)})
+	case err != nil && g != nil && g.Refused <= loudRefusals:
+		workflow.GetLogger(ctx).Warn("decision refused", "gate", g.ID, "by", wflo.VisibleLine(clip(d.By, 200)), "error", g.LastRefusal)
+	}
+}
+
+// maxSignal bounds a decision that comes as a signal, in bytes: a payload that is
+// edited, what people write, and a form.
+const maxSignal = 1 << 20
+
+func (st *state) readDecision(arg *commonpb.Payloads, d *wflo.Decision) error {
+	switch {
+	case len(arg.GetPayloads()) != 1:
+		return fmt.Errorf("has %d arguments", len(arg.GetPayloads()))
+	case len(arg.Payloads[0].GetData()) > maxSignal:
+		return fmt.Errorf("has %d bytes", len(arg.Payloads[0].GetData()))
+	}
+	return st.conv.FromPayload(arg.Payloads[0], d)
+}
+
+// decide applies a decision that counts, and counts one that does not. late says that
+// it is a rejection about which the store must decide: see revoke. It never blocks.
+func (st *state) decide(ctx workflow.Context, d wflo.Decision) (g *openGate, late bool, err error) {
+	g = st.gate(d.Gate)
+	if err := st.admit(ctx, d); err != nil {
+		st.refuse(g, d, err)
+		return g, false, err
+	}
+	next, err := g.Apply(d, g.terms, workflow.Now(ctx))
+	switch {
+	case err != nil:
+		st.refuse(g, d, err)
+		return g, false, err
+	case next.Changes == g.Changes, d.Verdict == wflo.VerdictAck && g.AckedBy == d.By:
+		return g, false, nil // it counted before
+	case next.Status == wflo.GateRevoked && g.called:
+		return g, true, nil
+	}
+	edited, raised := next.Revision > g.Revision, next.Level > g.Level
+	g.Gate = next
+	switch {
+	case next.Status == wflo.GateRevoked:
+		// Its end is on record as an approval already, or will be before this.
+		g.late = append(g.late, lateDecision{d, workflow.Now(ctx)})
+	case next.Closed():
+	case edited:
+		g.note(wflo.NoticeAsked, &d)
+	case raised:
+		g.note(wflo.NoticeEscalated, &d)
+	default:
+		g.note(wflo.NoticeDecided, &d)
+	}
+	return g, false, nil
+}
+
+// refuse counts a decision that did not count, at its gate or for the time when that
+// opens.
+func (st *state) refuse(g *openGate, d wflo.Decision, reason error) {
+	if g != nil {
+		refused := g.Refuse(errors.New(wflo.VisibleLine(clip(reason.Error(), maxRefusal))))
+		if g.Version == 0 {
+			refused.Changes = g.Changes
+		}
+		g.Gate = refused
+		return
+	}
+	if st.early == nil {
+		st.early = map[string]int{}
+	}
+	if _, known := st.early[d.Gate]; known || len(st.early) < maxEarly && len(d.Gate) <= maxRefusal {
+		st.early[d.Gate]++
+	}
+}
+
+// revoke takes an approval back for a rejection that came after it. Where an activity
+// was called, it may begin at any moment on some machine: the store decides which of
+// the two was first. at is when the rejection arrived.
+func (st *state) revoke(ctx workflow.Context, g *openGate, d wflo.Decision, at time.Time) error {
+	done, set := workflow.NewFuture(ctx)
+	st.awaited(done)
+	defer set.SetValue(nil)
+	ctx = st.unstoppable(ctx)
+	next := g.Gate
+	if g.Granted() {
+		var err error
+		if next, err = g.Apply(d, g.terms, at); err != nil {
+			st.refuse(g, d, err)
+			return err
+		}
+	}
+	ok, err := step.ApprovalRevoke.Do(quick(ctx, "revoke gate "+g.ID), step.Revocation{Gate: next, Decision: d})
+	if err != nil {
+		err = fmt.Errorf("revoke gate %s: %w", g.ID, fromWire(err))
+		st.refuse(g, d, err)
+		return err
+	}
+	if g.Status == wflo.GateRevoked {
+		return nil
+	}
+	if !ok || g.Used {
+		g.Used = true
+		err := wflo.Invalid("decision", fmt.Sprintf("comes late: the action of gate %s has begun", g.ID), "halt the run to stop what follows")
+		st.refuse(g, d, err)
+		return err
+	}
+	g.Gate = next
+	if g.cancel != nil {
+		g.cancel()
+	}
+	workflow.SetCurrentDetails(ctx, st.details(g))
+	return nil
+}
+
+// guard takes rejections that come by signal while an approval waits for its activity,
+// until that has ended.
+func (st *state) guard(ctx workflow.Context, g *openGate) {
+	workflow.Go(st.unstoppable(ctx), func(ctx workflow.Context) {
+		for {
+			err := workflow.Await(ctx, func() bool { return len(g.late) > 0 || g.over })
+			if err != nil || len(g.late) == 0 {
+				return
+			}
+			d := g.late[0]
+			g.late = g.late[1:]
+			if err := st.revoke(ctx, g, d.Decision, d.at); err != nil {
+				workflow.GetLogger(ctx).Warn("decision refused", "gate", g.ID, "error", clip(err.Error(), maxRefusal))
+			}
+		}
+	})
+}

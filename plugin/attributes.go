@@ -20,11 +20,15 @@ import (
 // namespace needs. A worker adds them where it may.
 func SearchAttributes() map[string]enumspb.IndexedValueType {
 	return map[string]enumspb.IndexedValueType{
-		wflo.AttrState: enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-		wflo.AttrGates: enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST,
-		wflo.AttrUser:  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-		wflo.AttrTeam:  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-		wflo.AttrCost:  enumspb.INDEXED_VALUE_TYPE_DOUBLE,
+		wflo.AttrState:     enumspb.INDEXED_VALUE_TYPE_KEYWORD,
+		wflo.AttrGates:     enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+		wflo.AttrUser:      enumspb.INDEXED_VALUE_TYPE_KEYWORD,
+		wflo.AttrTeam:      enumspb.INDEXED_VALUE_TYPE_KEYWORD,
+		wflo.AttrCost:      enumspb.INDEXED_VALUE_TYPE_DOUBLE,
+		wflo.AttrOrg:       enumspb.INDEXED_VALUE_TYPE_KEYWORD,
+		wflo.AttrRisk:      enumspb.INDEXED_VALUE_TYPE_KEYWORD,
+		wflo.AttrApprovers: enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+		wflo.AttrDeadline:  enumspb.INDEXED_VALUE_TYPE_DATETIME,
 	}
 }
 

@@ -79,7 +79,8 @@ func outgoing(ctx context.Context) (r wflo.Run, ok bool, err error) {
 		return wflo.Run{}, false, err
 	}
 	return wflo.Run{
-		User: r.User, Team: r.Team, Org: r.Org, Agent: r.Agent, Tags: r.Tags, Correlation: r.Correlation, Budget: r.Budget,
+		User: r.User, Team: r.Team, Org: r.Org, Agent: r.Agent, Tags: r.Tags, Principals: r.Principals, Correlation: r.Correlation,
+		Budget: r.Budget,
 	}, true, nil
 }
 

@@ -101,6 +101,8 @@ type Config struct {
 	// Approvals says which decisions count at approval gates. The zero value
 	// trusts nobody, and then opening a gate fails.
 	Approvals wflo.Terms
+	// ApprovalDefaults fill in what gates do not say themselves.
+	ApprovalDefaults activities.ApprovalDefaults
 	// MaxTokens bounds an answer when the prompt does not; zero means
 	// activities.DefaultMaxTokens.
 	MaxTokens int64

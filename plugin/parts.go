@@ -61,6 +61,8 @@ func (p *parts) prove() {
 	step.SandboxClose.Check(p.sandbox.Close)
 	step.ApprovalOpen.Check(p.approval.Open)
 	step.ApprovalClose.Check(p.approval.Close)
+	step.ApprovalTell.Check(p.approval.Tell)
+	step.ApprovalRevoke.Check(p.approval.Revoke)
 	step.BudgetTopUp.Check(p.budget.TopUp)
 	step.BudgetAlert.Check(p.budget.Alert)
 }
@@ -71,7 +73,7 @@ func (p *Plugin) stores(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open ledger: %w", err)
 	}
-	p.parts.ledger = ledger
+	p.parts.ledger, p.parts.records = ledger, ledger.Records()
 	p.closers = append(p.closers, ledger.Close)
 	blobs, err := file.Open(file.Config{Dir: blobsIn(p.cfg.DataDir)})
 	if err != nil {
@@ -84,7 +86,13 @@ func (p *Plugin) stores(ctx context.Context) error {
 
 func blobsIn(dataDir string) string { return filepath.Join(dataDir, "blobs") }
 
-func openLedger(ctx context.Context, cfg Config) (activities.Ledger, error) {
+// database is what both drivers open: the money, and the records of governance.
+type database interface {
+	activities.Ledger
+	Records() activities.Records
+}
+
+func openLedger(ctx context.Context, cfg Config) (database, error) {
 	switch {
 	case cfg.Database == "":
 		return sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(cfg.DataDir, "wflo.db"), Logger: cfg.Logger})
@@ -119,7 +127,9 @@ func (p *Plugin) activities(ctx context.Context) error {
 		Strict: p.cfg.Strict, Estimator: p.estimator, Routes: p.cfg.Routes, Cache: cache, CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
 	}
 	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
-	p.parts.approval = &activities.Approval{Terms: p.cfg.Approvals, Logger: p.cfg.Logger, Observer: p.metrics}
+	p.parts.approval = &activities.Approval{
+		Terms: p.cfg.Approvals, Defaults: p.cfg.ApprovalDefaults, Records: p.parts.records, Logger: p.cfg.Logger, Observer: p.metrics,
+	}
 	p.parts.budget = &activities.Budget{
 		Ledger: p.parts.ledger, OnAlert: p.cfg.OnBudgetAlert, OnExceeded: p.cfg.OnBudgetExceeded,
 		Logger: p.cfg.Logger, Observer: p.metrics,

@@ -68,6 +68,7 @@ type parts struct {
 	budget   *activities.Budget
 	blobs    activities.Blobs
 	ledger   activities.Ledger
+	records  activities.Records
 }
 
 // New opens what the configuration names. Errors are *wflo.Error where the
@@ -140,6 +141,7 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 		}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
+			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals },
 		}),
 	}
 }
@@ -189,6 +191,9 @@ func (p *Plugin) Metrics() http.Handler { return p.metrics.Handler() }
 
 // Ledger is where the money is accounted for.
 func (p *Plugin) Ledger() activities.Ledger { return p.parts.ledger }
+
+// Records is what governance is written down in: gates, trail, outbox, policies.
+func (p *Plugin) Records() activities.Records { return p.parts.records }
 
 // Boxes lists the sandboxes of this installation that still exist, by run.
 func (p *Plugin) Boxes(ctx context.Context) ([]string, error) {

@@ -16,17 +16,7 @@ const (
 	mostSpends = 100
 )
 
-func (h *handler) budgetRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /api/v1/budgets", h.json(h.budgets))
-	mux.HandleFunc("GET /api/v1/budgets/{id}", h.json(h.budget))
-	mux.HandleFunc("PUT /api/v1/budgets/{id}", h.json(h.setBudget))
-	mux.HandleFunc("DELETE /api/v1/budgets/{id}", h.json(h.removeBudget))
-	mux.HandleFunc("POST /api/v1/budgets/{id}/topups", h.json(h.topUp))
-	mux.HandleFunc("GET /api/v1/spends", h.json(h.spends))
-	mux.HandleFunc("GET /api/v1/alerts", h.json(h.alerts))
-}
-
-func (h *handler) budgets(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) budgets(ctx context.Context, r *http.Request) (any, error) {
 	if _, err := queryOf(r); err != nil {
 		return nil, err
 	}
@@ -37,7 +27,7 @@ func (h *handler) budgets(ctx context.Context, r *http.Request) (any, error) {
 	return append([]wflo.Spend{}, all...), nil
 }
 
-func (h *handler) budget(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) budget(ctx context.Context, r *http.Request) (any, error) {
 	id, err := budgetID(r)
 	if err != nil {
 		return nil, err
@@ -47,7 +37,7 @@ func (h *handler) budget(ctx context.Context, r *http.Request) (any, error) {
 
 // spend is a budget in its current window, or absent when neither a rule nor
 // spending made it.
-func (h *handler) spend(ctx context.Context, id string) (wflo.Spend, error) {
+func (h *Handler) spend(ctx context.Context, id string) (wflo.Spend, error) {
 	s, err := h.cfg.Ledger.Spend(ctx, id)
 	if err != nil {
 		return wflo.Spend{}, fmt.Errorf("read budget %s: %w", id, err)
@@ -77,7 +67,7 @@ type rule struct {
 	Limit *wflo.Money `json:"limit"`
 }
 
-func (h *handler) setBudget(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) setBudget(ctx context.Context, r *http.Request) (any, error) {
 	by, id, err := change(r)
 	if err != nil {
 		return nil, err
@@ -115,7 +105,7 @@ type Removed struct {
 	Budget string `json:"budget"`
 }
 
-func (h *handler) removeBudget(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) removeBudget(ctx context.Context, r *http.Request) (any, error) {
 	by, id, err := change(r)
 	if err != nil {
 		return nil, err
@@ -136,7 +126,7 @@ type TopUp struct {
 	Reason string     `json:"reason,omitempty"`
 }
 
-func (h *handler) topUp(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) topUp(ctx context.Context, r *http.Request) (any, error) {
 	by, id, err := change(r)
 	if err != nil {
 		return nil, err
@@ -163,7 +153,7 @@ func (h *handler) topUp(ctx context.Context, r *http.Request) (any, error) {
 }
 
 // spends reads several budgets by their ids, those of runs too.
-func (h *handler) spends(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) spends(ctx context.Context, r *http.Request) (any, error) {
 	q, err := queryOf(r, "budget")
 	if err != nil {
 		return nil, err
@@ -185,7 +175,7 @@ func (h *handler) spends(ctx context.Context, r *http.Request) (any, error) {
 	return all, nil
 }
 
-func (h *handler) alerts(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) alerts(ctx context.Context, r *http.Request) (any, error) {
 	q, err := queryOf(r, "budget", "n")
 	if err != nil {
 		return nil, err

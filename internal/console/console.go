@@ -1,38 +1,26 @@
-// Package console is the HTTP side of a worker: health, metrics, and an API for
-// what operators and approval tools ask. [Start] serves it until Stop.
+// Package console is the HTTP side of a worker: health, metrics, an API for what
+// operators and approval tools ask, and the pages on which people decide. [Start]
+// serves it until Stop; [NewHandler] is the same without a listener. Every path, with
+// the role that it takes, is in one table: [Routes].
 //
-//	GET  /healthz                     ok when Temporal answers
-//	GET  /metrics                     Prometheus
-//	GET  /api/v1/runs                 the newest runs
-//	GET  /api/v1/runs/{id}            one run: status, gates, steps, spend
-//	GET  /api/v1/runs/{id}/ledger     what it paid, entry by entry
-//	GET  /api/v1/approvals            the open gates of all runs
-//	POST /api/v1/runs/{id}/decisions  a wflo.Decision, usually signed
+// People log in with an API key, a password or a provider of [Config.Redirects] and
+// have a session; programs send Authorization: Bearer. Without an authenticator the
+// console listens on the loopback interface only. There [Config.Insecure], for
+// development, takes everybody for who they say they are; else the API answers as a
+// worker's own does, and nobody's decisions are signed.
 //
-// and of money, where changes need the header X-Wflo-User, which says who makes
-// them, and a slash within an id is written %2F:
+// No GET or HEAD decides or changes anything. What changes something must come from
+// our own pages, or from no page at all. A decision counts only on the terms of its
+// gate, whoever forwards it. A caller who is bound to an org sees that org's gates,
+// runs and costs, and is refused where the console cannot tell orgs apart.
 //
-//	GET    /api/v1/budgets                every rule and its windows
-//	GET    /api/v1/budgets/{id}           one budget in its current window
-//	PUT    /api/v1/budgets/{id}           set it to a wflo.Budget
-//	DELETE /api/v1/budgets/{id}           remove its rule
-//	POST   /api/v1/budgets/{id}/topups    raise its limit in this window
-//	GET    /api/v1/spends?budget=         several budgets, those of runs too
-//	GET    /api/v1/alerts?budget=&n=      the latest alerts
-//	GET    /api/v1/costs?by=&from=&to=&scope=&zone=&limit=   what was spent
-//	GET    /api/v1/holds?state=open|unknown                  what is not settled
-//	POST   /api/v1/holds/{key}/{attempt}/settlement          reconcile one
-//
-// and, where Config.Gateway is set, under /v1/ an OpenAI-compatible endpoint, which
+// Where Config.Gateway is set, an OpenAI-compatible endpoint is served under /v1/; it
 // has keys of its own.
-//
-// The rest has no authentication yet, so it refuses to listen anywhere but on the
-// loopback interface, and refuses requests that a browser sends for another
-// site. A decision counts only on the terms of its gate, whoever forwards it.
 package console
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -43,12 +31,15 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/auth"
+	"github.com/wflo-ai/wflo-go/internal/auth/apikey"
+	"github.com/wflo-ai/wflo-go/internal/desk"
 )
 
-// Config sets up the API.
+// Config sets up the console.
 type Config struct {
-	// Addr is the loopback address to listen on, such as 127.0.0.1:7244. Empty
-	// means not to listen at all.
+	// Addr is the address to listen on, such as 127.0.0.1:7244. Empty means not to
+	// listen at all. Without Auth it must be a loopback address.
 	Addr string
 	// Client reaches Temporal. Required.
 	Client client.Client
@@ -58,19 +49,61 @@ type Config struct {
 	Ledger activities.Ledger
 	// Gateway serves /v1/; nil means nobody does. It authenticates its callers.
 	Gateway http.Handler
+	// Desk shows gates and takes decisions, and its Records answer for keys, notices
+	// and the trail. Nil means that there are no pages for gates, that open gates are
+	// asked from their runs, and that decisions only pass through.
+	Desk *desk.Desk
+
+	// Auth proves who sends a request, by what it carries; nil means nobody can.
+	Auth auth.Authenticator
+	// Logins keeps who is logged in to the pages; nil means that nobody can.
+	Logins Logins
+	// Passwords takes names and passwords on the login page; nil means none.
+	Passwords auth.Passwords
+	// Redirects are providers that log people in elsewhere, by the name on the login
+	// page. A provider sends browsers back to /login/via/NAME/callback.
+	Redirects map[string]auth.Redirects
+	// Keys makes API keys; nil means that they are not made here.
+	Keys *apikey.Keys
+	// Insecure is for development, without Auth: everybody who reaches the loopback
+	// address is who they say they are, and an administrator.
+	Insecure bool
+	// Slack takes clicks on the buttons of Slack's messages; nil means none.
+	Slack *Slack
+	// Rate is how many requests a second an address may send, where there is Auth;
+	// zero means 100. Ten times as many may come at once.
+	Rate int
+	// TLSCert and TLSKey are files in PEM; empty means plain HTTP, which is for the
+	// loopback interface and for proxies that speak TLS.
+	TLSCert, TLSKey string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 	// Logger gets failures; nil means slog.Default.
 	Logger *slog.Logger
 }
 
-// Server is a running API.
-type Server struct {
-	http *http.Server
-	url  string
-	done chan struct{}
+// Logins keeps who is logged in. Its methods may be called at the same time.
+type Logins interface {
+	// Begin makes a new session for somebody whose identity was proved just now, and
+	// gives the browser its cookie. A session that the browser had ends.
+	Begin(w http.ResponseWriter, r *http.Request, id wflo.Identity) (activities.Session, error)
+	// Current gives the request's session. None, and one that is not good, is
+	// auth.ErrNone.
+	Current(r *http.Request) (activities.Session, error)
+	// End ends the request's session and takes the cookie back.
+	End(w http.ResponseWriter, r *http.Request) error
 }
 
-// Start listens and serves. An address that is taken or not loopback is an
-// *wflo.Error with CodeInvalid.
+// Server is a running console.
+type Server struct {
+	http    *http.Server
+	handler *Handler
+	url     string
+	done    chan struct{}
+}
+
+// Start listens and serves. An address that is taken, or not loopback where nobody
+// can prove who they are, is an *wflo.Error with CodeInvalid.
 func Start(cfg Config) (*Server, error) {
 	s := &Server{done: make(chan struct{})}
 	if cfg.Addr == "" {
@@ -80,29 +113,70 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	if err := loopback(cfg.Addr); err != nil {
+	open, err := cfg.validate()
+	if err != nil {
 		return nil, err
+	}
+	s.handler = NewHandler(cfg)
+	s.http = &http.Server{
+		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // scanners on an open port are not our failures
+	}
+	scheme := "http://"
+	if cfg.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+		if err != nil {
+			return nil, wflo.Errorf(wflo.CodeInvalid, "give a certificate and its key in PEM", "read the console's certificate: %w", err)
+		}
+		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+		scheme = "https://"
+	} else if open {
+		cfg.Logger.Warn("the console listens beyond this machine without TLS; put a proxy in front that speaks it", "address", cfg.Addr)
 	}
 	l, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return nil, wflo.Errorf(wflo.CodeInvalid, "stop what listens there, or choose another address", "listen on %s: %w", cfg.Addr, err)
 	}
-	s.url = "http://" + l.Addr().String()
-	s.http = &http.Server{Handler: NewHandler(cfg), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	s.url = scheme + l.Addr().String()
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			cfg.Logger.Error("serve API", "error", err.Error())
+		serve := func() error { return s.http.Serve(l) }
+		if s.http.TLSConfig != nil {
+			serve = func() error { return s.http.ServeTLS(l, "", "") }
+		}
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+			cfg.Logger.Error("serve console", "error", err.Error())
 		}
 	}()
 	return s, nil
 }
 
+// validate refuses what would let in people whom nobody knows. open says that
+// others than this machine can reach the address.
+func (c Config) validate() (open bool, err error) {
+	err = loopback(c.Addr)
+	switch {
+	case err != nil && wflo.CodeOf(err) == wflo.CodeInvalid && wellFormed(c.Addr) && c.Auth != nil:
+		open = true
+	case err != nil:
+		return false, err
+	}
+	switch {
+	case c.Insecure && c.Auth != nil:
+		return false, wflo.Invalid("console", "is to be insecure and has an authenticator", "choose one")
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return false, wflo.Invalid("console", "has a certificate without a key, or a key without a certificate", "give both files")
+	case c.Logins == nil && (c.Passwords != nil || len(c.Redirects) > 0):
+		return false, wflo.Invalid("console", "has a way to log in and keeps no sessions", "set Config.Logins")
+	}
+	return open, nil
+}
+
 // URL is the base address, or "" when it does not listen.
 func (s *Server) URL() string { return s.url }
 
-// Stop ends the API and waits until requests in flight are answered, for at
-// most five seconds.
+// Stop ends the console and waits until requests in flight are answered, for at most
+// five seconds, and until decisions that came from Slack are through.
 func (s *Server) Stop() {
 	if s.http != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -110,8 +184,14 @@ func (s *Server) Stop() {
 		if s.http.Shutdown(ctx) != nil {
 			_ = s.http.Close()
 		}
+		s.handler.Wait()
 	}
 	<-s.done
+}
+
+func wellFormed(addr string) bool {
+	_, _, err := net.SplitHostPort(addr)
+	return err == nil
 }
 
 func loopback(addr string) error {
@@ -119,9 +199,15 @@ func loopback(addr string) error {
 	if err != nil {
 		return wflo.Errorf(wflo.CodeInvalid, "use HOST:PORT, such as 127.0.0.1:7244", "listen address %q: %w", addr, err)
 	}
-	if ip := net.ParseIP(host); host == "localhost" || (ip != nil && ip.IsLoopback()) {
+	if local(host) {
 		return nil
 	}
 	return wflo.Invalid("listen address", "is not on the loopback interface: "+addr,
-		"the API has no authentication yet; put an authenticating proxy in front and listen on 127.0.0.1")
+		"configure how people log in, or put an authenticating proxy in front and listen on 127.0.0.1")
+}
+
+// local says that a host is this machine.
+func local(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

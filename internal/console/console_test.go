@@ -154,7 +154,7 @@ func TestAPI(t *testing.T) {
 		{name: "decision refused", method: "POST", path: "/api/v1/runs/r1/decisions", body: `{"gate":"g","verdict":"approve","by":"ann"}`, status: 422, want: "look again"},
 		{name: "decision with a typo", method: "POST", path: "/api/v1/runs/r1/decisions", body: `{"gaet":"g"}`, status: 422, want: "gaet"},
 		{name: "decision that is none", method: "POST", path: "/api/v1/runs/r1/decisions", body: `approve`, status: 422, want: "send a JSON decision"},
-		{name: "decision too large", method: "POST", path: "/api/v1/runs/r1/decisions", body: `{"reason":"` + strings.Repeat("x", maxBody) + `"}`, status: 422, want: "too large"},
+		{name: "decision too large", method: "POST", path: "/api/v1/runs/r1/decisions", body: `{"reason":"` + strings.Repeat("x", maxDecision) + `"}`, status: 422, want: "too large"},
 		{name: "link scanner", method: "GET", path: "/api/v1/runs/r1/decisions", status: 405},
 		{name: "unknown path", method: "GET", path: "/api/v1/secrets", status: 404},
 	}

@@ -29,10 +29,13 @@ type Costs struct {
 	Total wflo.CostRow `json:"total"`
 }
 
-func (h *handler) costs(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) costs(ctx context.Context, r *http.Request) (any, error) {
 	q, err := costQuery(r)
 	if err != nil {
 		return nil, err
+	}
+	if org := callerOf(ctx).id.Org; org != "" {
+		q.Scopes = append(q.Scopes, string(wflo.ScopeOrg)+":"+org)
 	}
 	rows, err := h.cfg.Ledger.Costs(ctx, q)
 	if err != nil {

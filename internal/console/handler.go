@@ -5,45 +5,74 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/auth"
+	"github.com/wflo-ai/wflo-go/internal/desk"
 )
 
-// Bounds of one request.
 const (
-	maxBody  = 64 << 10
 	maxRuns  = 100
 	deadline = 15 * time.Second
 )
 
-// NewHandler is the API without a listener.
-func NewHandler(cfg Config) http.Handler {
-	h := &handler{cfg: cfg}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", h.health)
-	mux.Handle("GET /metrics", cfg.Metrics)
-	mux.HandleFunc("GET /api/v1/runs", h.json(h.runs))
-	mux.HandleFunc("GET /api/v1/runs/{id}", h.json(h.run))
-	mux.HandleFunc("GET /api/v1/runs/{id}/ledger", h.json(h.ledger))
-	mux.HandleFunc("GET /api/v1/approvals", h.json(h.approvals))
-	mux.HandleFunc("POST /api/v1/runs/{id}/decisions", h.json(h.decide))
-	h.budgetRoutes(mux)
-	h.holdRoutes(mux)
-	if cfg.Gateway != nil {
-		mux.Handle("/v1/", cfg.Gateway)
-	}
-	return http.NewCrossOriginProtection().Handler(mux)
+// Handler is the console without a listener. Wait for it after the last request.
+type Handler struct {
+	cfg   Config
+	mux   http.Handler
+	limit *limit
+	// attempts slows down who guesses passwords.
+	attempts *auth.Limiter
+	// formToken is what forms repeat where there are no sessions.
+	formToken string
+	login     string
+	clicks    clicks
 }
 
-type handler struct{ cfg Config }
+// NewHandler makes the console without a listener.
+func NewHandler(cfg Config) *Handler {
+	h := newHandler(cfg)
+	mux := http.NewServeMux()
+	for _, rt := range h.routes() {
+		mux.HandleFunc(rt.Pattern, h.guard(rt))
+	}
+	if cfg.Gateway != nil {
+		mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+			// A stream lasts; the connection may have served a page before.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+			cfg.Gateway.ServeHTTP(w, r)
+		})
+	}
+	h.mux = http.NewCrossOriginProtection().Handler(mux)
+	return h
+}
+
+func newHandler(cfg Config) *Handler {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Handler{
+		cfg: cfg, limit: newLimit(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
+		formToken: token(), login: osLogin(), clicks: newClicks(),
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+// Wait returns when every decision that came from Slack is through.
+func (h *Handler) Wait() { h.clicks.wait() }
 
 // Run is one run in a list.
 type Run struct {
@@ -72,27 +101,27 @@ type Problem struct {
 }
 
 // json answers with what fn returns, or with a Problem.
-func (h *handler) json(fn func(ctx context.Context, r *http.Request) (any, error)) http.HandlerFunc {
+func (h *Handler) json(fn func(ctx context.Context, r *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), deadline)
-		defer cancel()
-		out, err := fn(ctx, r)
+		out, err := fn(r.Context(), r)
 		status := http.StatusOK
 		if err != nil {
 			var p Problem
 			status, p = problem(err)
 			out = p
 			if status == http.StatusInternalServerError {
-				h.cfg.Logger.ErrorContext(ctx, "API", "path", r.URL.Path, "error", err.Error())
+				h.cfg.Logger.ErrorContext(r.Context(), "API", "path", r.URL.Path, "error", err.Error())
 			}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.WriteHeader(status)
-		if err := json.NewEncoder(w).Encode(out); err != nil {
-			h.cfg.Logger.WarnContext(ctx, "write answer", "error", err.Error())
-		}
+		h.write(w, r, status, out)
+	}
+}
+
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, status int, out any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(out); err != nil {
+		h.cfg.Logger.WarnContext(r.Context(), "write answer", "error", err.Error())
 	}
 }
 
@@ -101,7 +130,22 @@ func problem(err error) (int, Problem) {
 	var app *temporal.ApplicationError
 	var own *wflo.Error
 	var nothing *absent
+	var slow *auth.LimitedError
 	switch {
+	case errors.Is(err, errNobody):
+		return http.StatusUnauthorized, Problem{Code: "unauthenticated", Message: "log in first", Hint: "send an API key as Authorization: Bearer wflo_..., or log in at /login"}
+	case errors.As(err, &slow):
+		return http.StatusTooManyRequests, Problem{Code: "limited", Message: slow.Error()}
+	case errors.Is(err, auth.ErrNoRole), errors.Is(err, errDenied), errors.Is(err, desk.ErrForbidden):
+		return http.StatusForbidden, worded("forbidden", err)
+	case errors.Is(err, auth.ErrRefused):
+		return http.StatusUnauthorized, worded("unauthenticated", err)
+	case errors.Is(err, desk.ErrUnavailable), errors.Is(err, auth.ErrUnavailable):
+		return http.StatusServiceUnavailable, worded("unavailable", err)
+	case errors.Is(err, desk.ErrUnconfirmed):
+		return http.StatusGatewayTimeout, worded("unconfirmed", err)
+	case errors.Is(err, desk.ErrNotFound):
+		return http.StatusNotFound, worded("not_found", err)
 	case errors.As(err, &nothing):
 		return http.StatusNotFound, Problem{Code: "not_found", Message: nothing.message, Hint: nothing.hint}
 	case errors.As(err, &gone):
@@ -118,7 +162,16 @@ func problem(err error) (int, Problem) {
 	return http.StatusInternalServerError, Problem{Code: "internal", Message: "the request failed; the worker's log says why"}
 }
 
-func (h *handler) health(w http.ResponseWriter, r *http.Request) {
+// worded is the problem of an error that says itself what is wrong and what to do.
+func worded(code string, err error) Problem {
+	var own *wflo.Error
+	if !errors.As(err, &own) {
+		return Problem{Code: code, Message: "the request was refused"}
+	}
+	return Problem{Code: code, Message: own.Message, Hint: own.Hint}
+}
+
+func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	if _, err := h.cfg.Client.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
@@ -128,11 +181,15 @@ func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-func (h *handler) runs(ctx context.Context, _ *http.Request) (any, error) {
-	return h.list(ctx, "")
+func (h *Handler) runs(ctx context.Context, _ *http.Request) (any, error) {
+	query, err := ofOrg(callerOf(ctx).id.Org)
+	if err != nil {
+		return nil, err
+	}
+	return h.list(ctx, query)
 }
 
-func (h *handler) list(ctx context.Context, query string) ([]Run, error) {
+func (h *Handler) list(ctx context.Context, query string) ([]Run, error) {
 	res, err := h.cfg.Client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{PageSize: maxRuns, Query: query})
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
@@ -151,13 +208,16 @@ func (h *handler) list(ctx context.Context, query string) ([]Run, error) {
 	return runs, nil
 }
 
-func (h *handler) run(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) run(ctx context.Context, r *http.Request) (any, error) {
 	id := r.PathValue("id")
 	d, err := h.cfg.Client.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
 		return nil, fmt.Errorf("describe %s: %w", id, err)
 	}
 	info := d.GetWorkflowExecutionInfo()
+	if err := ownRun(ctx, info); err != nil {
+		return nil, err
+	}
 	out := RunDetail{Run: Run{
 		ID: id, RunID: info.GetExecution().GetRunId(), Workflow: info.GetType().GetName(),
 		Status: info.GetStatus().String(), Started: info.GetStartTime().AsTime(),
@@ -176,11 +236,14 @@ func (h *handler) run(ctx context.Context, r *http.Request) (any, error) {
 	return out, nil
 }
 
-func (h *handler) ledger(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) ledger(ctx context.Context, r *http.Request) (any, error) {
 	id := r.PathValue("id")
 	d, err := h.cfg.Client.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
 		return nil, fmt.Errorf("describe %s: %w", id, err)
+	}
+	if err := ownRun(ctx, d.GetWorkflowExecutionInfo()); err != nil {
+		return nil, err
 	}
 	entries, err := h.cfg.Ledger.Entries(ctx, id+"/"+d.GetWorkflowExecutionInfo().GetFirstRunId())
 	if err != nil {
@@ -192,46 +255,7 @@ func (h *handler) ledger(ctx context.Context, r *http.Request) (any, error) {
 	return entries, nil
 }
 
-func (h *handler) approvals(ctx context.Context, _ *http.Request) (any, error) {
-	runs, err := h.list(ctx, fmt.Sprintf("ExecutionStatus = '%s' AND %s = '%s'",
-		enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, wflo.AttrState, wflo.StateWaiting))
-	if err != nil {
-		return nil, err
-	}
-	gates := []wflo.Gate{}
-	for _, r := range runs {
-		var of []wflo.Gate
-		if err := h.query(ctx, r.ID, wflo.QueryGates, &of); err != nil {
-			return nil, fmt.Errorf("ask %s for its gates: %w", r.ID, err)
-		}
-		for _, g := range of {
-			if g.Status == wflo.GateOpen {
-				gates = append(gates, g)
-			}
-		}
-	}
-	return gates, nil
-}
-
-func (h *handler) decide(ctx context.Context, r *http.Request) (any, error) {
-	var d wflo.Decision
-	if err := body(r, "decision", "send a JSON decision with gate, epoch, digest, verdict and by", &d); err != nil {
-		return nil, err
-	}
-	u, err := h.cfg.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: r.PathValue("id"), UpdateName: wflo.UpdateDecide, Args: []any{d}, WaitForStage: client.WorkflowUpdateStageCompleted,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("decide: %w", err)
-	}
-	var g wflo.Gate
-	if err := u.Get(ctx, &g); err != nil {
-		return nil, fmt.Errorf("decide: %w", err)
-	}
-	return g, nil
-}
-
-func (h *handler) query(ctx context.Context, id, name string, out any) error {
+func (h *Handler) query(ctx context.Context, id, name string, out any) error {
 	v, err := h.cfg.Client.QueryWorkflow(ctx, id, "", name)
 	if err != nil {
 		return err

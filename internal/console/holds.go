@@ -12,15 +12,9 @@ import (
 // mostHolds is how many holds are listed, and searched for one to settle.
 const mostHolds = 10_000
 
-func (h *handler) holdRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /api/v1/costs", h.json(h.costs))
-	mux.HandleFunc("GET /api/v1/holds", h.json(h.holds))
-	mux.HandleFunc("POST /api/v1/holds/{key}/{attempt}/settlement", h.json(h.settle))
-}
-
 // holds lists reservations that are not settled. What a call answered is left
 // out: it is the run's business and not the accountant's.
-func (h *handler) holds(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) holds(ctx context.Context, r *http.Request) (any, error) {
 	q, err := queryOf(r, "state", "n")
 	if err != nil {
 		return nil, err
@@ -64,7 +58,7 @@ type Reconciled struct {
 	Amount  wflo.Money `json:"amount"`
 }
 
-func (h *handler) settle(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) settle(ctx context.Context, r *http.Request) (any, error) {
 	by, err := user(r)
 	if err != nil {
 		return nil, err
@@ -100,7 +94,7 @@ func (h *handler) settle(ctx context.Context, r *http.Request) (any, error) {
 
 // unknown finds a hold whose outcome is unknown. One that is open belongs to
 // the worker that made it, so nobody else may settle it.
-func (h *handler) unknown(ctx context.Context, key, attempt string) (wflo.Hold, error) {
+func (h *Handler) unknown(ctx context.Context, key, attempt string) (wflo.Hold, error) {
 	n, err := strconv.Atoi(attempt)
 	if err != nil || n < 1 {
 		return wflo.Hold{}, wflo.Invalid("attempt", fmt.Sprintf("is %q", attempt), "use the number that /api/v1/holds?state=unknown gives")

@@ -16,8 +16,9 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
-// HeaderUser says who asks for a change. Nothing proves it yet: it is for the
-// ledger's record, and whoever reaches the API may write any name.
+// HeaderUser says who asks for a change where nobody can prove it: it is for the
+// ledger's record, and whoever reaches the API may write any name. Of a caller who has
+// proved who they are it is ignored.
 const HeaderUser = "X-Wflo-User"
 
 // maxText bounds a name or a reason that somebody sends, in bytes.
@@ -32,7 +33,7 @@ func (e *absent) Error() string { return e.message }
 // not have, and a second value, are refused: a misspelt limit must not become
 // no limit.
 func body(r *http.Request, what, hint string, out any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+	dec := json.NewDecoder(r.Body) // its route has bounded it
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(out); err != nil {
 		return wflo.Errorf(wflo.CodeInvalid, hint, "read %s: %w", what, err)
@@ -45,6 +46,9 @@ func body(r *http.Request, what, hint string, out any) error {
 
 // user is who asks for a change, which the ledger keeps.
 func user(r *http.Request) (string, error) {
+	if c := callerOf(r.Context()); c.proved {
+		return c.id.Subject, nil
+	}
 	name := strings.TrimSpace(r.Header.Get(HeaderUser))
 	if name == "" {
 		return "", wflo.Invalid("header "+HeaderUser, "is missing", "say who makes the change")

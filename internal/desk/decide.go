@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -66,6 +68,10 @@ func (d *Desk) Decide(ctx context.Context, id wflo.Identity, req Request) (wflo.
 	a.gate = v.Gate
 	a.decision = req.on(v.Gate, id, d.groups(id), a.update)
 	a.decision.At = d.now().UTC()
+	if counts(v.Gate, a.decision) {
+		return v.Gate, nil // a click too many
+	}
+	a.update = since(v.Gate, id, a.update)
 	if err := d.admit(a, req); err != nil {
 		return v.Gate, d.refuse(ctx, a, err)
 	}
@@ -94,8 +100,8 @@ func (d *Desk) Batch(ctx context.Context, id wflo.Identity, all []Request) ([]Ou
 	return out, nil
 }
 
-// update names the decision for Temporal, which does an update with the same name
-// once.
+// update names the decision, for the gate and for Temporal, which does an update with
+// the same name once.
 func (r Request) update(id wflo.Identity) string {
 	return hash("wflo.desk.v1", r.Nonce, r.Digest, id.Subject, string(r.Verdict), r.ID)
 }
@@ -150,7 +156,7 @@ func (d *Desk) admit(a attempt, req Request) error {
 	switch {
 	case g.Version > 0 && g.Digest != g.ComputeDigest():
 		return wflo.Errorf(wflo.CodeConflict, "do not decide; tell who runs the workers", "gate %s: its digest is not that of what it shows", g.ID)
-	case req.Digest != g.Digest && !isVote(g, a.decision):
+	case req.Digest != g.Digest:
 		return wflo.Invalid("decision.digest", "is not the gate's: it changed since it was shown", "look at it again, and decide on what it is now")
 	}
 	if err := d.counted(g).Admit(a.decision, d.shownTerms(), d.now()); err != nil {
@@ -173,15 +179,23 @@ func (d *Desk) admit(a attempt, req Request) error {
 	return nil
 }
 
-// isVote says that the gate counted the decision before, which an edit that was sent
-// twice is: its digest is that of the revision before.
-func isVote(g wflo.Gate, dec wflo.Decision) bool {
-	for _, v := range append([]wflo.Decision{}, g.Votes...) {
-		if v.ID == dec.ID && v.By == dec.By && v.Verdict == dec.Verdict && v.Digest == dec.Digest {
-			return true
+// counts says that the gate has the decision already.
+func counts(g wflo.Gate, dec wflo.Decision) bool {
+	same := func(v wflo.Decision) bool {
+		return v.ID == dec.ID && v.By == dec.By && v.Verdict == dec.Verdict && v.Digest == dec.Digest
+	}
+	return g.Decision != nil && same(*g.Decision) || slices.ContainsFunc(g.Votes, same)
+}
+
+// since gives the update of somebody who changes their mind another name: the run
+// would answer a name that it knows with what it said then.
+func since(g wflo.Gate, id wflo.Identity, update string) string {
+	for _, v := range g.Votes {
+		if v.By == id.Subject {
+			return hash(update, v.ID, v.At.UTC().Format(time.RFC3339Nano))
 		}
 	}
-	return false
+	return update
 }
 
 // refuse records what does not count, and gives the reason.

@@ -124,7 +124,16 @@ func (d *Desk) Gate(ctx context.Context, id wflo.Identity, nonce string) (View, 
 	return v, nil
 }
 
-// look is Gate without the record.
+// Peek is Gate without the record, for what nobody has seen yet: a browser that
+// fetches pages before somebody asks for them.
+func (d *Desk) Peek(ctx context.Context, id wflo.Identity, nonce string) (View, error) {
+	if err := mayView(id); err != nil {
+		return View{}, err
+	}
+	return d.look(ctx, id, nonce)
+}
+
+// look reads a gate for those who may see it.
 func (d *Desk) look(ctx context.Context, id wflo.Identity, nonce string) (View, error) {
 	if nonce == "" {
 		return View{}, noGate(nonce)

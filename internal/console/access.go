@@ -1,0 +1,158 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	osuser "os/user"
+	"strings"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/auth"
+)
+
+// HeaderCSRF repeats the token of the session, which /api/v1/whoami shows, in
+// requests that a page's script sends to change something.
+const HeaderCSRF = "X-Wflo-Csrf"
+
+// MethodNone is what the identity of somebody says who proved nothing.
+const MethodNone = "none"
+
+// errNobody says that a request does not say who sends it.
+var errNobody = errors.New("nobody is logged in")
+
+// caller is who sends a request.
+type caller struct {
+	id wflo.Identity
+	// proved is false where the console has no authenticator.
+	proved bool
+	// session is set where a cookie proved it; such requests can be forged by pages.
+	session *activities.Session
+}
+
+type callerKey struct{}
+
+func withCaller(ctx context.Context, c caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// callerOf is who sends the request; the zero value on routes that are open to all.
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
+// identify says who sends a request. A header decides before a cookie: a bad key is
+// refused even where a good cookie comes with it.
+func (h *Handler) identify(r *http.Request) (caller, error) {
+	if h.cfg.Auth == nil {
+		return h.anybody(r)
+	}
+	if h.cfg.Logins != nil && r.Header.Get("Authorization") == "" {
+		s, err := h.cfg.Logins.Current(r)
+		switch {
+		case err == nil:
+			return caller{id: s.Identity, proved: true, session: &s}, nil
+		case !errors.Is(err, auth.ErrNone):
+			return caller{}, fmt.Errorf("read session: %w", err)
+		}
+	}
+	id, err := h.cfg.Auth.Authenticate(r)
+	switch {
+	case errors.Is(err, auth.ErrNone):
+		return caller{}, errNobody
+	case err != nil:
+		return caller{}, err
+	case id.Subject == "":
+		return caller{}, errNobody
+	}
+	return caller{id: id, proved: true}, nil
+}
+
+// anybody is the caller where nobody can prove anything: whoever reaches the
+// loopback interface, by a name of it. The host is checked because a page can make a
+// name of its own resolve to this machine.
+func (h *Handler) anybody(r *http.Request) (caller, error) {
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if !local(strings.Trim(host, "[]")) {
+		return caller{}, &wflo.Error{Code: wflo.CodePolicyDenied, Message: "this console answers on this machine only", Hint: "ask for it at http://127.0.0.1, or configure how people log in", Err: errDenied}
+	}
+	name := strings.TrimSpace(r.Header.Get(HeaderUser))
+	if err := text("header "+HeaderUser, name); err != nil {
+		return caller{}, err
+	}
+	id := wflo.Identity{Subject: cmp.Or(name, h.login), Method: MethodNone, Roles: []wflo.AccessRole{wflo.RoleOperator, wflo.RoleApprover}}
+	if h.cfg.Insecure {
+		id.Roles = []wflo.AccessRole{wflo.RoleAdmin, wflo.RoleApprover}
+	}
+	return caller{id: id}, nil
+}
+
+// osLogin is who runs this program, for development.
+func osLogin() string {
+	if u, err := osuser.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "operator"
+}
+
+// errDenied is the cause of errors that are answered with status 403.
+var errDenied = errors.New("denied")
+
+func denied(message, hint string) error {
+	return &wflo.Error{Code: wflo.CodePolicyDenied, Message: message, Hint: hint, Err: errDenied}
+}
+
+// admit refuses a caller who may not use the route.
+func admit(c caller, rt Route) error {
+	switch {
+	case !c.id.May(rt.Role):
+		return denied(c.id.Subject+" may not do this: the role "+string(rt.Role)+" is missing", "ask an administrator")
+	case c.id.Org != "" && !rt.Tenants:
+		return denied("this is about all orgs, and "+c.id.Subject+" belongs to one", "ask an administrator of the installation")
+	}
+	return nil
+}
+
+// authentic refuses a request that changes something and may have been made by a
+// page that is not ours. The browser's own word is checked before, for all routes.
+func (h *Handler) authentic(r *http.Request, c caller, page bool) error {
+	want := h.formToken
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		return nil
+	case c.session != nil:
+		want = c.session.CSRF
+	case c.proved || !page:
+		return nil // what proves it does not come along by itself
+	}
+	given := r.Header.Get(HeaderCSRF)
+	if page {
+		given = r.PostFormValue(formCSRF)
+	}
+	if want == "" || subtle.ConstantTimeCompare([]byte(given), []byte(want)) != 1 {
+		return denied("the request does not come from a page of this session", "load the page again; programs send the header "+HeaderCSRF+" or a key")
+	}
+	return nil
+}
+
+// token makes a form's token, or another name that nobody can guess.
+func token() string { return rand.Text() }
+
+// address is the peer's, for records. What proxies say is not believed.
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

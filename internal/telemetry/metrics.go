@@ -51,6 +51,7 @@ type Metrics struct {
 	approvalLatency  prometheus.Histogram
 	sandboxes        *Sandboxes
 	budgets          budgets
+	policies         policies
 	sandboxRuns      *prometheus.CounterVec
 	sandboxDuration  *prometheus.HistogramVec
 	sandboxQueue     prometheus.Histogram
@@ -132,6 +133,7 @@ func (m *Metrics) register() map[string]bool {
 	m.llmFailovers = counter("wflo_llm_failovers_total", "Calls that were sent to another model because this one failed.", "provider", "model")
 	m.llmCache = counter("wflo_llm_cache_total", "What the response cache did for calls: hit, miss, or error.", "outcome")
 	m.budgets.register(counter)
+	m.policies.register(add)
 	m.budgetExceeded = counter("wflo_budget_exceeded_total", "Calls that were refused because a budget had no room.", "workflow_name")
 	m.activityDuration = histogram("wflo_activity_duration_seconds", "Time that one attempt of an activity took.", activityBuckets, "activity", "status")
 	return own

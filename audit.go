@@ -1,7 +1,10 @@
 package wflo
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -127,6 +130,32 @@ type Checkpoint struct {
 	// Key and Signature are the signer's name and the Ed25519 signature, in base64.
 	Key       string `json:"key"`
 	Signature string `json:"signature"`
+}
+
+func (c Checkpoint) signedBytes() []byte {
+	return []byte(hashParts("wflo.checkpoint.v1", c.Chain, fmt.Sprint(c.Seq), c.Hash, c.At.UTC().Format(time.RFC3339Nano), c.Key))
+}
+
+// Sign returns the checkpoint signed with key under the given name. The key is not
+// the worker's: who can write the trail must not be able to vouch for it.
+func (c Checkpoint) Sign(name string, key ed25519.PrivateKey) Checkpoint {
+	c.Key = name
+	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, c.signedBytes()))
+	return c
+}
+
+// Verify says why the checkpoint is not proved by keys, which map names to Ed25519
+// public keys in base64.
+func (c Checkpoint) Verify(keys map[string]string) error {
+	pub, err := base64.StdEncoding.DecodeString(keys[c.Key])
+	if err != nil || len(pub) != ed25519.PublicKeySize {
+		return Invalid("checkpoint.key", fmt.Sprintf("%q is not one of those given", c.Key), "give the public key of whoever signs checkpoints")
+	}
+	sig, err := base64.StdEncoding.DecodeString(c.Signature)
+	if err != nil || !ed25519.Verify(pub, c.signedBytes(), sig) {
+		return Invalid("checkpoint.signature", "does not verify", "the checkpoint was changed, or the key is another")
+	}
+	return nil
 }
 
 // AuditChain gives the chain of a run's records.

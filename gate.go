@@ -253,14 +253,14 @@ func (g Gate) Need(terms Terms) (have, need int) {
 }
 
 func (g Gate) count(f Factor, terms Terms) int {
-	n := 0
+	var by []string // each person counts once, however often a record names them
 	for _, v := range g.Votes {
 		groups, err := terms.Verify(v, g.Approval.SignedOnly)
-		if err == nil && v.Verdict.affirms() && f.admits(v.By, groups) && !g.excluded(v.By) {
-			n++
+		if err == nil && v.Verdict.affirms() && f.admits(v.By, groups) && !g.excluded(v.By) && !slices.Contains(by, v.By) {
+			by = append(by, v.By)
 		}
 	}
-	return n
+	return len(by)
 }
 
 // excluded says that a person may not approve here.

@@ -119,15 +119,14 @@ func (a *appender) close() {
 	a.ended.Wait()
 }
 
-// sendAppends appends the events of all calls and answers them. What the database
-// refuses is sent call by call, because the fault of one must not be that of the
-// others.
+// sendAppends makes the calls and answers them. What the database refuses is sent
+// call by call, because the fault of one must not be that of the others.
 func (r *records) sendAppends(ctx context.Context, calls []*appendCall) {
-	var events []wflo.AuditEvent
-	for _, c := range calls {
-		events = append(events, c.events...)
-	}
-	err := r.l.call(ctx, func() error { return r.appendAll(ctx, events) })
+	var refusals []error
+	err := r.l.call(ctx, func() (err error) {
+		refusals, err = r.appendAll(ctx, calls)
+		return err
+	})
 	var refused *pgconn.PgError
 	if len(calls) > 1 && errors.As(err, &refused) && ctx.Err() == nil {
 		for _, c := range calls {
@@ -135,7 +134,11 @@ func (r *records) sendAppends(ctx context.Context, calls []*appendCall) {
 		}
 		return
 	}
-	for _, c := range calls {
-		c.answer <- err
+	for i, c := range calls {
+		if err != nil {
+			c.answer <- err
+		} else {
+			c.answer <- refusals[i]
+		}
 	}
 }

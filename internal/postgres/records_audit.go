@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/wflo-ai/wflo-go"
@@ -15,89 +18,123 @@ import (
 // defaultRecords is how many records are read when AuditQuery.Limit is zero.
 const defaultRecords = 1000
 
-// Append implements activities.Audit. What is wrong with an event is found before
-// it joins others, so that it fails nobody else's.
+// Append implements activities.Audit. A chain that could not be recorded is refused
+// here, before it gets a head.
 func (r *records) Append(ctx context.Context, events ...wflo.AuditEvent) error {
 	if len(events) == 0 {
 		return nil
 	}
-	checked := make([]wflo.AuditEvent, len(events))
-	for i, e := range events {
-		sealed, err := audit.Seal(wflo.AuditRecord{}, e)
-		switch {
-		case wflo.CodeOf(err) != "":
+	for _, e := range events {
+		if e.Chain == "" || strings.ContainsRune(e.Chain, utf8.RuneError) {
+			_, err := audit.Seal(wflo.AuditRecord{}, e)
 			return err
-		case err != nil:
-			return wflo.Invalid("audit event "+e.ID, "cannot be recorded: "+err.Error(), "give text in UTF-8 and a time of this age")
 		}
-		checked[i] = sealed.AuditEvent
 	}
-	if err := r.appends.do(ctx, checked); err != nil {
+	err := r.appends.do(ctx, events)
+	if err != nil && wflo.CodeOf(err) == "" {
 		return fmt.Errorf("append to the audit trail: %w", err)
 	}
-	return nil
+	return err
 }
 
 // chainKey names an event in the trail.
 type chainKey struct{ chain, id string }
 
-// appendAll adds events in one transaction, all or none. It is two round trips: one
-// locks the ends of the chains and looks which events are there, the other writes
-// and commits, so that a chain is not locked for longer than it must be.
-func (r *records) appendAll(ctx context.Context, events []wflo.AuditEvent) error {
+// appendAll makes calls in one transaction, each of them all or none, and gives
+// what is wrong with which. It is two round trips: one locks the ends of the chains
+// and looks which events are there, the other writes and commits, so that a chain
+// is not locked for longer than it must be.
+func (r *records) appendAll(ctx context.Context, calls []*appendCall) ([]error, error) {
 	conn, err := r.l.pool.Acquire(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// A transaction that an error left open ends with its connection, which the pool
 	// does not take back then.
 	defer conn.Release()
-	heads, known, err := r.lockChains(ctx, conn.Conn(), events)
+	trail, err := r.lockChains(ctx, conn.Conn(), calls)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	added := newAuditTable(len(events))
-	moved := map[string]bool{}
+	refusals := make([]error, len(calls))
+	for i, c := range calls {
+		refusals[i] = trail.add(c.events)
+	}
+	end := &pgx.Batch{}
+	if len(trail.added.seq) == 0 {
+		end.Queue("ROLLBACK")
+		return refusals, conn.SendBatch(ctx, end).Close()
+	}
+	end.Queue(r.sql.addRecords, trail.added.args()...)
+	end.Queue(r.sql.moveHeads, trail.moved()...)
+	end.Queue("COMMIT")
+	return refusals, conn.SendBatch(ctx, end).Close()
+}
+
+// trail is what a transaction knows of the trail: the ends of its chains, and which
+// of its events are there.
+type trail struct {
+	heads map[string]wflo.AuditRecord
+	known map[chainKey]bool
+	added auditTable
+}
+
+// add seals the events of one call, all or none.
+func (t *trail) add(events []wflo.AuditEvent) error {
+	heads, known := map[string]wflo.AuditRecord{}, map[chainKey]bool{}
+	var sealed []wflo.AuditRecord
 	for _, e := range events {
 		key := chainKey{e.Chain, e.ID}
-		if known[key] {
+		if t.known[key] || known[key] {
 			continue
 		}
-		known[key], moved[e.Chain] = true, true
-		sealed, err := audit.Seal(heads[e.Chain], e)
+		prev, ok := heads[e.Chain]
+		if !ok {
+			prev = t.heads[e.Chain]
+		}
+		next, err := audit.Seal(prev, e)
 		if err != nil {
 			return err
 		}
-		heads[e.Chain] = sealed
-		added.add(sealed)
+		heads[e.Chain], known[key] = next, true
+		sealed = append(sealed, next)
 	}
-	var last headColumns
-	for chain := range moved {
-		last.add(heads[chain])
+	maps.Copy(t.heads, heads)
+	maps.Copy(t.known, known)
+	for _, a := range sealed {
+		t.added.add(a)
 	}
-	write := &pgx.Batch{}
-	if len(moved) > 0 {
-		write.Queue(r.sql.addRecords, added.args()...)
-		write.Queue(r.sql.moveHeads, last.chain, last.seq, last.hash)
-	}
-	write.Queue("COMMIT")
-	return conn.SendBatch(ctx, write).Close()
+	return nil
 }
 
-// lockChains begins a transaction and gives the ends of the events' chains, and
-// which events are in them already. The ends are locked in the order of their
+// moved are the new ends of the chains, by column.
+func (t *trail) moved() []any {
+	var chains, hashes []string
+	var seqs []int64
+	for _, h := range t.heads {
+		if h.ID != "" { // it was sealed here
+			chains, seqs, hashes = append(chains, word(h.Chain)), append(seqs, h.Seq), append(hashes, h.Hash)
+		}
+	}
+	return []any{chains, seqs, hashes}
+}
+
+// lockChains begins a transaction and gives the ends of the calls' chains, and which
+// of their events are in them already. The ends are locked in the order of their
 // names. What follows must see what was committed while the locks were waited
 // for, so the isolation is not left to the database's settings.
-func (r *records) lockChains(ctx context.Context, conn *pgx.Conn, events []wflo.AuditEvent) (map[string]wflo.AuditRecord, map[chainKey]bool, error) {
+func (r *records) lockChains(ctx context.Context, conn *pgx.Conn, calls []*appendCall) (*trail, error) {
 	var chains, of, ids []string
-	for _, e := range events {
-		of, ids = append(of, word(e.Chain)), append(ids, word(e.ID))
+	for _, c := range calls {
+		for _, e := range c.events {
+			of, ids = append(of, word(e.Chain)), append(ids, word(e.ID))
+		}
 	}
 	chains = slices.Clone(of)
 	slices.Sort(chains)
 	chains = slices.Compact(chains)
 
-	heads, known := map[string]wflo.AuditRecord{}, map[chainKey]bool{}
+	t := &trail{heads: map[string]wflo.AuditRecord{}, known: map[chainKey]bool{}}
 	begin := &pgx.Batch{}
 	begin.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
 	begin.Queue(r.sql.makeHeads, chains)
@@ -105,7 +142,7 @@ func (r *records) lockChains(ctx context.Context, conn *pgx.Conn, events []wflo.
 		var chain, hash string
 		var seq int64
 		_, err := pgx.ForEachRow(rows, []any{&chain, &seq, &hash}, func() error {
-			heads[unword(chain)] = wflo.AuditRecord{Seq: seq, Hash: hash}
+			t.heads[unword(chain)] = wflo.AuditRecord{Seq: seq, Hash: hash}
 			return nil
 		})
 		return err
@@ -113,26 +150,16 @@ func (r *records) lockChains(ctx context.Context, conn *pgx.Conn, events []wflo.
 	begin.Queue(r.sql.known, of, ids).Query(func(rows pgx.Rows) error {
 		var chain, id string
 		_, err := pgx.ForEachRow(rows, []any{&chain, &id}, func() error {
-			known[chainKey{unword(chain), unword(id)}] = true
+			t.known[chainKey{unword(chain), unword(id)}] = true
 			return nil
 		})
 		return err
 	})
 	err := conn.SendBatch(ctx, begin).Close()
-	if err == nil && len(heads) != len(chains) {
-		err = fmt.Errorf("%d of %d audit chains have a head", len(heads), len(chains))
+	if err == nil && len(t.heads) != len(chains) {
+		err = fmt.Errorf("%d of %d audit chains have a head", len(t.heads), len(chains))
 	}
-	return heads, known, err
-}
-
-type headColumns struct {
-	chain []string
-	seq   []int64
-	hash  []string
-}
-
-func (t *headColumns) add(r wflo.AuditRecord) {
-	t.chain, t.seq, t.hash = append(t.chain, word(r.Chain)), append(t.seq, r.Seq), append(t.hash, r.Hash)
+	return t, err
 }
 
 // auditTable is records by column, in the order of auditColumns.
@@ -143,10 +170,6 @@ type auditTable struct {
 	seq  []int64
 	prev []string
 	hash []string
-}
-
-func newAuditTable(n int) *auditTable {
-	return &auditTable{at: make([]time.Time, 0, n), data: make([]*string, 0, n), seq: make([]int64, 0, n)}
 }
 
 func (t *auditTable) add(r wflo.AuditRecord) {

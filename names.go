@@ -27,6 +27,9 @@ const (
 	HeaderCarry = "wflo-carry"
 	// HeaderGate carries the granted Gate to the activity that acts on it.
 	HeaderGate = "wflo-gate"
+	// HeaderUndo is on the calls of a run that is being undone or tidied up, which
+	// nothing may keep from happening.
+	HeaderUndo = "wflo-undo"
 )
 
 // Search attributes that wflo sets on runs. Keyword values unless noted.

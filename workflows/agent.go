@@ -196,8 +196,8 @@ func (a *agent) count(r wflo.Reply) {
 func (a *agent) call(ctx workflow.Context, c wflo.ToolCall) error {
 	a.st.doing = fmt.Sprintf("turn %d: %s", a.answer.Turns, c.Name)
 	a.answer.Tools++
-	text, err := a.dispatch(ctx, c)
-	if err != nil && final(err) {
+	text, err := a.dispatch(workflow.WithValue(ctx, toolKey{}, c.Name), c)
+	if err != nil && (final(err) || a.st.halted != nil) {
 		return fmt.Errorf("tool %s: %w", c.Name, err)
 	}
 	m := wflo.Message{Role: wflo.RoleTool, ToolCallID: c.ID, ToolName: c.Name, Text: middle(text, toolText)}

@@ -80,6 +80,9 @@ func (c *compensation) record() wflo.CompensationRecord {
 // unwind runs the compensations above mark, newest first, and joins what
 // became of them to the error that caused it.
 func (st *state) unwind(ctx workflow.Context, mark int, reason error) error {
+	if st.halted != nil && st.halted.KeepEffects {
+		return reason
+	}
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
@@ -123,6 +126,7 @@ func (c *compensation) run(ctx workflow.Context) error {
 
 // end undoes and tidies after a run that does not continue as new.
 func (st *state) end(ctx workflow.Context, err error) error {
+	st.ended = true
 	if refused := st.refusal(ctx); refused != nil {
 		err = refused
 	}
@@ -149,7 +153,8 @@ func (st *state) end(ctx workflow.Context, err error) error {
 	}
 	// A run that was never marked as running need not be marked as ended.
 	_, marked := workflow.GetTypedSearchAttributes(ctx).GetKeyword(attrState)
-	if marked || st.calls > 0 || len(st.gates) > 0 {
+	stopped := st.halted != nil && st.halted.Policy != ""
+	if marked || stopped || st.calls > 0 || len(st.gates) > 0 {
 		if pubErr := st.publish(clean); pubErr != nil {
 			workflow.GetLogger(ctx).Error("publish run", "error", pubErr.Error())
 		}

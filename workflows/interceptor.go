@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/converter"
@@ -11,6 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
 // Observer hears how runs end, to count them. It is called from workflow code,
@@ -30,6 +32,9 @@ type InterceptorConfig struct {
 	Converter converter.DataConverter
 	// Observer may be nil.
 	Observer Observer
+	// Policies says that the worker has policies, so that runs which begin on it
+	// are governed by them. A worker without replays such runs all the same.
+	Policies bool
 	// SearchAttributes says that the namespace knows wflo's search attributes,
 	// so runs may set them. It decides over commands: workers of one task queue
 	// must agree.
@@ -73,7 +78,8 @@ func (in *inbound) Init(next interceptor.WorkflowOutboundInterceptor) error {
 func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.ExecuteWorkflowInput) (any, error) {
 	st := in.state
 	st.attributes, st.observer = in.cfg.SearchAttributes, in.cfg.Observer
-	if err := st.begin(ctx); err != nil {
+	regime, err := st.begin(ctx)
+	if err != nil {
 		return nil, toWire(err)
 	}
 	ctx = workflow.WithValue(ctx, stateKey{}, st)
@@ -84,11 +90,16 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	if err := st.handlers(ctx); err != nil {
 		return nil, err
 	}
-	out, err := in.Next.ExecuteWorkflow(ctx, input)
+	var out any
+	if err = st.pin(ctx, in.cfg.Policies, regime); err == nil {
+		out, err = in.Next.ExecuteWorkflow(ctx, input)
+	}
 	if workflow.IsContinueAsNewError(err) {
+		st.settle(ctx)
 		return out, err
 	}
 	err = st.end(ctx, err)
+	st.settle(ctx)
 	if o := in.cfg.Observer; o != nil && !workflow.IsReplaying(ctx) {
 		o.WorkflowClosed(st.run.Workflow, string(st.phase), workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime))
 	}
@@ -101,14 +112,7 @@ func (in *inbound) HandleSignal(ctx workflow.Context, s *interceptor.HandleSigna
 	st := in.state
 	switch s.SignalName {
 	case wflo.SignalDecide:
-		var d wflo.Decision
-		if err := st.conv.FromPayloads(s.Arg, &d); err != nil {
-			workflow.GetLogger(ctx).Warn("decision signal cannot be read", "error", err.Error())
-			return nil
-		}
-		if err := st.decide(ctx, d); err != nil {
-			workflow.GetLogger(ctx).Warn("decision refused", "gate", d.Gate, "by", d.By, "error", err.Error())
-		}
+		st.decideBySignal(ctx, s.Arg)
 		return nil
 	case wflo.SignalHalt:
 		var h wflo.Halt
@@ -135,12 +139,7 @@ func (st *state) handlers(ctx workflow.Context) error {
 		return fmt.Errorf("set query %s: %w", wflo.QueryGates, err)
 	}
 	err := workflow.SetUpdateHandlerWithOptions(ctx, wflo.UpdateDecide,
-		func(ctx workflow.Context, d wflo.Decision) (wflo.Gate, error) {
-			if err := st.decide(ctx, d); err != nil {
-				return wflo.Gate{}, toWire(err)
-			}
-			return st.gate(d.Gate).Gate, nil
-		},
+		st.decideByUpdate,
 		workflow.UpdateHandlerOptions{
 			Description: "Decide on an open approval gate",
 			// Refusing in the validator leaves no trace in history and tells
@@ -160,33 +159,86 @@ type outbound struct {
 
 // ExecuteActivity gives the call its effect key and identity, or refuses it.
 func (o *outbound) ExecuteActivity(ctx workflow.Context, activity string, args ...any) workflow.Future {
-	key, err := o.admit(ctx, activity)
-	if err != nil {
+	return o.execute(ctx, activity, args, false)
+}
+
+// ExecuteLocalActivity is ExecuteActivity for local ones.
+func (o *outbound) ExecuteLocalActivity(ctx workflow.Context, activity string, args ...any) workflow.Future {
+	if key, ok := ctx.Value(judgedKey{}).(string); ok && strings.HasPrefix(activity, step.PrefixPolicy) {
+		// A question about a call is not a call.
+		if err := o.identify(ctx, key); err != nil {
+			return failed(ctx, err)
+		}
+		return o.Next.ExecuteLocalActivity(ctx, activity, args...)
+	}
+	return o.execute(ctx, activity, args, true)
+}
+
+// execute has the policies of the run judge a call, and makes it. Calls are judged
+// at the same time, so that none waits at another one's gate.
+func (o *outbound) execute(ctx workflow.Context, activity string, args []any, local bool) workflow.Future {
+	st, call := o.state, o.activity
+	if local {
+		call = o.localActivity
+	}
+	if err := st.refusal(ctx); err != nil {
+		return failed(ctx, toWire(err))
+	}
+	key := st.key(ctx, activity)
+	if !st.regime.governs(activity) {
+		return call(ctx, key, activity, args)
+	}
+	future, set := workflow.NewFuture(ctx)
+	workflow.GoNamed(ctx, "policies of "+key, func(ctx workflow.Context) {
+		ctx, args, err := st.govern(ctx, key, activity, args, local)
+		if err == nil {
+			err = st.refusal(ctx)
+		}
+		if err != nil {
+			set.SetError(toWire(err))
+			return
+		}
+		set.Chain(call(ctx, key, activity, args))
+	})
+	return future
+}
+
+func (o *outbound) activity(ctx workflow.Context, key, activity string, args []any) workflow.Future {
+	if err := o.identify(ctx, key); err != nil {
 		return failed(ctx, err)
 	}
 	if opts := workflow.GetActivityOptions(ctx); opts.Summary == "" {
 		opts.Summary = key
 		ctx = workflow.WithActivityOptions(ctx, opts)
 	}
+	g, err := o.state.grantFor(ctx, activity, args)
+	if err != nil {
+		return failed(ctx, toWire(err))
+	}
+	if g != nil {
+		return o.state.act(ctx, g, func(ctx workflow.Context) workflow.Future { return o.Next.ExecuteActivity(ctx, activity, args...) })
+	}
 	return o.Next.ExecuteActivity(ctx, activity, args...)
 }
 
-func (o *outbound) ExecuteLocalActivity(ctx workflow.Context, activity string, args ...any) workflow.Future {
-	if _, err := o.admit(ctx, activity); err != nil {
+func (o *outbound) localActivity(ctx workflow.Context, key, activity string, args []any) workflow.Future {
+	if err := o.identify(ctx, key); err != nil {
 		return failed(ctx, err)
 	}
 	return o.Next.ExecuteLocalActivity(ctx, activity, args...)
 }
 
-// admit puts the run into the header of one activity call.
-func (o *outbound) admit(ctx workflow.Context, activity string) (string, error) {
+// identify puts the run into the header of one activity call.
+func (o *outbound) identify(ctx workflow.Context, key string) error {
 	st := o.state
-	if err := st.refusal(ctx); err != nil {
-		return "", toWire(err)
+	if undoing(ctx) {
+		if err := st.header(ctx, wflo.HeaderUndo, true); err != nil {
+			return err
+		}
 	}
 	run := st.run
-	run.Step, run.Lines = st.key(ctx, activity), st.lines(ctx)
-	return run.Step, st.header(ctx, wflo.HeaderRun, run)
+	run.Step, run.Lines = key, st.lines(ctx)
+	return st.header(ctx, wflo.HeaderRun, run)
 }
 
 // ExecuteChildWorkflow hands identity and budgets to the child: what it spends
@@ -195,7 +247,7 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 	st := o.state
 	run := wflo.Run{
 		Root: st.run.RootID(), User: st.run.User, Team: st.run.Team, Org: st.run.Org,
-		Agent: st.run.Agent, Tags: st.run.Tags,
+		Agent: st.run.Agent, Tags: st.run.Tags, Principals: st.run.Principals, Bundle: st.run.Bundle,
 		Correlation: st.run.Correlation, Lines: st.lines(ctx),
 	}
 	if opts := workflow.GetChildWorkflowOptions(ctx); st.attributes && opts.TypedSearchAttributes.Size() == 0 {
@@ -233,7 +285,7 @@ func (o *outbound) NewContinueAsNewError(ctx workflow.Context, wfn any, args ...
 	st := o.state
 	run := st.run
 	run.Generation++
-	c := carry{Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.stack, Halted: st.halted}
+	c := carry{Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.stack, Halted: st.halted, Regime: st.regime.carry()}
 	if err := st.header(ctx, wflo.HeaderRun, run); err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ type state struct {
 	occurrences map[string]int
 	steps       []wflo.StepRecord
 	memo        map[string]*commonpb.Payload
-	gates       []*openGate
 	stack       []*compensation
+	desk
 	// raises are the latest questions about budgets, by budget; turn orders them.
 	raises map[string]*raise
 	turn   int
@@ -48,6 +48,9 @@ type state struct {
 	halted  *wflo.Halt
 	stop    workflow.CancelFunc
 	started bool
+	ended   bool // what follows is undoing and tidying
+	// regime is what policies make of the run; nil where none govern it.
+	regime *regime
 	// attributes says that search attributes may be set.
 	attributes bool
 	observer   Observer // may be nil
@@ -61,6 +64,7 @@ type carry struct {
 	Memo   map[string]*commonpb.Payload `json:"memo,omitempty"`
 	Stack  []*compensation              `json:"stack,omitempty"`
 	Halted *wflo.Halt                   `json:"halted,omitempty"`
+	Regime *carriedRegime               `json:"regime,omitempty"`
 }
 
 func newState(conv converter.DataConverter) *state {
@@ -78,15 +82,16 @@ func stateOf(ctx workflow.Context) (*state, error) {
 	return nil, errNoPlugin
 }
 
-// begin fills the state from the headers that the run was started with.
-func (st *state) begin(ctx workflow.Context) error {
+// begin fills the state from the headers that the run was started with. The regime
+// is what policies made of the run before it continued as new.
+func (st *state) begin(ctx workflow.Context) (*carriedRegime, error) {
 	header := interceptor.WorkflowHeader(ctx)
 	if err := st.decode(header[wflo.HeaderRun], &st.run); err != nil {
-		return fmt.Errorf("read header %s: %w", wflo.HeaderRun, err)
+		return nil, fmt.Errorf("read header %s: %w", wflo.HeaderRun, err)
 	}
 	var c carry
 	if err := st.decode(header[wflo.HeaderCarry], &c); err != nil {
-		return fmt.Errorf("read header %s: %w", wflo.HeaderCarry, err)
+		return nil, fmt.Errorf("read header %s: %w", wflo.HeaderCarry, err)
 	}
 	st.spent, st.calls, st.boxed, st.stack = c.Spent, c.Calls, c.Boxed, c.Stack
 	if c.Memo != nil {
@@ -103,9 +108,9 @@ func (st *state) begin(ctx workflow.Context) error {
 	}
 	st.started = true
 	if err := st.run.Validate(); err != nil {
-		return err
+		return nil, err
 	}
-	return st.limit(st.run.Budget)
+	return c.Regime, st.limit(st.run.Budget)
 }
 
 // limit adds the run's own line to the budgets that its calls must fit, or
@@ -152,8 +157,17 @@ func (st *state) next(name string) string {
 type scope struct {
 	key         string
 	occurrences map[string]int
+	// outer is the step around this one; grants are the approvals that its calls may
+	// act on.
+	outer  *scope
+	grants []*openGate
 	// lines are the budgets of the step and of those around it.
 	lines []wflo.BudgetLine
+	// The rest is for policies: what the step is, and the rules that were approved
+	// for all of it.
+	name, operation string
+	effect          wflo.EffectClass
+	approved        map[string]bool
 }
 
 // lines are the budgets that a call in ctx must fit: the run's, and those of the
@@ -194,8 +208,15 @@ func (st *state) refusal(ctx workflow.Context) error {
 	if st.halted == nil {
 		return nil
 	}
-	if undoing, _ := ctx.Value(compensatingKey{}).(bool); undoing {
+	if undoing(ctx) {
 		return nil
+	}
+	if st.halted.Policy != "" {
+		return &wflo.Error{
+			Code:    wflo.CodePolicyDenied,
+			Message: fmt.Sprintf("policy %s halted run %s: %s", st.halted.Policy, st.run.WorkflowID, st.halted.Reason),
+			Hint:    "change the request, or the policy for runs that begin later",
+		}
 	}
 	return &wflo.Error{
 		Code:    wflo.CodeHalted,

@@ -17,7 +17,14 @@ type StepOptions struct {
 	Key string
 	// Effect declares what the step does to the world.
 	Effect wflo.EffectClass
-	// Approval, when set, must be granted before the step runs.
+	// Operation says for policies what the step does, such as "delete"; it counts
+	// for the activities of the step too. Empty means the name.
+	Operation string
+	// Args are what conditions of policies on args see of the step: a value that is
+	// a JSON object. Nil means the payload of Approval.
+	Args any
+	// Approval, when set, must be granted before the step runs. Policies may add to
+	// it, and may ask for one where it is nil.
 	Approval *wflo.Approval
 	// Compensation, when set, is registered before the step runs.
 	Compensation *Compensation
@@ -60,7 +67,7 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 		return out, nil
 	}
 	mark := len(st.stack)
-	out, err := runStep(ctx, st, key, opts, fn)
+	out, err := runStep(ctx, st, key, name, opts, fn)
 	record := wflo.StepRecord{Key: key, Effect: opts.Effect}
 	if err != nil {
 		record.Error = cause(err)
@@ -74,12 +81,14 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 	return out, err
 }
 
-func runStep[T any](ctx workflow.Context, st *state, key string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
+func runStep[T any](ctx workflow.Context, st *state, key, name string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
 	var zero T
-	if opts.Approval != nil {
-		if _, err := RequireApproval(ctx, *opts.Approval); err != nil {
-			return zero, err
-		}
+	inner := &scope{
+		key: key, occurrences: map[string]int{}, name: name, operation: opts.Operation, effect: opts.Effect, approved: map[string]bool{},
+	}
+	ctx, err := st.permit(ctx, opts, inner)
+	if err != nil {
+		return zero, err
 	}
 	if opts.Compensation != nil {
 		if err := Compensate(ctx, *opts.Compensation); err != nil {
@@ -88,9 +97,8 @@ func runStep[T any](ctx workflow.Context, st *state, key string, opts StepOption
 	}
 	st.doing = key
 	defer func() { st.doing = "" }()
-	inner := &scope{key: key, occurrences: map[string]int{}}
 	if outer, ok := ctx.Value(stepKey{}).(*scope); ok {
-		inner.lines = outer.lines
+		inner.lines, inner.outer = outer.lines, outer
 	}
 	if opts.Budget.Limit > 0 {
 		id := wflo.Budget{Scope: wflo.ScopeStep, Name: st.run.ID() + "/" + key}.ID()

@@ -2,11 +2,13 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/wflo-ai/wflo-go"
@@ -183,30 +185,20 @@ func readArgs(data json.RawMessage) (value, error) {
 	return jsonValue(args), nil
 }
 
-// hashFacts is the SHA-256 of the canonical form. Args without one are hashed as
-// the text that they are.
+// hashFacts is the SHA-256, in hex, of the canonical form of facts. Args without
+// one are hashed as the text that they are.
 func hashFacts(f wflo.Facts) string {
 	if _, err := wflo.Canonical(f.Args); err != nil && len(f.Args) > 0 {
-		text, err := json.Marshal(string(f.Args))
-		if err != nil {
-			return ""
-		}
-		f.Args = text
+		f.Args = marshal(strconv.QuoteToASCII(string(f.Args)))
 	}
 	data, err := json.Marshal(f)
 	if err != nil {
-		// A number that is not one is all that cannot be marshalled.
-		f.ExecutionTime, f.Budget.Used, f.Sandbox.CPUs, f.Sandbox.Timeout = 0, 0, 0, 0
-		if data, err = json.Marshal(f); err != nil {
-			return ""
-		}
+		// Numbers that are none are all that cannot be marshalled.
+		data = fmt.Appendf(nil, "%+v", f)
 	}
-	sum, err := wflo.CanonicalSHA256(data)
-	if err != nil {
-		return ""
+	if sum, err := wflo.CanonicalSHA256(data); err == nil {
+		return sum
 	}
-	return sum
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
-
-// sortedKeys are the keys of a map in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

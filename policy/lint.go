@@ -102,7 +102,7 @@ func (l *linter) condition(p *compiled) {
 		return
 	}
 	never := true
-	if l.try([]*compiled{p}, func(hold []bool) bool {
+	if l.try([]*compiled{p}, func(_ *Env, hold []bool) bool {
 		never = !hold[0]
 		return never
 	}) && never {
@@ -137,11 +137,23 @@ func (l *linter) approval(p *compiled, a *wflo.Approval) {
 // policyOverlaps finds policies that ask for nothing that another one does not ask
 // for whenever they match.
 func (l *linter) policyOverlaps() {
+	actions, examples := make([]string, len(l.set.policies)), make([]*Env, len(l.set.policies))
+	for i, r := range l.set.rules.Policies {
+		actions[i], examples[i] = actionsOf(r), l.example(&l.set.policies[i])
+	}
 	for i := range l.set.policies {
-		p, r := &l.set.policies[i], &l.set.rules.Policies[i]
+		p := &l.set.policies[i]
 		for j := range l.set.policies {
-			q, o := &l.set.policies[j], &l.set.rules.Policies[j]
-			if i == j || !p.plain || !q.plain || !sameActions(r, o) || !covers(q.on, p.on) {
+			q := &l.set.policies[j]
+			if i == j || examples[i] == nil || !q.plain || actions[i] != actions[j] || !covers(q.on, p.on) {
+				continue
+			}
+			// Most pairs differ at the first facts that one is tried with.
+			if ok, err := q.test(examples[i]); !ok && err == nil {
+				continue
+			}
+			// Where args or tags are absent, q fails; that is a match only if it blocks.
+			if !l.set.rules.Policies[j].blocks() && slices.ContainsFunc(q.leaves, func(x leaf) bool { return x.fact < 0 }) {
 				continue
 			}
 			// Of two that are alike only the later one is reported.
@@ -157,14 +169,28 @@ func covers(all, some []wflo.FactsKind) bool {
 	return !slices.ContainsFunc(some, func(k wflo.FactsKind) bool { return !slices.Contains(all, k) })
 }
 
-// sameActions compares what two policies do, whatever they are called.
-func sameActions(a, b *Rule) bool {
-	x, y := *a, *b
-	x.Name, x.When, x.On = "", "", nil
-	y.Name, y.When, y.On = "", "", nil
-	one, err1 := Rules{Default: wflo.EffectAllow, Policies: []Rule{x}}.canonical()
-	two, err2 := Rules{Default: wflo.EffectAllow, Policies: []Rule{y}}.canonical()
-	return err1 == nil && err2 == nil && slices.Equal(one, two)
+// example is some facts that a condition holds for, or nil.
+func (l *linter) example(p *compiled) *Env {
+	var found *Env
+	if p.plain {
+		l.try([]*compiled{p}, func(e *Env, hold []bool) bool {
+			if hold[0] {
+				found = e
+			}
+			return found == nil
+		})
+	}
+	return found
+}
+
+// actionsOf is what a policy does, whatever it is called.
+func actionsOf(r Rule) string {
+	r.Name, r.When, r.On = "", "", nil
+	text, err := Rules{Default: wflo.EffectAllow, Policies: []Rule{r}}.canonical()
+	if err != nil {
+		return r.Name
+	}
+	return string(text)
 }
 
 // riskOverlaps finds risk rules that never come first.
@@ -189,7 +215,7 @@ func (l *linter) implies(p *compiled, others []*compiled) bool {
 		return true
 	}
 	ever, escaped := false, false
-	done := l.try(append([]*compiled{p}, others...), func(hold []bool) bool {
+	done := l.try(append([]*compiled{p}, others...), func(_ *Env, hold []bool) bool {
 		ever = ever || hold[0]
 		escaped = hold[0] && !slices.Contains(hold[1:], true)
 		return !escaped

@@ -25,7 +25,10 @@ type axis struct {
 // try judges conditions by every combination of values around their literals. see
 // gets which of them hold, and says whether to go on. It is false when there are too
 // many combinations to say anything.
-func (l *linter) try(conditions []*compiled, see func(hold []bool) bool) bool {
+func (l *linter) try(conditions []*compiled, see func(e *Env, hold []bool) bool) bool {
+	if l.tried > maxTried {
+		return false
+	}
 	axes := axesOf(conditions)
 	size := 1
 	for _, a := range axes {
@@ -39,13 +42,13 @@ func (l *linter) try(conditions []*compiled, see func(hold []bool) bool) bool {
 	e := NewEnv(wflo.Facts{Kind: wflo.FactsStep})
 	hold, at := make([]bool, len(conditions)), make([]int, len(axes))
 	for {
-		e.set(axes, at)
+		e.set(axes, at) // the caller may keep e when it stops here
 		for i, c := range conditions {
 			ok, err := c.test(e)
 			// An error is a match for what blocks, so nothing is claimed of it.
 			hold[i] = ok || err != nil
 		}
-		if !see(hold) {
+		if !see(e, hold) {
 			return true
 		}
 		i := 0

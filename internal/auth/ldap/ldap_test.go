@@ -243,13 +243,8 @@ func TestDirectoryThatCannotBeAsked(t *testing.T) {
 		"another certificate":      func(c *Config) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} },
 		"another name":             func(c *Config) { c.TLS = &tls.Config{RootCAs: server.roots, ServerName: "ldap.example.com"} },
 		"wrong password to search": func(c *Config) { c.BindPassword = "canary" },
-		"nobody listens": func(c *Config) { c.URL = "ldap://127.0.0.1:1" },
-			c.BindDN, c.BindPassword = "", ""
-			c.BaseDN = "ou=people," + base
-			c.UserFilter = "(uid={name})"
-			c.URL = "ldap://127.0.0.1:1"
-		},
-		"groups where nothing is": func(c *Config) { c.Groups = Groups{BaseDN: "ou=nowhere," + base, Filter: "(member={dn})"} },
+		"nobody listens":           func(c *Config) { c.URL = "ldap://127.0.0.1:1" },
+		"groups where nothing is":  func(c *Config) { c.Groups = Groups{BaseDN: "ou=nowhere," + base, Filter: "(member={dn})"} },
 	} {
 		d, log, _ := open(t, change)
 		id, err := d.Login(t.Context(), "ann", annWord)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/policy"
 	"github.com/wflo-ai/wflo-go/pricing"
 	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
@@ -103,6 +104,16 @@ type Config struct {
 	Approvals wflo.Terms
 	// ApprovalDefaults fill in what gates do not say themselves.
 	ApprovalDefaults activities.ApprovalDefaults
+	// Policies govern runs that begin on this worker, each for as long as it lasts;
+	// or PolicyFile, which is loaded again when it changes. Neither means no
+	// policies. Runs that have some keep them on workers without.
+	Policies   *policy.Set
+	PolicyFile string
+	// EmergencyFile has policies that stop runs which have begun: the file as it is
+	// now, before every attempt of an activity. They can halt and audit. The file is
+	// loaded again when it changes; it must be there from the start, and may
+	// have no policies ("default: allow").
+	EmergencyFile string
 	// MaxTokens bounds an answer when the prompt does not; zero means
 	// activities.DefaultMaxTokens.
 	MaxTokens int64

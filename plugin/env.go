@@ -22,6 +22,8 @@ import (
 //	WFLO_OWNER            Config.Owner
 //	WFLO_APPROVER_KEYS    NAME=BASE64,...: Ed25519 public keys that decisions may be signed with
 //	WFLO_ALLOW_UNSIGNED   true: decisions without a signature count; for development
+//	WFLO_POLICIES         Config.PolicyFile
+//	WFLO_EMERGENCY_POLICIES  Config.EmergencyFile
 //	WFLO_PRICES           a price book file whose rows stand above the embedded ones
 //	WFLO_MAX_TOKENS       Config.MaxTokens
 //	WFLO_ESTIMATES        strict or learned: Config.Strict
@@ -68,6 +70,7 @@ func FromEnv() (Config, error) {
 func overlay(c Config) (Config, error) {
 	c.DataDir, c.Database = os.Getenv("WFLO_DATA_DIR"), os.Getenv("WFLO_DATABASE")
 	c.Owner, c.SecretsDir = os.Getenv("WFLO_OWNER"), os.Getenv("WFLO_SECRETS_DIR")
+	c.PolicyFile, c.EmergencyFile = os.Getenv("WFLO_POLICIES"), os.Getenv("WFLO_EMERGENCY_POLICIES")
 	err := sandboxFromEnv(&c)
 	if err != nil {
 		return c, err

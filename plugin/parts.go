@@ -36,6 +36,7 @@ func Register(r Registry, p *Plugin) {
 	r.RegisterActivityWithOptions(p.parts.sandbox, activity.RegisterOptions{Name: step.PrefixSandbox})
 	r.RegisterActivityWithOptions(p.parts.approval, activity.RegisterOptions{Name: step.PrefixApproval})
 	r.RegisterActivityWithOptions(p.parts.budget, activity.RegisterOptions{Name: step.PrefixBudget})
+	r.RegisterActivityWithOptions(p.parts.policy, activity.RegisterOptions{Name: step.PrefixPolicy})
 }
 
 // wfloAgentWorkflow has a name that no user's function has: the SDK also
@@ -63,6 +64,8 @@ func (p *parts) prove() {
 	step.ApprovalClose.Check(p.approval.Close)
 	step.ApprovalTell.Check(p.approval.Tell)
 	step.ApprovalRevoke.Check(p.approval.Revoke)
+	step.PolicyPin.Check(p.policy.Pin)
+	step.PolicyJudge.Check(p.policy.Judge)
 	step.BudgetTopUp.Check(p.budget.TopUp)
 	step.BudgetAlert.Check(p.budget.Alert)
 }
@@ -134,6 +137,7 @@ func (p *Plugin) activities(ctx context.Context) error {
 		Ledger: p.parts.ledger, OnAlert: p.cfg.OnBudgetAlert, OnExceeded: p.cfg.OnBudgetExceeded,
 		Logger: p.cfg.Logger, Observer: p.metrics,
 	}
+	p.policyActivities()
 	p.parts.prove()
 	return nil
 }

@@ -48,7 +48,11 @@ type Plugin struct {
 	metrics *telemetry.Metrics
 	parts   parts
 	gateway *counted // nil without keys
-	closers []func() error
+	// policies govern runs that begin, and emergency those that go on; stops is the
+	// check of the latter, nil where there are none.
+	policies, emergency *governance
+	stops               func(ctx context.Context, f wflo.Facts) error
+	closers             []func() error
 	// estimator is shared by all that calls models, so that each learns from all;
 	// nil where Config.Strict is set.
 	estimator *activities.Estimator
@@ -66,6 +70,7 @@ type parts struct {
 	sandbox  *activities.Sandbox
 	approval *activities.Approval
 	budget   *activities.Budget
+	policy   *activities.Policy
 	blobs    activities.Blobs
 	ledger   activities.Ledger
 	records  activities.Records
@@ -102,12 +107,16 @@ func (p *Plugin) open() error {
 	if err := p.declare(ctx); err != nil {
 		return err
 	}
+	if err := p.openPolicies(ctx); err != nil {
+		return err
+	}
 	if err := p.activities(ctx); err != nil {
 		return err
 	}
 	if err := p.openGateway(); err != nil {
 		return err
 	}
+	p.watchPolicies()
 	spans, err := telemetry.TemporalInterceptor(tracer)
 	if err != nil {
 		return err
@@ -137,11 +146,11 @@ func (p *Plugin) tracing(ctx context.Context) (trace.TracerProvider, func(contex
 func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 	return []interceptor.WorkerInterceptor{
 		workflows.NewInterceptor(workflows.InterceptorConfig{
-			Observer: p.metrics, SearchAttributes: !p.cfg.NoSearchAttributes,
+			Observer: p.metrics, SearchAttributes: !p.cfg.NoSearchAttributes, Policies: p.governed(),
 		}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
-			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals },
+			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals }, Emergency: p.stops,
 		}),
 	}
 }

@@ -109,12 +109,16 @@ func (r *reader) file(root ast.Node, out *Rules) {
 		fieldReader{"default", func(n ast.Node) { r.text(n, "default", &effect) }},
 		fieldReader{"policies", func(n ast.Node) {
 			for i, item := range r.list(n, "policies") {
+				before := len(r.problems)
 				out.Policies = append(out.Policies, r.policy(i, item))
+				r.failed[place(false, i, "")] = len(r.problems) > before
 			}
 		}},
 		fieldReader{"risk", func(n ast.Node) {
 			for i, item := range r.list(n, "risk") {
+				before := len(r.problems)
 				out.Risk = append(out.Risk, r.riskRule(i, item))
+				r.failed[place(true, i, "")] = len(r.problems) > before
 			}
 		}},
 	)
@@ -321,21 +325,28 @@ func (r *reader) form(n ast.Node, into *json.RawMessage) {
 	*into = json.RawMessage(text)
 }
 
-// field is the place of a field, or of the rule that should have it.
-func (r *reader) field(risk bool, i int, name string) Position {
-	for _, key := range []string{place(risk, i, name), place(risk, i, "")} {
-		if at, ok := r.fields[key]; ok {
-			return at
-		}
+// field is the place of a field, or, if it is not exact, of the rule that should
+// have it.
+func (r *reader) field(risk bool, i int, name string) (at Position, exact bool) {
+	if at, ok := r.fields[place(risk, i, name)]; ok {
+		return at, true
 	}
-	return Position{r.name, 1, 1}
+	if at, ok := r.fields[place(risk, i, "")]; ok {
+		return at, false
+	}
+	return Position{r.name, 1, 1}, false
 }
+
+// broken says that there were mistakes in reading a rule, so that what it lacks may
+// be what could not be read.
+func (r *reader) broken(risk bool, i int) bool { return r.failed[place(risk, i, "")] }
 
 // condition is the place of a character of a condition.
 func (r *reader) condition(risk bool, i, at int) Position {
 	n, ok := r.conditions[place(risk, i, "")]
 	if !ok {
-		return r.field(risk, i, "when")
+		at, _ := r.field(risk, i, "when")
+		return at
 	}
 	begin := r.place(n)
 	var text string

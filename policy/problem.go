@@ -2,9 +2,11 @@ package policy
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/wflo-ai/wflo-go"
 )
@@ -88,9 +90,14 @@ func (p Problems) sort() {
 	})
 }
 
+// address is one of the web, which could hold a secret.
+var address = regexp.MustCompile(`https?:/\S*`)
+
 // excerpt shows the first upTo characters of a line, with a mark below the column.
 func excerpt(line string, number, column, upTo int) string {
-	runes := []rune(strings.TrimRight(line, "\r"))
+	runes := []rune(address.ReplaceAllStringFunc(strings.TrimRight(line, "\r"), func(s string) string {
+		return strings.Repeat("*", utf8.RuneCountInString(s))
+	}))
 	from := max(0, column-1-80)
 	to := min(len(runes), upTo, from+160)
 	shown := ""

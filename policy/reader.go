@@ -24,6 +24,8 @@ type reader struct {
 	// fields are where fields of rules stand, and conditions the nodes of conditions.
 	fields     map[string]Position
 	conditions map[string]ast.Node
+	// failed are the rules with mistakes in them.
+	failed map[string]bool
 }
 
 // star stands for a * that is not quoted while YAML is parsed, which would take it
@@ -31,7 +33,7 @@ type reader struct {
 const star = "\ue000"
 
 func newReader(name string, source []byte) *reader {
-	return &reader{name: name, lines: strings.Split(string(source), "\n"), fields: map[string]Position{}, conditions: map[string]ast.Node{}}
+	return &reader{name: name, lines: strings.Split(string(source), "\n"), fields: map[string]Position{}, conditions: map[string]ast.Node{}, failed: map[string]bool{}}
 }
 
 // bad notes a mistake at a node.

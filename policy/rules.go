@@ -150,8 +150,11 @@ func (r *RiskRule) check(report func(field, message, hint string)) {
 	checkName(r.Name, report)
 	checkTold(r.Audit, r.Notify, report)
 	checkTemplate(r.Approval, report)
-	if r.AutoApprove == (r.Approval != nil) {
-		report("require_approval", "the rule needs either require_approval or auto_approve: true", "say who decides, or that nobody needs to")
+	switch {
+	case r.AutoApprove && r.Approval != nil:
+		report("require_approval", "the rule has require_approval and auto_approve", "say who decides, or that nobody needs to")
+	case !r.AutoApprove && r.Approval == nil:
+		report("do", "the rule needs either require_approval or auto_approve: true", "say who decides, or that nobody needs to")
 	}
 }
 

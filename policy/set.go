@@ -54,10 +54,11 @@ func (s *Set) Hash() string { return s.hash }
 
 // places say where things stand in the file; nil for Go values.
 type places interface {
-	// rule gives the place of a field of a policy (or risk rule), and of the
+	// field gives the place of a field of a policy or risk rule, condition that of a
 	// character of its condition.
-	field(risk bool, i int, name string) Position
+	field(risk bool, i int, name string) (at Position, exact bool)
 	condition(risk bool, i, at int) Position
+	broken(risk bool, i int) bool
 	excerpt(p Position, hide bool) string
 }
 
@@ -76,7 +77,8 @@ func (b *builder) build() (*Set, error) {
 			b.add(Position{}, "", "Default is empty", "use EffectAllow, EffectApproval or EffectHalt", true)
 		}
 	default:
-		b.add(b.field(false, -1, "default"), "", fmt.Sprintf("default is %q", cut(string(b.rules.Default), 60)), "use allow, require_approval or halt", false)
+		at, _ := b.field(false, -1, "default")
+		b.add(at, "", fmt.Sprintf("default is %q", cut(string(b.rules.Default), 60)), "use allow, require_approval or halt", false)
 	}
 	s := &Set{rules: b.rules}
 	for i := range b.rules.Risk {
@@ -125,12 +127,14 @@ func kindsOf(r *Rule) []wflo.FactsKind {
 
 func (b *builder) checkNames() {
 	if n := len(b.rules.Policies) + len(b.rules.Risk); n > maxRules {
-		b.add(b.field(false, -1, "policies"), "", fmt.Sprintf("there are %d rules", n), fmt.Sprintf("use at most %d", maxRules), true)
+		at, _ := b.field(false, -1, "policies")
+		b.add(at, "", fmt.Sprintf("there are %d rules", n), fmt.Sprintf("use at most %d", maxRules), true)
 	}
 	seen := map[string]bool{}
 	check := func(risk bool, i int, name string) {
 		if seen[name] && name != "" {
-			b.add(b.field(risk, i, "name"), name, fmt.Sprintf("the name %q is used twice", cut(name, 60)), "use another name", false)
+			at, _ := b.field(risk, i, "name")
+			b.add(at, name, fmt.Sprintf("the name %q is used twice", cut(name, 60)), "use another name", false)
 		}
 		seen[name] = true
 	}
@@ -144,7 +148,11 @@ func (b *builder) checkNames() {
 
 func (b *builder) checkFields(risk bool, i int, name string, check func(report func(field, message, hint string))) {
 	check(func(field, message, hint string) {
-		b.add(b.field(risk, i, field), name, message, hint, field == "notify")
+		if field == "do" && b.places != nil && b.places.broken(risk, i) {
+			return
+		}
+		at, exact := b.field(risk, i, field)
+		b.add(at, name, message, hint, field == "notify" || field == "do" || !exact)
 	})
 }
 
@@ -164,9 +172,9 @@ func (b *builder) compile(risk bool, i int, name, when string, effect wflo.Effec
 	return out
 }
 
-func (b *builder) field(risk bool, i int, name string) Position {
+func (b *builder) field(risk bool, i int, name string) (at Position, exact bool) {
 	if b.places == nil {
-		return Position{}
+		return Position{}, true
 	}
 	return b.places.field(risk, i, name)
 }

@@ -137,9 +137,9 @@ func (f *forger) publicPEM() []byte {
 }
 
 // logIn goes through a whole login at the forger.
-func (f *forger) logIn(t *testing.T, change func(*Config)) (wflo.Identity, error, string) {
+func (f *forger) logIn(t *testing.T, change func(*Config)) (id wflo.Identity, log string, err error) {
 	t.Helper()
-	l, log := use(t, func(c *Config) {
+	l, written := use(t, func(c *Config) {
 		c.Issuer, c.UserInfo = f.URL, false
 		if change != nil {
 			change(c)
@@ -147,7 +147,7 @@ func (f *forger) logIn(t *testing.T, change func(*Config)) (wflo.Identity, error
 	})
 	w := httptest.NewRecorder()
 	if err := l.Begin(w, httptest.NewRequest("GET", "/login", nil), "/"); err != nil {
-		return wflo.Identity{}, err, log.String()
+		return wflo.Identity{}, written.String(), err
 	}
 	to, err := w.Result().Location()
 	if err != nil {
@@ -156,13 +156,13 @@ func (f *forger) logIn(t *testing.T, change func(*Config)) (wflo.Identity, error
 	f.nonce = to.Query().Get("nonce")
 	r := httptest.NewRequest("GET", "/callback?"+url.Values{"state": {to.Query().Get("state")}, "code": {"code-canary"}}.Encode(), nil)
 	r.AddCookie(w.Result().Cookies()[0])
-	id, _, err := l.Finish(httptest.NewRecorder(), r)
+	id, _, err = l.Finish(httptest.NewRecorder(), r)
 	for _, secret := range []string{"code-canary", "access-canary", "wflo-client-secret", f.nonce, "eyJ"} {
-		if strings.Contains(log.String(), secret) || err != nil && strings.Contains(err.Error(), secret) {
-			t.Errorf("%q is in %v or in the log: %s", secret, err, log)
+		if strings.Contains(written.String(), secret) || err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("%q is in %v or in the log: %s", secret, err, written)
 		}
 	}
-	return id, err, log.String()
+	return id, written.String(), err
 }
 
 func TestGoodTokenOfTheForger(t *testing.T) {
@@ -176,7 +176,7 @@ func TestGoodTokenOfTheForger(t *testing.T) {
 		"hash of the access token": func(c map[string]any) { sum := sha256.Sum256([]byte("access-canary")); c["at_hash"] = encode(sum[:16]) },
 	} {
 		f.claims = claims
-		if id, err, log := f.logIn(t, nil); err != nil || id.Subject != "ann" {
+		if id, log, err := f.logIn(t, nil); err != nil || id.Subject != "ann" {
 			t.Errorf("%s: %v; %s", name, err, log)
 		}
 	}
@@ -237,11 +237,11 @@ func TestForgedTokens(t *testing.T) {
 		},
 	} {
 		f.header, f.sign, f.claims, f.answer = map[string]any{"alg": "RS256", "kid": "k1"}, f.rs256(f.key), nil, nil
-		if id, err, log := f.logIn(t, nil); err != nil || id.Subject != "ann" {
+		if id, log, err := f.logIn(t, nil); err != nil || id.Subject != "ann" {
 			t.Fatalf("before %s: %v; %s", name, err, log)
 		}
 		forge()
-		id, err, log := f.logIn(t, nil)
+		id, log, err := f.logIn(t, nil)
 		if !errors.Is(err, auth.ErrRefused) || id.Subject != "" || err.Error() != auth.Refused(hint).Error() {
 			t.Errorf("%s: %+v, %v", name, id, err)
 		}
@@ -255,17 +255,17 @@ func TestUserInfoOfSomebodyElse(t *testing.T) {
 	f := newForger(t)
 	userInfo := func(c *Config) { c.UserInfo = true; c.Claims.Subject = "email" }
 	f.info = map[string]any{"sub": "ann", "email": "ann@example.com", "email_verified": true}
-	if id, err, log := f.logIn(t, userInfo); err != nil || id.Subject != "ann@example.com" {
+	if id, log, err := f.logIn(t, userInfo); err != nil || id.Subject != "ann@example.com" {
 		t.Fatalf("%v; %s", err, log)
 	}
 	f.info = map[string]any{"sub": "bob", "email": "ann@example.com", "email_verified": true}
-	if id, err, _ := f.logIn(t, userInfo); !errors.Is(err, auth.ErrRefused) || id.Subject != "" {
+	if id, _, err := f.logIn(t, userInfo); !errors.Is(err, auth.ErrRefused) || id.Subject != "" {
 		t.Errorf("%+v, %v", id, err)
 	}
 	// Verified there is another address than the one in the token.
 	f.info = map[string]any{"sub": "ann", "email": "bob@example.com", "email_verified": true}
 	f.claims = func(c map[string]any) { c["email"] = "ann@example.com" }
-	if id, err, _ := f.logIn(t, userInfo); !errors.Is(err, auth.ErrRefused) || id.Subject != "" {
+	if id, _, err := f.logIn(t, userInfo); !errors.Is(err, auth.ErrRefused) || id.Subject != "" {
 		t.Errorf("%+v, %v", id, err)
 	}
 }
@@ -273,7 +273,7 @@ func TestUserInfoOfSomebodyElse(t *testing.T) {
 func TestAnswersMustNameTheirIssuer(t *testing.T) {
 	f := newForger(t)
 	f.document = func(d map[string]any) { d["authorization_response_iss_parameter_supported"] = true }
-	if _, err, log := f.logIn(t, nil); !errors.Is(err, auth.ErrRefused) || !strings.Contains(log, "another issuer") {
+	if _, log, err := f.logIn(t, nil); !errors.Is(err, auth.ErrRefused) || !strings.Contains(log, "another issuer") {
 		t.Errorf("%v; %s", err, log)
 	}
 }
@@ -288,7 +288,7 @@ func TestProvidersThatCannotBeAsked(t *testing.T) {
 		"more than anybody would say": func(d map[string]any) { d["x"] = strings.Repeat("a", maxAnswer) },
 	} {
 		f.document = document
-		if _, err, _ := f.logIn(t, nil); !errors.Is(err, auth.ErrUnavailable) {
+		if _, _, err := f.logIn(t, nil); !errors.Is(err, auth.ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -299,7 +299,7 @@ func TestProvidersThatCannotBeAsked(t *testing.T) {
 		"more than bearable": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 2*maxAnswer)) },
 	} {
 		f.token.Store(&token)
-		if id, err, _ := f.logIn(t, nil); err == nil || id.Subject != "" {
+		if id, _, err := f.logIn(t, nil); err == nil || id.Subject != "" {
 			t.Errorf("%s: %+v, %v", name, id, err)
 		}
 	}
@@ -310,7 +310,7 @@ func TestProvidersThatCannotBeAsked(t *testing.T) {
 	redirect := http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP
 	token := http.HandlerFunc(redirect)
 	f.token.Store(&token)
-	if id, err, _ := f.logIn(t, nil); err == nil || id.Subject != "" || followed.Load() {
+	if id, _, err := f.logIn(t, nil); err == nil || id.Subject != "" || followed.Load() {
 		t.Errorf("%+v, %v; followed: %v", id, err, followed.Load())
 	}
 }

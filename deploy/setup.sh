@@ -1,7 +1,7 @@
 #!/bin/bash
 # Prepares a Debian 12 machine for wflo: the container engine and the sandbox
-# image; for its tests also PostgreSQL's programs, a C compiler, Python,
-# AppArmor's parser and gVisor.
+# image; for its tests also PostgreSQL's programs, Redis, OpenLDAP's server, a C
+# compiler, Python, AppArmor's parser and gVisor.
 #
 #   deploy/setup.sh           install, start and build what is missing to run it
 #   deploy/setup.sh tests     and what is missing to test it
@@ -46,6 +46,7 @@ missing_packages() {
 	[ "$1" = tests ] || return 0
 	[ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || echo postgresql
 	command -v redis-server >/dev/null || echo redis-server
+	command -v slapd >/dev/null || [ -x /usr/sbin/slapd ] || echo slapd
 	command -v git >/dev/null || echo git
 	# The race detector needs a C compiler.
 	command -v gcc >/dev/null || echo gcc libc6-dev
@@ -78,6 +79,8 @@ install() {
 	fi
 	mkdir -p "${clusters%/*}"
 	echo 'create_main_cluster = false' >$clusters
+	# Tests run a directory of their own, so the package makes none.
+	case " $* " in *' slapd '*) echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections ;; esac
 	local ok=1
 	apt_install "$@" >"$out" 2>&1 || { apt-get update >>"$out" 2>&1 && apt_install "$@" >>"$out" 2>&1; } || ok=0
 	rm -f $clusters

@@ -217,7 +217,7 @@ func TestFiles(t *testing.T) {
 		"default: allow\n---\ndefault: halt": "more than one document",
 		"default: [":                         "not YAML",
 		"- default: allow":                   "the file is a list",
-		"default: allow\ndefault: halt": "default",
+		"default: allow\ndefault: halt":      "default",
 		"default: &a allow":                  "cannot use",
 		"default: allow\npolicies: {a: b}":   "policies is a mapping",
 		"default: audit":                     "use allow, require_approval or halt",

@@ -11,9 +11,6 @@ const (
 	// maxTried those of a whole set. Beyond them nothing is claimed.
 	maxGrid  = 20_000
 	maxTried = 2_000_000
-	// smallest is the difference that is tried for numbers that are not whole, far
-	// below any that people write.
-	smallest = 1e-6
 )
 
 // axis is a leaf with the values that are tried for it.
@@ -74,13 +71,12 @@ func axesOf(conditions []*compiled) []axis {
 				i = len(axes)
 				axes = append(axes, axis{leaf: l})
 			}
-			for _, v := range l.seen {
-				axes[i].values = append(axes[i].values, around(l, v)...)
-			}
+			axes[i].values = append(axes[i].values, l.seen...)
 		}
 	}
 	for i := range axes {
 		a := &axes[i]
+		a.values = around(a.leaf, a.values)
 		if a.leaf.fact >= 0 && facts[a.leaf.fact].oneOf != nil {
 			a.values = nil
 			for _, s := range facts[a.leaf.fact].oneOf {
@@ -95,36 +91,66 @@ func axesOf(conditions []*compiled) []axis {
 	return axes
 }
 
-// around are a literal and its neighbours, and for text one that differs.
-func around(l leaf, v value) []value {
-	switch v.form {
-	case isText:
-		return []value{v, textValue(v.s + "\x00other")}
-	case isBool:
-		return []value{boolValue(false), boolValue(true)}
+// around are what is tried for a leaf: its literals, and for text one that differs,
+// for numbers one between each two and one on either side. Nothing else can make
+// a comparison with those literals come out otherwise.
+func around(l leaf, literals []value) []value {
+	var out, numbers []value
+	for _, v := range literals {
+		switch v.form {
+		case isText:
+			out = append(out, v, textValue(v.s+"\x00other"))
+		case isBool:
+			out = append(out, boolValue(false), boolValue(true))
+		default:
+			numbers = append(numbers, v)
+		}
+	}
+	if len(numbers) == 0 {
+		return out
+	}
+	slices.SortFunc(numbers, func(a, b value) int {
+		c, err := compare(&a, &b)
+		if err != nil {
+			return 0
+		}
+		return c
+	})
+	one := intValue(1)
+	for _, edge := range []struct {
+		op string
+		of value
+	}{{"-", numbers[0]}, {"+", numbers[len(numbers)-1]}} {
+		if v, err := calculate(edge.op, edge.of, one); err == nil {
+			out = append(out, v)
+		}
 	}
 	whole := l.fact >= 0 && facts[l.fact].whole
-	if v.isAmount() {
-		step := int64(1000) // nano-dollars, and so the smallest difference of numbers
-		if whole {
-			step = int64(wflo.USD)
-		}
-		below, ok1 := sumInts(v.nano(), step, "-")
-		above, ok2 := sumInts(v.nano(), step, "+")
-		if ok1 && ok2 {
-			out := []value{v}
-			for _, n := range []int64{below, above} {
-				if whole {
-					out = append(out, intValue(n/int64(wflo.USD)))
-				} else {
-					out = append(out, moneyValue(wflo.Money(n)))
-				}
-			}
-			return out
+	for i, v := range numbers {
+		out = append(out, v)
+		if i > 0 {
+			out = append(out, between(numbers[i-1], v, whole)...)
 		}
 	}
-	f := v.float()
-	return []value{v, floatValue(f - smallest*max(1, f)), floatValue(f + smallest*max(1, f))}
+	return out
+}
+
+// between is a number between two others, if there is one.
+func between(a, b value, whole bool) []value {
+	if a.isAmount() && b.isAmount() {
+		x, y := a.nano(), b.nano()
+		if whole {
+			next := intValue(x/int64(wflo.USD) + 1)
+			if c, err := compare(&next, &b); c < 0 && err == nil {
+				return []value{next}
+			}
+			return nil
+		}
+		if y-x > 1 {
+			return []value{moneyValue(wflo.Money(x + (y-x)/2))}
+		}
+	}
+	return []value{floatValue(a.float() + (b.float()-a.float())/2)}
 }
 
 func distinct(values []value) []value {

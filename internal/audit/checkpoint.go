@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -124,11 +125,10 @@ func readCheckpoints(data []byte) (all []wflo.Checkpoint, err error) {
 	lines.Buffer(nil, maxLine)
 	for n := 1; lines.Scan(); n++ {
 		var c wflo.Checkpoint
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			var cutOff *json.SyntaxError
-			if errors.As(err, &cutOff) && cutOff.Offset >= int64(len(lines.Bytes())) {
-				continue
-			}
+		switch err := json.NewDecoder(bytes.NewReader(lines.Bytes())).Decode(&c); {
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			continue // cut off
+		case err != nil:
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		all = append(all, c)

@@ -166,7 +166,7 @@ func (v *verifier) judgeVotes(nonce string, t *gateTrail, end ending) {
 			v.findAt(nonce, end.at, Quorum, "gate %s has two votes of %q", g.ID, vote.By)
 		}
 		by = append(by, vote.By)
-		if affirms(vote) && vote.Verdict != wflo.VerdictEdit && g.Approval.FourEyes && slices.Contains(g.Requesters, vote.By) {
+		if affirms(vote) && g.Approval.FourEyes && slices.Contains(g.Requesters, vote.By) {
 			v.findAt(nonce, end.at, FourEyes, "%q approved gate %s, and asked for it or changed it", vote.By, g.ID)
 		}
 		if !slices.ContainsFunc(t.decided, func(d wflo.Decision) bool { return alike(d, vote) }) && !v.options.Part {

@@ -20,7 +20,8 @@ type History interface {
 // the trail prove nothing about it.
 type Options struct {
 	// Checkpoints are those of the second place, and CheckpointKeys the public keys
-	// of who signs them, by name, in base64.
+	// of who signs them, by name, in base64. Read them before the records: a
+	// checkpoint of a record that was not there yet looks like one that is gone.
 	Checkpoints    []wflo.Checkpoint
 	CheckpointKeys map[string]string
 	// Terms have the public keys that votes are verified with, those that were

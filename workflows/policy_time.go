@@ -82,8 +82,8 @@ func (st *state) judgeTime(ctx workflow.Context, i int) error {
 	if byDefault(r) {
 		return nil // the default is about what runs do, and time is not
 	}
-	if err := st.obey(ctx, r); err != nil {
-		return nil // it is halted, which says why
+	if st.obey(ctx, r) != nil {
+		return nil // it is halted, and says why
 	}
 	asks := st.asks(ctx, r, nil)
 	if len(asks) == 0 {

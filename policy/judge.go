@@ -62,10 +62,12 @@ func (s *Set) Strongest(e *Env) wflo.Effect {
 		}
 		p := &s.risk[i]
 		if ok, err := p.test(e); ok || err != nil {
-			matched = true
-			if err == nil || s.rules.Risk[i].Approval != nil {
-				raise(p.effect)
+			if err != nil && s.rules.Risk[i].AutoApprove {
+				raise(wflo.EffectApproval)
+				break
 			}
+			matched = true
+			raise(p.effect)
 			break
 		}
 	}
@@ -162,7 +164,8 @@ func rank(s wflo.Severity) int {
 }
 
 // risk finds the first risk rule that matches. One that cannot be judged ends the
-// search and approves nothing.
+// search: people are asked, and where it would have asked nobody, the default counts
+// besides.
 func (j *judgement) risk(e *Env, s *Set) {
 	for i := range s.risk {
 		p, r := &s.risk[i], &s.rules.Risk[i]
@@ -171,18 +174,19 @@ func (j *judgement) risk(e *Env, s *Set) {
 			continue
 		}
 		m := wflo.Match{Rule: p.name, Effect: p.effect, Inputs: p.inputs(e)}
-		j.matched = true
-		j.ruling.Risk = p.name
-		j.ruling.AutoApprove = r.AutoApprove && err == nil
+		ask := r.Approval
 		if err != nil {
 			m.Error = cut(err.Error(), 300)
+			if r.AutoApprove {
+				m.Effect, ask = wflo.EffectApproval, &wflo.Approval{}
+			}
 		}
+		j.matched = j.matched || err == nil || !r.AutoApprove
+		j.ruling.Risk, j.ruling.AutoApprove = p.name, r.AutoApprove && err == nil
 		j.ruling.Matches = append(j.ruling.Matches, m)
-		if err == nil || r.Approval != nil {
-			j.raise(p.effect)
-			j.tell(r.Audit, r.Notify)
-			j.ask(p.name, r.Approval)
-		}
+		j.raise(m.Effect)
+		j.tell(r.Audit, r.Notify)
+		j.ask(p.name, ask)
 		return
 	}
 }

@@ -134,7 +134,7 @@ func TestRisk(t *testing.T) {
 		{"doubtful", wflo.Facts{Args: []byte(`{"confidence":0.3,"verdict":"safe"}`)}, wflo.EffectApproval, "doubtful", false, []string{"doubtful"}},
 		{"between the rules", wflo.Facts{Args: []byte(`{"confidence":0.7,"verdict":"safe"}`)}, wflo.EffectApproval, "", false, []string{"default"}},
 		{"no confidence is no permission", wflo.Facts{Args: []byte(`{}`)}, wflo.EffectApproval, "doubtful", false, []string{"doubtful"}},
-		{"text that looks like a number", wflo.Facts{Args: []byte(`{"confidence":"0.99","verdict":"safe"}`)}, wflo.EffectAllow, "safe", false, nil},
+		{"text that looks like a number", wflo.Facts{Args: []byte(`{"confidence":"0.99","verdict":"safe"}`)}, wflo.EffectApproval, "safe", false, []string{"safe", "default"}},
 		{"a policy asks besides", wflo.Facts{Tags: map[string]string{"env": "prod"}, Args: []byte(`{"confidence":0.96,"verdict":"safe"}`)}, wflo.EffectApproval, "safe", false, []string{"always-two"}},
 		{"a policy halts", wflo.Facts{Operation: "wipe", Args: []byte(`{"confidence":0.96,"verdict":"safe"}`)}, wflo.EffectHalt, "safe", false, nil},
 	} {
@@ -198,6 +198,19 @@ func TestTimersFire(t *testing.T) {
 		}
 		if got := at(timers[0] - time.Millisecond); got != wflo.EffectAllow {
 			t.Errorf("%s before %s: %s", when, timers[0], got)
+		}
+	}
+}
+
+// TestUnjudgedRiskMeetsTheDefault holds that a rule which would have asked nobody
+// and cannot be judged takes nothing from the default.
+func TestUnjudgedRiskMeetsTheDefault(t *testing.T) {
+	for effect, want := range map[string]wflo.Effect{"allow": wflo.EffectApproval, "require_approval": wflo.EffectApproval, "halt": wflo.EffectHalt} {
+		s := load(t, "default: "+effect+"\nrisk: [{name: safe, when: args.x > 1, auto_approve: true}, {name: all, when: '*', auto_approve: true}]")
+		f := wflo.Facts{Kind: wflo.FactsGate}
+		r := s.Judge(f)
+		if r.Effect != want || r.AutoApprove || len(r.Approvals) == 0 || s.Strongest(policy.NewEnv(f)) != want {
+			t.Errorf("default %s: %+v", effect, r)
 		}
 	}
 }

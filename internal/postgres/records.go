@@ -35,7 +35,7 @@ type recordStatements struct {
 
 	saveGate, gate, gateAt, useGrant, grant, revokeGrant      string
 	makeHeads, lockHeads, known, addRecords, moveHeads, heads string
-	enqueue, claim, delivered, failed, retry, list            string
+	enqueue, claim, delivered, failed, retry, list, listIn    string
 	putBundle, bundle                                         string
 	putKey, key, keys, revokeKey, keyUsed                     string
 	putSession, session, dropSession, dropSessions            string
@@ -70,10 +70,9 @@ func recordStatementsFor(schema string) recordStatements {
 			$13::bigint[], $14::text[], $15::text[])`),
 		moveHeads: in(`UPDATE wflo.audit_heads h SET seq = t.seq, hash = t.hash
 			FROM unnest($1::text[], $2::bigint[], $3::text[]) AS t(chain, seq, hash) WHERE h.chain = t.chain`),
-		heads: in(`SELECT coalesce(id, ''), h.chain, at, coalesce(type, ''), coalesce(severity, ''), coalesce(actor, ''),
-			coalesce(namespace, ''), coalesce(workflow_id, ''), coalesce(first_run_id, ''), coalesce(step, ''), coalesce(gate, ''), NULL,
-			h.seq, coalesce(prev, ''), h.hash
-			FROM wflo.audit_heads h LEFT JOIN wflo.audit a ON a.chain = h.chain AND a.seq = h.seq WHERE h.seq > 0 ORDER BY h.chain`),
+		heads: in(`SELECT a.id, a.chain, a.at, a.type, a.severity, a.actor, a.namespace, a.workflow_id, a.first_run_id, a.step, a.gate, NULL,
+			a.seq, a.prev, a.hash FROM wflo.audit_heads h
+			CROSS JOIN LATERAL (SELECT * FROM wflo.audit WHERE chain = h.chain ORDER BY seq DESC LIMIT 1) AS a ORDER BY a.chain`),
 
 		enqueue: in(`SELECT wflo.add_notices($1, $2, $3, $4, $5)`),
 		claim: in(`SELECT ` + noticeColumns + ` FROM wflo.claim_notices($1, $2::interval)
@@ -83,7 +82,9 @@ func recordStatementsFor(schema string) recordStatements {
 			WHERE id = $1 AND state = 'pending'`),
 		retry: in(`UPDATE wflo.notices SET state = 'pending', due = wflo.clock() WHERE id = $1 AND state = 'dead_letter'`),
 		list: in(`SELECT ` + noticeColumns + ` FROM wflo.notices LEFT JOIN wflo.notice_receipts USING (thread, channel)
-			WHERE $1 IN ('', state) ORDER BY n DESC LIMIT $2`),
+			ORDER BY n DESC LIMIT $1`),
+		listIn: in(`SELECT ` + noticeColumns + ` FROM wflo.notices LEFT JOIN wflo.notice_receipts USING (thread, channel)
+			WHERE state = $2 ORDER BY n DESC LIMIT $1`),
 
 		putBundle: in(`INSERT INTO wflo.bundles (hash, source, made_at) VALUES ($1, $2, wflo.clock()) ON CONFLICT (hash) DO NOTHING`),
 		bundle:    in(`SELECT source FROM wflo.bundles WHERE hash = $1`),

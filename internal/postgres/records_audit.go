@@ -241,8 +241,9 @@ func readAudit(schema string, q wflo.AuditQuery) (string, []any) {
 	return fmt.Sprintf("SELECT %s FROM %saudit WHERE %s ORDER BY %s LIMIT %s", auditColumns, schema, c, by, c.arg(limit)), c.args
 }
 
-// AuditHeads implements activities.Audit. A head whose record is gone has its seq
-// and hash only.
+// AuditHeads implements activities.Audit. It looks at the records and not at what
+// the next one will follow, so that a chain whose end was cut off is seen to be
+// shorter at once.
 func (r *records) AuditHeads(ctx context.Context) ([]wflo.AuditRecord, error) {
 	heads, err := read(ctx, r.l, scanRecord, r.sql.heads)
 	if err != nil {
@@ -253,18 +254,17 @@ func (r *records) AuditHeads(ctx context.Context) ([]wflo.AuditRecord, error) {
 
 func scanRecord(row pgx.CollectableRow) (wflo.AuditRecord, error) {
 	var a wflo.AuditRecord
-	var at *time.Time
 	var data *string
 	var kind, severity string
 	texts := []*string{&a.ID, &a.Chain, &kind, &severity, &a.Actor, &a.Namespace, &a.WorkflowID, &a.FirstRunID, &a.Step, &a.Gate}
-	if err := row.Scan(texts[0], texts[1], &at, texts[2], texts[3], texts[4], texts[5], texts[6], texts[7], texts[8], texts[9],
+	if err := row.Scan(texts[0], texts[1], &a.At, texts[2], texts[3], texts[4], texts[5], texts[6], texts[7], texts[8], texts[9],
 		&data, &a.Seq, &a.Prev, &a.Hash); err != nil {
 		return a, err
 	}
 	for _, s := range texts {
 		*s = unword(*s)
 	}
-	a.Type, a.Severity, a.At = wflo.AuditType(kind), wflo.Severity(severity), utc(at)
+	a.Type, a.Severity, a.At = wflo.AuditType(kind), wflo.Severity(severity), a.At.UTC()
 	if data != nil {
 		a.Data = json.RawMessage(*data)
 	}

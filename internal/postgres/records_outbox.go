@@ -70,7 +70,11 @@ func (r *records) RetryNotice(ctx context.Context, id string) error {
 
 // ListNotices implements activities.Outbox.
 func (r *records) ListNotices(ctx context.Context, state wflo.NoticeState, n int) ([]wflo.NoticeRecord, error) {
-	all, err := read(ctx, r.l, scanNotice, r.sql.list, word(string(state)), max(0, n))
+	query, args := r.sql.list, []any{max(0, n)}
+	if state != "" {
+		query, args = r.sql.listIn, append(args, word(string(state)))
+	}
+	all, err := read(ctx, r.l, scanNotice, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list notices: %w", err)
 	}

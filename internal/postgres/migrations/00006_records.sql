@@ -92,7 +92,7 @@ CREATE TABLE audit (
 
 CREATE INDEX audit_at ON audit (at, n);
 CREATE INDEX audit_type ON audit (type, at, n);
-CREATE INDEX audit_run ON audit (workflow_id, at, n) WHERE workflow_id <> '';
+CREATE INDEX audit_run ON audit (workflow_id, chain, seq) WHERE workflow_id <> '';
 
 -- audit_heads is the end of each chain, locked by whoever adds to it, in the order
 -- of names. It is kept apart from the records, so that a chain whose end was cut
@@ -158,9 +158,8 @@ CREATE TABLE notices (
     CHECK ((state = 'delivered') = (delivered_at IS NOT NULL))
 ) WITH (fillfactor = 80);
 
-CREATE INDEX notices_pending ON notices (n) WHERE state = 'pending';
 CREATE INDEX notices_thread ON notices (thread, channel, seq, n) WHERE state = 'pending';
-CREATE INDEX notices_dead ON notices (n) WHERE state = 'dead_letter';
+CREATE INDEX notices_state ON notices (state, n);
 
 -- What a channel answered, for later notices of the same thread.
 CREATE TABLE notice_receipts (

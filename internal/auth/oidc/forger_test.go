@@ -251,6 +251,17 @@ func TestForgedTokens(t *testing.T) {
 	}
 }
 
+// The list of the configuration counts, whatever the provider says that it uses.
+func TestOnlyConfiguredAlgorithmsSign(t *testing.T) {
+	f := newForger(t)
+	if id, _, err := f.logIn(t, func(c *Config) { c.Algorithms = []string{"RS256"} }); err != nil || id.Subject != "ann" {
+		t.Fatal(err)
+	}
+	if id, log, err := f.logIn(t, func(c *Config) { c.Algorithms = []string{"ES256"} }); !errors.Is(err, auth.ErrRefused) || id.Subject != "" {
+		t.Errorf("%+v, %v; %s", id, err, log)
+	}
+}
+
 func TestUserInfoOfSomebodyElse(t *testing.T) {
 	f := newForger(t)
 	userInfo := func(c *Config) { c.UserInfo = true; c.Claims.Subject = "email" }

@@ -71,6 +71,16 @@ func TestAddressMustBeVerified(t *testing.T) {
 	}
 }
 
+// tampered says which check must notice what was changed.
+var tampered = map[string]string{
+	"no cookie": "0 cookies", "two cookies": "2 cookies", "no state": "not one state", "two states": "not one state", "another state": "state is of another login",
+	"no code": "not one code", "two codes": "not one code", "another code": "does not take the code", "another issuer": "another issuer",
+	"the provider says no": "access_denied", "too late": "more than 10 minutes", "wrong secret of the client": "does not take the code",
+	"a cookie that was changed": "cookie is not ours", "a cookie that is no text": "cookie is not ours", "cookie and address of another client": "cookie is not ours",
+	"state of another browser: a login that an attacker began": "state is of another login",
+	"code of another browser":                                  "does not take the code", "code of another client": "does not take the code",
+}
+
 // Each row changes one thing of a good login that must not be changed.
 func TestLoginsThatAreTampered(t *testing.T) {
 	for _, test := range []struct {
@@ -119,6 +129,11 @@ func TestLoginsThatAreTampered(t *testing.T) {
 			b.setCookies(other.cookies())
 			site.put(l)
 		}},
+		{"two cookies", func(t *testing.T, l *Login, b *browser, _ *url.URL) {
+			second := *b.cookies()[0]
+			second.Path = "/callback"
+			b.setCookies([]*http.Cookie{&second})
+		}},
 		{"wrong secret of the client", func(_ *testing.T, l *Login, _ *browser, _ *url.URL) {
 			l.found.provider.oauth.ClientSecret = "wrong"
 		}},
@@ -141,8 +156,8 @@ func TestLoginsThatAreTampered(t *testing.T) {
 					t.Errorf("the log has a secret: %s", log)
 				}
 			}
-			if !strings.Contains(log.String(), "OIDC login refused") {
-				t.Errorf("the log does not say why: %s", log)
+			if reason := tampered[test.name]; reason == "" || !strings.Contains(log.String(), reason) {
+				t.Errorf("the log does not say %q: %s", reason, log)
 			}
 		})
 	}
@@ -165,7 +180,7 @@ func flip(s string) string {
 
 // Somebody who has all that the browser had cannot log in with it again.
 func TestLoginWorksOnce(t *testing.T) {
-	use(t, nil)
+	_, log := use(t, nil)
 	b := newBrowser(t)
 	at := b.logIn("ann", "")
 	kept := b.cookies()
@@ -176,11 +191,11 @@ func TestLoginWorksOnce(t *testing.T) {
 		t.Errorf("without its cookie: %+v", got)
 	}
 	b.setCookies(kept)
-	if got := b.finish(at); !got.Refused {
-		t.Errorf("with its cookie: %+v", got)
+	if got := b.finish(at); !got.Refused || !strings.Contains(log.String(), "finished before") {
+		t.Errorf("with its cookie: %+v; %s", got, log)
 	}
 	// A second console shares the key, and not the memory.
-	_, log := use(t, nil)
+	_, log = use(t, nil)
 	b.setCookies(kept)
 	if got := b.finish(at); !got.Refused || !strings.Contains(log.String(), "does not take the code") {
 		t.Errorf("at another console: %+v; %s", got, log)

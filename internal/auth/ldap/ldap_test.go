@@ -170,10 +170,30 @@ func TestPasswordsThatAreNoneAreNotSent(t *testing.T) {
 	}
 }
 
+// named writes down as whom a connection is bound.
+type named struct {
+	conn
+	bound *[]string
+}
+
+func (n named) Bind(name, password string) error {
+	*n.bound = append(*n.bound, name)
+	return n.conn.Bind(name, password)
+}
+
 // The entry that stands in for names that fit nobody opens nothing itself.
 func TestDummyOpensNothing(t *testing.T) {
 	d, log, asked := open(t, func(c *Config) { c.DummyDN = "uid=dummy,ou=own," + base })
+	var bound []string
+	dial := d.dial
+	d.dial = func(ctx context.Context) (conn, error) {
+		c, err := dial(ctx)
+		return named{c, &bound}, err
+	}
 	id, err := d.Login(t.Context(), "eve", "dummy-canary-password")
+	if want := []string{reader, d.cfg.DummyDN}; !slices.Equal(bound, want) {
+		t.Errorf("bound as %q, want %q", bound, want)
+	}
 	if !errors.Is(err, auth.ErrRefused) || id.Subject != "" || len(*asked) != 4 || !strings.Contains(log.String(), "no entry") {
 		t.Errorf("%+v, %v, asked %v; %s", id, err, *asked, log)
 	}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/wflo-ai/wflo-go"
@@ -77,7 +76,7 @@ const errorPrefix = "the condition cannot be judged: "
 
 func explainRule(e *Env, p *compiled) RuleExplanation {
 	r := RuleExplanation{Rule: p.name, At: p.at.String(), Effect: p.effect, Condition: p.text}
-	if !slices.Contains(p.on, e.kind) {
+	if !p.judges(e.kind) {
 		r.Why = "it does not judge the kind " + string(e.kind)
 		return r
 	}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -338,9 +337,4 @@ func (f *timeFinder) Visit(n *ast.Node) {
 // readsTime says that the condition looks at execution_time.
 func (c *condition) readsTime() bool {
 	return slices.ContainsFunc(c.leaves, func(l leaf) bool { return l.fact == factTime })
-}
-
-// finite says that a moment can be waited for.
-func (m moment) finite() bool {
-	return !math.IsNaN(m.seconds) && !math.IsInf(m.seconds, 0)
 }

@@ -17,7 +17,7 @@ func (s *Set) Judge(f wflo.Facts) wflo.Ruling {
 	e := NewEnv(f)
 	j := judgement{ruling: wflo.Ruling{Bundle: s.hash, Facts: hashFacts(f), Effect: wflo.EffectAllow}}
 	for i := range s.policies {
-		if p := &s.policies[i]; slices.Contains(p.on, e.kind) {
+		if p := &s.policies[i]; p.judges(e.kind) {
 			j.policy(e, p, &s.rules.Policies[i])
 		}
 	}
@@ -25,12 +25,22 @@ func (s *Set) Judge(f wflo.Facts) wflo.Ruling {
 	if e.kind == wflo.FactsGate {
 		j.risk(e, s)
 	}
-	if !j.matched {
+	if !j.matched && hasDefault(e.kind) {
 		j.fallback(s.rules.Default)
 	}
 	j.ruling.AutoApprove = j.ruling.AutoApprove && !strict
 	return j.ruling
 }
+
+// judges says whether a policy is for a kind. A kind that nobody knows is judged by
+// all of them.
+func (p *compiled) judges(k wflo.FactsKind) bool {
+	return slices.Contains(p.on, k) || !slices.Contains(allKinds, k)
+}
+
+// hasDefault says that the default is for a kind: time passing is nothing that
+// could be refused.
+func hasDefault(k wflo.FactsKind) bool { return k != wflo.FactsTime }
 
 // Strongest is the effect that Judge would give, without the record. It allocates
 // nothing unless a condition cannot be judged or changes text.
@@ -43,7 +53,7 @@ func (s *Set) Strongest(e *Env) wflo.Effect {
 	}
 	for i := range s.policies {
 		p, r := &s.policies[i], &s.rules.Policies[i]
-		if !slices.Contains(p.on, e.kind) {
+		if !p.judges(e.kind) {
 			continue
 		}
 		switch ok, err := p.test(e); {
@@ -71,7 +81,7 @@ func (s *Set) Strongest(e *Env) wflo.Effect {
 			break
 		}
 	}
-	if !matched {
+	if !matched && hasDefault(e.kind) {
 		raise(s.rules.Default)
 	}
 	return effect

@@ -46,7 +46,10 @@ func TestStrongestWins(t *testing.T) {
 		{wflo.Facts{Kind: wflo.FactsStep, Cost: 2 * wflo.USD}, wflo.EffectApproval, "log ask", 1, "", []string{"slack://b"}, wflo.SeverityInfo},
 		{wflo.Facts{Kind: wflo.FactsStep, Cost: 3 * wflo.USD}, wflo.EffectApproval, "log ask ask-too", 2, "", []string{"slack://b"}, wflo.SeverityInfo},
 		{wflo.Facts{Kind: wflo.FactsStep, Cost: 11 * wflo.USD}, wflo.EffectHalt, "log ask ask-too stop", 2, "stop", []string{"slack://b"}, wflo.SeverityInfo},
-		{wflo.Facts{Kind: wflo.FactsTime, Cost: 11 * wflo.USD}, wflo.EffectHalt, "default", 0, "default", nil, ""},
+		// The default is for what could be refused, which time passing is not.
+		{wflo.Facts{Kind: wflo.FactsTime, Cost: 11 * wflo.USD}, wflo.EffectAllow, "", 0, "", nil, ""},
+		// A kind that nobody knows is judged by everything.
+		{wflo.Facts{Kind: "new", Cost: 11 * wflo.USD}, wflo.EffectHalt, "log ask ask-too stop", 2, "stop", []string{"slack://b"}, wflo.SeverityInfo},
 	} {
 		r := s.Judge(c.facts)
 		var rules []string

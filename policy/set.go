@@ -31,9 +31,8 @@ type compiled struct {
 	effect wflo.Effect
 	// on are the kinds that it judges.
 	on []wflo.FactsKind
-	// at is where its condition begins, for lint, and line the one that it is in.
-	at   Position
-	line string
+	// at is where its condition begins, for lint.
+	at Position
 }
 
 // New makes a set from Go values. What is wrong with them is a Problems.
@@ -101,6 +100,14 @@ func (b *builder) build() (*Set, error) {
 		b.problems.sort()
 		return nil, b.problems
 	}
+	if err := s.seal(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// seal adds what follows from the rules.
+func (s *Set) seal() error {
 	for i := range s.policies {
 		if p := &s.policies[i]; p.readsTime() && !slices.Contains(p.on, wflo.FactsTime) {
 			p.on = append(slices.Clone(p.on), wflo.FactsTime)
@@ -108,14 +115,14 @@ func (b *builder) build() (*Set, error) {
 	}
 	var err error
 	if s.source, err = s.rules.canonical(); err != nil {
-		return nil, fmt.Errorf("write policies: %w", err)
+		return fmt.Errorf("write policies: %w", err)
 	}
 	if len(s.source) > maxFile {
-		return nil, Problems{{Message: fmt.Sprintf("the policies have %d bytes in canonical form", len(s.source)), Hint: fmt.Sprintf("use at most %d", maxFile)}}
+		return Problems{{Message: fmt.Sprintf("the policies have %d bytes in canonical form", len(s.source)), Hint: fmt.Sprintf("use at most %d", maxFile)}}
 	}
 	sum := sha256.Sum256(s.source)
 	s.hash = hex.EncodeToString(sum[:])
-	return s, nil
+	return nil
 }
 
 func kindsOf(r *Rule) []wflo.FactsKind {

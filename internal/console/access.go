@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/auth"
 )
 
@@ -32,8 +31,10 @@ type caller struct {
 	id wflo.Identity
 	// proved is false where the console has no authenticator.
 	proved bool
-	// session is set where a cookie proved it; such requests can be forged by pages.
-	session *activities.Session
+	// session says that a cookie proved it, which other sites can make a browser send.
+	// csrf is what they cannot: the token of the session.
+	session bool
+	csrf    string
 }
 
 type callerKey struct{}
@@ -55,12 +56,9 @@ func (h *Handler) identify(r *http.Request) (caller, error) {
 		return h.anybody(r)
 	}
 	if h.cfg.Logins != nil && r.Header.Get("Authorization") == "" {
-		s, err := h.cfg.Logins.Current(r)
-		switch {
-		case err == nil:
-			return caller{id: s.Identity, proved: true, session: &s}, nil
-		case !errors.Is(err, auth.ErrNone):
-			return caller{}, fmt.Errorf("read session: %w", err)
+		c, err := h.session(r)
+		if !errors.Is(err, auth.ErrNone) {
+			return c, err
 		}
 	}
 	id, err := h.cfg.Auth.Authenticate(r)
@@ -73,6 +71,19 @@ func (h *Handler) identify(r *http.Request) (caller, error) {
 		return caller{}, errNobody
 	}
 	return caller{id: id, proved: true}, nil
+}
+
+// session is the caller whom a cookie proves.
+func (h *Handler) session(r *http.Request) (caller, error) {
+	id, err := h.cfg.Logins.Authenticate(r)
+	if err != nil {
+		return caller{}, fmt.Errorf("read session: %w", err)
+	}
+	csrf, err := h.cfg.Logins.Form(r)
+	if err != nil {
+		return caller{}, fmt.Errorf("read session: %w", err)
+	}
+	return caller{id: id, proved: true, session: true, csrf: csrf}, nil
 }
 
 // anybody is the caller where nobody can prove anything: whoever reaches the
@@ -130,8 +141,8 @@ func (h *Handler) authentic(r *http.Request, c caller, page bool) error {
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return nil
-	case c.session != nil:
-		want = c.session.CSRF
+	case c.session:
+		want = c.csrf
 	case c.proved || !page:
 		return nil // what proves it does not come along by itself
 	}

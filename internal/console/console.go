@@ -82,14 +82,17 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Logins keeps who is logged in. Its methods may be called at the same time.
+// Logins keeps who is logged in, as session.Sessions does. Its methods may be called
+// at the same time.
 type Logins interface {
+	// Authenticate knows a session by the request's cookie. None, and one that is not
+	// good, is auth.ErrNone.
+	auth.Authenticator
 	// Begin makes a new session for somebody whose identity was proved just now, and
 	// gives the browser its cookie. A session that the browser had ends.
-	Begin(w http.ResponseWriter, r *http.Request, id wflo.Identity) (activities.Session, error)
-	// Current gives the request's session. None, and one that is not good, is
-	// auth.ErrNone.
-	Current(r *http.Request) (activities.Session, error)
+	Begin(w http.ResponseWriter, r *http.Request, id wflo.Identity) error
+	// Form gives what forms of the session repeat.
+	Form(r *http.Request) (string, error)
 	// End ends the request's session and takes the cookie back.
 	End(w http.ResponseWriter, r *http.Request) error
 }

@@ -37,9 +37,7 @@ func (h *Handler) whoami(ctx context.Context, r *http.Request) (any, error) {
 	}
 	c := callerOf(ctx)
 	out := Whoami{Identity: c.id}
-	if c.session != nil {
-		out.CSRF = c.session.CSRF
-	}
+	out.CSRF = c.csrf
 	return out, nil
 }
 

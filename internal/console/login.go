@@ -12,7 +12,11 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/auth"
+	"github.com/wflo-ai/wflo-go/internal/auth/apikey"
 )
+
+// keyID is how much of a key says which one it is, in bytes.
+const keyID = len(apikey.Prefix) + 16
 
 // loginView is what the login page shows.
 type loginView struct {
@@ -43,9 +47,9 @@ func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request, status int, 
 
 // loginByKey opens a session for the holder of an API key.
 func (h *Handler) loginByKey(w http.ResponseWriter, r *http.Request) {
-	h.loginBy(w, r, "key", func() (wflo.Identity, error) {
+	h.loginBy(w, r, "", "key", func(r *http.Request, _, key string) (wflo.Identity, error) {
 		probe := r.Clone(r.Context())
-		probe.Header = http.Header{"Authorization": {"Bearer " + strings.TrimSpace(r.PostFormValue("key"))}}
+		probe.Header = http.Header{"Authorization": {"Bearer " + strings.TrimSpace(key)}}
 		id, err := h.cfg.Auth.Authenticate(probe)
 		if errors.Is(err, auth.ErrNone) {
 			return id, auth.Refused("give a key that begins with wflo_")
@@ -55,13 +59,14 @@ func (h *Handler) loginByKey(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) loginByPassword(w http.ResponseWriter, r *http.Request) {
-	h.loginBy(w, r, r.PostFormValue("name"), func() (wflo.Identity, error) {
-		return h.cfg.Passwords.Login(r.Context(), r.PostFormValue("name"), r.PostFormValue("password"))
+	h.loginBy(w, r, "name", "password", func(r *http.Request, name, password string) (wflo.Identity, error) {
+		return h.cfg.Passwords.Login(r.Context(), name, password)
 	})
 }
 
-// loginBy proves somebody by a form of the login page.
-func (h *Handler) loginBy(w http.ResponseWriter, r *http.Request, name string, prove func() (wflo.Identity, error)) {
+// loginBy proves somebody by a form of the login page, which has a field for their
+// name, if any, and one for a secret.
+func (h *Handler) loginBy(w http.ResponseWriter, r *http.Request, nameField, secretField string, prove func(r *http.Request, name, secret string) (wflo.Identity, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), deadline)
 	defer cancel()
 	r = r.WithContext(ctx)
@@ -69,8 +74,13 @@ func (h *Handler) loginBy(w http.ResponseWriter, r *http.Request, name string, p
 		h.problemPage(w, r, http.StatusBadRequest, wflo.Invalid("the form", "cannot be read", "load the page again"))
 		return
 	}
-	back := r.PostFormValue("back")
-	id, err := h.attempts.Do(r.RemoteAddr, name, prove)
+	back, name := r.PostFormValue("back"), r.PostFormValue(nameField)
+	secret := r.PostFormValue(secretField)
+	guessed := name
+	if nameField == "" {
+		guessed = secret[:min(len(secret), keyID)] // a key names itself
+	}
+	id, err := h.attempts.Do(r.RemoteAddr, guessed, func() (wflo.Identity, error) { return prove(r, name, secret) })
 	if err == nil {
 		err = h.enter(w, r, id)
 	} else {
@@ -136,7 +146,7 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request, id wflo.Identity
 	if err := h.recordLogin(r, wflo.AuditLogin, id, nil); err != nil {
 		return fmt.Errorf("record login: %w", err)
 	}
-	if _, err := h.cfg.Logins.Begin(w, r, id); err != nil {
+	if err := h.cfg.Logins.Begin(w, r, id); err != nil {
 		return fmt.Errorf("begin session: %w", err)
 	}
 	return nil

@@ -50,8 +50,8 @@ type page struct {
 func (h *Handler) page(r *http.Request, title string) page {
 	c := callerOf(r.Context())
 	p := page{Title: title, Who: c.id.Subject, CSRF: h.formToken}
-	if c.session != nil {
-		p.CSRF, p.Out = c.session.CSRF, true
+	if c.session {
+		p.CSRF, p.Out = c.csrf, true
 	}
 	return p
 }

@@ -27,6 +27,8 @@ type gateTrail struct {
 type ending struct {
 	gate wflo.Gate
 	at   wflo.AuditRecord
+	// fault is why its votes did not let it happen when it closed, if so.
+	fault error
 }
 
 type use struct {
@@ -46,7 +48,7 @@ func (v *verifier) note(r wflo.AuditRecord) {
 		}
 		t := v.trail(d.Gate.Nonce, r)
 		if r.Type == wflo.AuditGateClosed {
-			t.closed = append(t.closed, ending{d.Gate, r})
+			t.closed = append(t.closed, ending{gate: d.Gate, at: r})
 		} else if t.opened == nil {
 			t.opened = &d.Gate
 		}
@@ -115,9 +117,9 @@ func (v *verifier) checkDigest(r wflo.AuditRecord, g wflo.Gate) {
 func (v *verifier) judge() {
 	for _, nonce := range v.nonce {
 		t := v.gates[nonce]
-		for _, end := range t.closed {
-			v.judgeShown(nonce, t, end)
-			v.judgeVotes(nonce, t, end)
+		for i := range t.closed {
+			v.judgeShown(nonce, t, t.closed[i])
+			v.judgeVotes(nonce, t, &t.closed[i])
 		}
 		for _, u := range t.uses {
 			v.report.Uses++
@@ -152,7 +154,7 @@ func samePayload(a, b []byte) bool {
 }
 
 // judgeVotes checks that votes prove who made them, and that all are on record.
-func (v *verifier) judgeVotes(nonce string, t *gateTrail, end ending) {
+func (v *verifier) judgeVotes(nonce string, t *gateTrail, end *ending) {
 	g := end.gate
 	if len(g.Votes) > 0 && v.withoutKeys() {
 		return
@@ -173,12 +175,19 @@ func (v *verifier) judgeVotes(nonce string, t *gateTrail, end ending) {
 			v.findAt(nonce, end.at, Unrecorded, "the vote of %q on gate %s is not on record by itself", vote.By, g.ID)
 		}
 	}
-	if !g.Granted() || g.Decision == nil && g.Approval.OnTimeout == wflo.OnTimeoutApprove && g.Approval.Risk == wflo.RiskLow {
+	if !g.Granted() {
+		return
+	}
+	// What the activity would have been told, asked once: signatures are what
+	// verification spends its time on.
+	if end.fault = g.Authorizes(v.options.Terms, g.ClosedAt); end.fault == nil {
 		return
 	}
 	if have, need := g.Need(v.options.Terms); have < need {
 		v.findAt(nonce, end.at, Quorum, "gate %s was approved with %d of %d votes that count", g.ID, have, need)
+		return
 	}
+	v.findAt(nonce, end.at, Unapproved, "%v", end.fault)
 }
 
 func affirms(d wflo.Decision) bool {
@@ -232,11 +241,8 @@ func (v *verifier) judgeUse(nonce string, t *gateTrail, u use) {
 		v.findAt(nonce, u.at, Late, "%s began at %s, and the approval was good until %s", u.Activity, u.at.At.Format(time.RFC3339), g.UseBy.UTC().Format(time.RFC3339))
 		return
 	}
-	if v.withoutKeys() {
-		return
-	}
-	if err := g.Authorizes(v.options.Terms, u.at.At); err != nil {
-		v.findAt(nonce, u.at, Unapproved, "%v", err)
+	if fault := t.closed[i].fault; fault != nil {
+		v.findAt(nonce, u.at, Unapproved, "%v", fault)
 	}
 }
 

@@ -46,14 +46,21 @@ func newStory(t testing.TB) *story {
 	s.opened = s.run.Ask(storyGate, wflo.Approval{
 		Gate: storyGate, Action: "refund <b>", Payload: json.RawMessage(`{"to": "Zoë", "amount": 12345678901234567890}`), Activity: "Refund",
 		Approvers: []string{"bob", "cat", "dan"}, Quorum: 2, FourEyes: true, Form: json.RawMessage(`{"type":"object","a":1}`),
-	}, noon).Seal("nonce")
-	s.closed = s.opened
+	}, noon)
+	s.tell(t, "nonce")
+	return s
+}
+
+// tell has two people approve the gate of a nonce, and the activity act.
+func (s *story) tell(t testing.TB, nonce string) {
+	t.Helper()
+	s.opened = s.opened.Seal(nonce)
+	s.closed, s.votes = s.opened, nil
 	for i, by := range []string{"bob", "cat"} {
 		s.vote(t, wflo.VerdictApprove, by, time.Duration(i+1)*time.Minute)
 	}
 	s.usedAt = noon.Add(3 * time.Minute)
 	s.uses = []wflo.AuditUse{s.use(t, "effect")}
-	return s
 }
 
 func (s *story) vote(t testing.TB, verdict wflo.Verdict, by string, after time.Duration) {

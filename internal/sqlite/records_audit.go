@@ -124,8 +124,8 @@ func (r records) ReadAudit(ctx context.Context, q wflo.AuditQuery) ([]wflo.Audit
 	if q.After != 0 {
 		also(after, q.After)
 	}
-	query := "SELECT " + auditColumns + " FROM audit WHERE " + strings.Join(where, " AND ") + " ORDER BY " + order + " LIMIT ?"
-	rows, err := r.read.QueryContext(ctx, query, append(args, limited(q.Limit, 1000))...) //nolint:sqlclosecheck // collect closes it
+	query := "SELECT " + auditColumns + " FROM audit WHERE " + strings.Join(where, " AND ") + " ORDER BY " + order + " LIMIT ?" //nolint:gosec // of our own words only
+	rows, err := r.read.QueryContext(ctx, query, append(args, limited(q.Limit, 1000))...)                                       //nolint:sqlclosecheck // collect closes it
 	found, err := collect(rows, err, scanRecord)
 	return found, doing("read the audit trail", err)
 }

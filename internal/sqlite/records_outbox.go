@@ -120,7 +120,8 @@ func (r records) ListNotices(ctx context.Context, state wflo.NoticeState, n int)
 	if state != "" {
 		where, args = "WHERE n.state = ? ", []any{state}
 	}
-	rows, err := r.read.QueryContext(ctx, "SELECT "+noticeColumns+" FROM notices n "+where+"ORDER BY n.n DESC LIMIT ?", append(args, max(n, 0))...) //nolint:sqlclosecheck // collect closes it
+	query := "SELECT " + noticeColumns + " FROM notices n " + where + "ORDER BY n.n DESC LIMIT ?" //nolint:gosec // of our own words only
+	rows, err := r.read.QueryContext(ctx, query, append(args, max(n, 0))...)                      //nolint:sqlclosecheck // collect closes it
 	found, err := collect(rows, err, scanNotice)
 	return found, doing("list notices", err)
 }

@@ -39,6 +39,10 @@ func Load(name string, source []byte) (set *Set, err error) {
 // maxDepth bounds the brackets of flow style; the parser recurses with them.
 const maxDepth = 1000
 
+// dashes are lists within lists on one line, for which the parser takes time by the
+// square of their number.
+var dashes = regexp.MustCompile(`(?m)^[ \t]*(?:-[ \t]+){20}`)
+
 // bareStar is a condition that is a * without quotes.
 var bareStar = regexp.MustCompile(`(?m)^([ \t-]*when:[ \t]*)\*([ \t]*(?:#.*)?\r?)$`)
 
@@ -49,7 +53,7 @@ func (r *reader) parse(source []byte) (ast.Node, error) {
 	case !utf8.Valid(source), strings.Contains(string(source), star):
 		return nil, Problems{{Position: Position{File: r.name}, Message: r.name + " is not plain UTF-8", Hint: "save the file as UTF-8"}}
 	}
-	if depth(source) > maxDepth {
+	if depth(source) > maxDepth || dashes.Match(source) {
 		return nil, Problems{{Position: Position{File: r.name}, Message: r.name + " is nested too deep", Hint: fmt.Sprintf("use at most %d levels of brackets", maxDepth)}}
 	}
 	text := bareStar.ReplaceAll(source, []byte("${1}"+star+"${2}"))

@@ -19,3 +19,9 @@ func TestDeepFiles(t *testing.T) {
 		}
 	}
 }
+// TestLineEnds shows that a file saved on Windows is the same file.
+func TestLineEnds(t *testing.T) {
+	if a, b := load(t, full), load(t, strings.ReplaceAll(full, "\n", "\r\n")); a.Hash() != b.Hash() {
+		t.Errorf("the hash is another one:\n%s\n%s", a.Source(), b.Source())
+	}
+}

@@ -19,6 +19,7 @@ func TestDeepFiles(t *testing.T) {
 		}
 	}
 }
+
 // TestLineEnds shows that a file saved on Windows is the same file.
 func TestLineEnds(t *testing.T) {
 	if a, b := load(t, full), load(t, strings.ReplaceAll(full, "\n", "\r\n")); a.Hash() != b.Hash() {

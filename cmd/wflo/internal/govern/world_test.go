@@ -73,6 +73,7 @@ type world struct {
 type config struct {
 	server    *devserver.Server // nil: the shared one
 	namespace string            // "": the server's own
+	queue     string            // "": the test's name
 	script    scripted.Script   // nil: scripted.Echo
 	box       *sandboxtest.Fake // nil: succeeds silently
 	plugin    func(*plugin.Config)
@@ -90,7 +91,10 @@ func newWorld(t testing.TB, cfg config) *world {
 	if cfg.box == nil {
 		cfg.box = &sandboxtest.Fake{}
 	}
-	w := &world{t: t, box: cfg.box, queue: queueOf(t), journal: &journal{}}
+	if cfg.queue == "" {
+		cfg.queue = queueOf(t)
+	}
+	w := &world{t: t, box: cfg.box, queue: cfg.queue, journal: &journal{}}
 	var err error
 	if w.model, err = scripted.New(scripted.Config{Script: cfg.script, APIKey: wflotest.APIKey}); err != nil {
 		t.Fatal(err)

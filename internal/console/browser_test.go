@@ -1,0 +1,87 @@
+package console
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+const chromium = "/usr/bin/chromium"
+
+// A person with a real browser, without scripts, on a phone: log in, find the gate,
+// approve it.
+func TestApproveInChromium(t *testing.T) {
+	if _, err := os.Stat(chromium); err != nil {
+		t.Fatalf("Chromium is missing; run deploy/setup.sh, or apt-get install chromium: %v", err)
+	}
+	o := newOffice(t, nil)
+	o.gate("n1", "", func(a *wflo.Approval) { a.Details = "<script>document.title='owned'</script>" })
+	key := o.key("ann", "", wflo.RoleApprover)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ctx, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(390, 844), chromedp.Flag("blink-settings", "imagesEnabled=false,scriptEnabled=false"))...)
+	defer stop()
+	ctx, quit := chromedp.NewContext(ctx)
+	defer func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Error(err)
+		}
+		quit()
+	}()
+	do := func(steps ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		if err := chromedp.Do(ctx, steps...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := func() string {
+		t.Helper()
+		got, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("main")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	do(chromedp.Navigate(o.server.URL+"/"), chromedp.WaitVisible(chromedp.CSS("#key")), chromedp.SendKeys(chromedp.CSS("#key"), key+"\r"), chromedp.WaitVisible(chromedp.CSS("#yours")))
+	inbox := text()
+	do(chromedp.Click(chromedp.CSS(".gates a")), chromedp.WaitVisible(chromedp.CSS("button.yes")))
+	gate := text()
+	title, err := chromedp.Run(ctx, chromedp.Title())
+	if err != nil {
+		t.Fatal(err)
+	}
+	border, err := chromedp.Run(ctx, chromedp.Evaluate[string]("getComputedStyle(document.querySelector('header')).borderBottomStyle"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(chromedp.SendKeys(chromedp.CSS("#reason-approve"), "looks right"), chromedp.Click(chromedp.CSS("button.yes")), chromedp.WaitVisible(chromedp.CSS(".note.good")))
+	done := text()
+	for what, tt := range map[string][2]string{
+		"inbox": {inbox, "refund order 17"}, "gate": {gate, "Exactly what will be done"}, "details": {gate, "<script>"}, "done": {done, "The gate is approved"}, "title": {title, "refunds"},
+	} {
+		if !strings.Contains(tt[0], tt[1]) {
+			t.Errorf("%s: %q lacks %q", what, tt[0], tt[1])
+		}
+	}
+	if border != "solid" {
+		t.Errorf("the style sheet does not apply: %q", border)
+	}
+	if wide {
+		t.Error("the page is wider than a phone")
+	}
+	if g := o.runs.Gate("n1"); g.Status != wflo.GateApproved || g.Decision.By != "ann" || g.Decision.Reason != "looks right" {
+		t.Errorf("gate %s, %+v", g.Status, g.Decision)
+	}
+}

@@ -15,6 +15,7 @@ package wflotest
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/sandbox"
@@ -47,6 +49,9 @@ type Config struct {
 	// Decide is asked when a gate opens; a decision without a verdict leaves
 	// the gate open until it times out. nil approves.
 	Decide func(g wflo.Gate) wflo.Decision
+	// Panel is asked instead of Decide where it is not nil: the decisions of several
+	// people on one gate, which are sent one after the other.
+	Panel func(g wflo.Gate) []wflo.Decision
 	// Budget limits the run; zero means no limit.
 	Budget wflo.Money
 	// Thresholds and OnExceeded belong to that budget.
@@ -54,6 +59,8 @@ type Config struct {
 	OnExceeded wflo.OnExceeded
 	// User, Team and Org are those that the run acts for.
 	User, Team, Org string
+	// Principals are further people behind the run, for four eyes.
+	Principals []string
 	// Tags are the run's.
 	Tags map[string]string
 	// Plugin changes the plugin's configuration before it is made; nil means
@@ -81,6 +88,9 @@ func New(t testing.TB, cfg Config) *Env {
 	}
 	if cfg.Decide == nil {
 		cfg.Decide = func(g wflo.Gate) wflo.Decision { return Approve(g, "wflotest") }
+	}
+	if cfg.Panel == nil {
+		cfg.Panel = func(g wflo.Gate) []wflo.Decision { return []wflo.Decision{cfg.Decide(g)} }
 	}
 	server, err := scripted.New(scripted.Config{Script: cfg.Script, APIKey: APIKey})
 	if err != nil {
@@ -122,7 +132,7 @@ func (e *Env) setUp() {
 	e.SetWorkerOptions(worker.Options{Interceptors: e.guard.Interceptors(), DeadlockDetectionTimeout: 30 * time.Second})
 	plugin.Register(e, e.guard)
 	header, err := converter.GetDefaultDataConverter().ToPayload(wflo.Run{
-		User: e.cfg.User, Team: e.cfg.Team, Org: e.cfg.Org, Tags: e.cfg.Tags,
+		User: e.cfg.User, Team: e.cfg.Team, Org: e.cfg.Org, Tags: e.cfg.Tags, Principals: e.cfg.Principals,
 		Budget: wflo.Budget{Limit: e.cfg.Budget, Thresholds: e.cfg.Thresholds, OnExceeded: e.cfg.OnExceeded},
 	})
 	if err != nil {
@@ -145,16 +155,44 @@ func (e *Env) decide(workflowID string, result converter.EncodedValue) {
 		return
 	}
 	e.gates = append(e.gates, opened.Gate)
-	d := e.cfg.Decide(opened.Gate)
-	if d.Verdict == "" {
-		return
-	}
-	e.RegisterDelayedCallback(func() {
-		if err := e.SignalWorkflowByID(workflowID, wflo.SignalDecide, d); err != nil {
-			e.t.Errorf("decide gate %s: %v", opened.Gate.ID, err)
+	for i, d := range e.cfg.Panel(opened.Gate) {
+		if d.Verdict == "" {
+			continue
 		}
-	}, time.Millisecond)
+		e.RegisterDelayedCallback(func() {
+			if err := e.SignalWorkflowByID(workflowID, wflo.SignalDecide, d); err != nil {
+				e.t.Errorf("decide gate %s: %v", opened.Gate.ID, err)
+			}
+		}, time.Duration(i+1)*time.Millisecond)
+	}
 }
+
+// After has somebody decide so long after the run began, on the gate with this ID as it
+// is then. It is called before Run. Where the gate is not there then, the test fails.
+func (e *Env) After(d time.Duration, gate string, decide func(g wflo.Gate) wflo.Decision) {
+	e.RegisterDelayedCallback(func() {
+		g, ok := e.Gate(gate)
+		if !ok {
+			e.t.Errorf("gate %s is not there after %s", gate, d)
+			return
+		}
+		e.SignalWorkflow(wflo.SignalDecide, decide(g))
+	}, d)
+}
+
+// Gate is a gate of the run as it is now.
+func (e *Env) Gate(id string) (g wflo.Gate, ok bool) {
+	e.t.Helper()
+	for _, g := range e.Status().Gates {
+		if g.ID == id {
+			return g, true
+		}
+	}
+	return wflo.Gate{}, false
+}
+
+// Records are the index of gates, the audit trail and the outbox.
+func (e *Env) Records() activities.Records { return e.guard.Records() }
 
 // Run executes the workflow to its end and returns its error.
 func (e *Env) Run(workflow any, args ...any) error {
@@ -256,22 +294,25 @@ func Providers(s *scripted.Server) []plugin.Provider {
 }
 
 // Approve is the decision that approves what the gate shows.
-func Approve(g wflo.Gate, by string) wflo.Decision { return decision(g, wflo.VerdictApprove, by) }
+func Approve(g wflo.Gate, by string) wflo.Decision { return g.Decide(wflo.VerdictApprove, by) }
 
 // Reject is the decision that rejects it.
 func Reject(g wflo.Gate, by, reason string) wflo.Decision {
-	d := decision(g, wflo.VerdictReject, by)
+	d := g.Decide(wflo.VerdictReject, by)
 	d.Reason = reason
 	return d
 }
 
 // Respond is the decision that answers the gate's question.
 func Respond(g wflo.Gate, by, text string) wflo.Decision {
-	d := decision(g, wflo.VerdictRespond, by)
+	d := g.Decide(wflo.VerdictRespond, by)
 	d.Text = text
 	return d
 }
 
-func decision(g wflo.Gate, v wflo.Verdict, by string) wflo.Decision {
-	return wflo.Decision{Gate: g.ID, Epoch: g.Epoch, Digest: g.Digest, Verdict: v, By: by}
+// Edit is the decision that wants another payload instead.
+func Edit(g wflo.Gate, by string, payload json.RawMessage) wflo.Decision {
+	d := g.Decide(wflo.VerdictEdit, by)
+	d.Edit = payload
+	return d
 }

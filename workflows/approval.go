@@ -34,6 +34,8 @@ type openGate struct {
 	// has ended. cancel ends it before.
 	called, over bool
 	cancel       workflow.CancelFunc
+	// guarded says that a coroutine takes late rejections.
+	guarded bool
 }
 
 // desk is what a run keeps about its gates.
@@ -153,7 +155,9 @@ func (st *state) openGate(ctx workflow.Context, key string, a wflo.Approval) (*o
 	id := st.nameGate(a.Gate)
 	run := st.run
 	run.Step = key
-	opened, err := step.ApprovalOpen.Do(quick(ctx, "open gate "+id), run.Ask(id, a, workflow.Now(ctx)))
+	asked := run.Ask(id, a, workflow.Now(ctx))
+	asked.Approval.Timeout = a.Timeout // zero is for the worker to fill in
+	opened, err := step.ApprovalOpen.Do(quick(ctx, "open gate "+id), asked)
 	if err != nil {
 		return nil, fmt.Errorf("open gate %s: %w", id, fromWire(err))
 	}

@@ -184,6 +184,7 @@ func (st *state) revoke(ctx workflow.Context, g *openGate, d wflo.Decision, at t
 // guard takes rejections that come by signal while an approval waits for its activity,
 // until that has ended.
 func (st *state) guard(ctx workflow.Context, g *openGate) {
+	g.guarded = true
 	workflow.Go(st.unstoppable(ctx), func(ctx workflow.Context) {
 		for {
 			err := workflow.Await(ctx, func() bool { return len(g.late) > 0 || g.over })

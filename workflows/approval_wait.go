@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -156,12 +157,8 @@ func (st *state) settle(ctx workflow.Context) {
 		st.tell(ctx, g)
 	}
 	err := workflow.Await(ctx, func() bool {
-		for _, f := range st.telling {
-			if !f.IsReady() {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(st.telling, func(f workflow.Future) bool { return !f.IsReady() }) &&
+			!slices.ContainsFunc(st.gates, func(g *openGate) bool { return g.guarded && len(g.late) > 0 })
 	})
 	if err != nil {
 		workflow.GetLogger(ctx).Error("wait for the records of gates", "error", err.Error())

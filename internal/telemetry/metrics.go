@@ -83,7 +83,9 @@ func NewMetrics(config Config) *Metrics {
 	m.temporal = newTemporalMetrics(own, config.Logger)
 	m.registry.MustRegister(m.temporal)
 	// Series that exist before their first event can be alerted on.
-	for _, s := range []wflo.GateStatus{wflo.GateApproved, wflo.GateRejected, wflo.GateTimedOut} {
+	for _, s := range []wflo.GateStatus{
+		wflo.GateApproved, wflo.GateAnswered, wflo.GateRejected, wflo.GateTimedOut, wflo.GateCancelled, wflo.GateRevoked, wflo.GateExpired,
+	} {
 		m.approvals.WithLabelValues(string(s))
 	}
 	return m
@@ -119,7 +121,7 @@ func (m *Metrics) register() map[string]bool {
 	add("wflo_workflow_cost_usd", m.workflowCost)
 	m.approvalsOpened = prometheus.NewCounter(prometheus.CounterOpts{Name: "wflo_approvals_opened_total", Help: "Approval gates that opened."})
 	add("wflo_approvals_opened_total", m.approvalsOpened)
-	m.approvals = counter("wflo_approval_requests_total", "Approval gates that closed.", "status")
+	m.approvals = counter("wflo_approval_requests_total", "Approval gates that closed; those that were revoked or expired afterwards count again as that.", "status")
 	m.approvalLatency = single("wflo_approval_latency_seconds", "Time from the opening to the closing of an approval gate.", approvalBuckets)
 	m.sandboxes = newSandboxes()
 	m.sandboxes.register(add)
@@ -218,10 +220,12 @@ func (m *Metrics) SandboxQueued(ctx context.Context, d time.Duration) {
 func (m *Metrics) ApprovalOpened() { m.approvalsOpened.Inc() }
 
 // ApprovalClosed counts a gate that closed with a status, latency after it
-// opened.
+// opened. The end of an approval that had been given is no latency of people.
 func (m *Metrics) ApprovalClosed(status wflo.GateStatus, latency time.Duration) {
 	m.approvals.WithLabelValues(m.states.admit(string(status))).Inc()
-	m.approvalLatency.Observe(seconds(latency))
+	if status != wflo.GateRevoked && status != wflo.GateExpired {
+		m.approvalLatency.Observe(seconds(latency))
+	}
 }
 
 // Activity counts one attempt of the named activity that took d and ended with

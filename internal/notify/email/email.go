@@ -262,15 +262,14 @@ func (c *Channel) dial(delivery context.Context, config *tls.Config) gomail.Dial
 		if err != nil {
 			return nil, err
 		}
-		stop := context.AfterFunc(delivery, func() { conn.Close() })
+		stop := context.AfterFunc(delivery, func() { _ = conn.Close() })
 		tied := &bound{Conn: conn, stop: stop}
 		if c.config.Security != TLS {
 			return tied, nil
 		}
 		secure := tls.Client(tied, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			tied.Close()
-			return nil, err
+			return nil, errors.Join(err, tied.Close())
 		}
 		return secure, nil
 	}

@@ -60,6 +60,7 @@ func hidden(r rune) bool {
 // JSON escape, so that the value stays the same. What is not JSON is shown as it
 // is, escaped.
 func JSON(data []byte) string {
+	data = bytes.Trim(data, " \t\r\n") // what json.Indent keeps at the end
 	var indented, b bytes.Buffer
 	if !utf8.Valid(data) || json.Indent(&indented, data, "", "  ") != nil {
 		return Text(string(data))

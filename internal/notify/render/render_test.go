@@ -36,7 +36,7 @@ func TestText(t *testing.T) {
 
 // What people read must be the value that they approve.
 func FuzzJSON(f *testing.F) {
-	for _, s := range []string{`{"a":"\u202e"}`, "{\"a\":\"\u202e\u200b\U000e0041\"}", `[1,2.50,"x"]`, "nonsense\x1b", "\"\xff\""} {
+	for _, s := range []string{`{"a":"\u202e"}`, "{\"a\":\"\u202e\u200b\U000e0041\"}", `[1,2.50,"x"]`, "0\r", "nonsense\x1b", "\"\xff\""} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -75,11 +75,11 @@ func (h *Handler) openGates(ctx context.Context) (any, error) {
 	return gates, nil
 }
 
-func (h *Handler) approval(ctx context.Context, r *http.Request) (any, error) {
+func (h *Handler) approval(_ context.Context, r *http.Request) (any, error) {
 	if _, err := queryOf(r); err != nil {
 		return nil, err
 	}
-	return h.cfg.Desk.Gate(ctx, callerOf(ctx).id, r.PathValue("nonce"))
+	return h.look(r)
 }
 
 // decide makes a decision of the caller and signs it.

@@ -187,12 +187,7 @@ type level struct {
 }
 
 func (h *Handler) gate(w http.ResponseWriter, r *http.Request) {
-	ctx, id, nonce := r.Context(), callerOf(r.Context()).id, r.PathValue("nonce")
-	look := h.cfg.Desk.Gate
-	if r.Method == http.MethodHead || prefetched(r) {
-		look = h.cfg.Desk.Peek
-	}
-	v, err := look(ctx, id, nonce)
+	v, err := h.look(r)
 	if err != nil {
 		h.pageError(w, r, err)
 		return
@@ -201,6 +196,16 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request) {
 	shown := r.URL.Query().Get("d")
 	view.Stale = shown != "" && shown != v.Digest
 	h.show(w, r, http.StatusOK, "gate", view)
+}
+
+// look reads the gate of the path, and keeps in the trail that somebody saw it, if
+// anybody did.
+func (h *Handler) look(r *http.Request) (desk.View, error) {
+	id, nonce := callerOf(r.Context()).id, r.PathValue("nonce")
+	if r.Method == http.MethodHead || prefetched(r) {
+		return h.cfg.Desk.Peek(r.Context(), id, nonce)
+	}
+	return h.cfg.Desk.Gate(r.Context(), id, nonce)
 }
 
 // prefetched says that a browser asks before its user does.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/desk"
 )
 
 // Bounds of one request's body, in bytes.
@@ -150,11 +151,25 @@ func (h *Handler) guard(rt Route) http.HandlerFunc {
 			}
 		}
 		if err != nil {
+			h.record(r, rt, c, err)
 			h.turnAway(w, r, rt, err)
 			return
 		}
 		rt.serve(w, r)
 	}
+}
+
+// record puts an attempt to decide into the trail that did not come as far as the
+// desk. Strangers are in the log only, because they would fill the trail.
+func (h *Handler) record(r *http.Request, rt Route, c caller, why error) {
+	if rt.Role != approver || h.cfg.Desk == nil || c.id.Subject == "" {
+		return
+	}
+	channel := channelAPI
+	if rt.page {
+		channel = channelPage
+	}
+	h.cfg.Desk.TurnedAway(r.Context(), c.id, r.PathValue("nonce"), desk.Origin{Channel: channel, Address: address(r)}, why)
 }
 
 // turnAway answers a request of somebody who may not use the route.

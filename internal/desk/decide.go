@@ -206,6 +206,16 @@ func (d *Desk) refuse(ctx context.Context, a attempt, why error) error {
 	return why
 }
 
+// TurnedAway records that somebody was refused before their decision came this far:
+// without the role, or by a page that is not ours.
+func (d *Desk) TurnedAway(ctx context.Context, id wflo.Identity, nonce string, from Origin, why error) {
+	a := attempt{id: id, origin: from, decision: wflo.Decision{Nonce: short(nonce)}, update: hash("wflo.turned.v1", nonce, id.Subject)}
+	if g, err := d.Records.Gate(ctx, nonce); err == nil && visible(id, g) == nil {
+		a.gate = g
+	}
+	_ = d.refuse(ctx, a, why)
+}
+
 // deliver hands a signed decision to its run and writes down what the run says. It
 // goes on when the person does not wait, so that the trail has the end.
 func (d *Desk) deliver(ctx context.Context, a attempt) (wflo.Gate, error) {

@@ -278,6 +278,21 @@ func TestVerifyEdited(t *testing.T) {
 	wantKinds(t, verify(t, records, options(records)), audit.Breach, audit.Digest)
 }
 
+// TestVerifyActivityWithoutInput: nothing to be done with is null to who approves it,
+// and an empty list of arguments to what runs.
+func TestVerifyActivityWithoutInput(t *testing.T) {
+	s := newStory(t)
+	s.opened.Approval.Payload = nil
+	s.tell(t, "nonce")
+	sum, err := wflo.CanonicalSHA256([]byte("[]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.uses[0].RanSHA256 = sum
+	records := seal(t, s.events(t)...)
+	wantKinds(t, verify(t, records, options(records)), audit.OK)
+}
+
 // TestVerifyWithoutKeys: what cannot be checked is no pass.
 func TestVerifyWithoutKeys(t *testing.T) {
 	records := seal(t, newStory(t).events(t)...)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -138,6 +139,7 @@ func (r Run) Ask(id string, a Approval, at time.Time) Gate {
 	if a.Timeout == 0 {
 		a.Timeout = DefaultApprovalTimeout
 	}
+	a.Action, a.Details = legible(a.Action), legible(a.Details)
 	g := Gate{
 		ID: id, Version: gateVersion, Epoch: r.Epoch, Namespace: r.Namespace, WorkflowID: r.WorkflowID, FirstRunID: r.FirstRunID,
 		Workflow: r.Workflow, Step: r.Step, Approval: a, User: r.User, Org: r.Org,
@@ -149,6 +151,12 @@ func (r Run) Ask(id string, a Approval, at time.Time) Gate {
 		}
 	}
 	return g
+}
+
+// legible puts a question mark for what is not Unicode: models and programs write
+// it at times, and records would not keep it.
+func legible(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\uFFFD", "?")
 }
 
 // Seal gives the gate its nonce and digest. After it nothing that people are shown

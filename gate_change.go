@@ -3,7 +3,9 @@ package wflo
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Admit says why the decision does not count at this gate under these terms at
@@ -108,6 +110,8 @@ func (g Gate) admitContent(d Decision) error {
 		return Invalid("decision.verdict", "is escalate, and there is nobody left to ask", "approve or reject")
 	case len(d.Reason) > maxReason || len(d.Text) > maxReason:
 		return Invalid("decision.reason", "or text is too long", fmt.Sprintf("use at most %d bytes", maxReason))
+	case garbled(d.Reason) || garbled(d.Text):
+		return Invalid("decision.reason", "or text is not Unicode", "write plain text")
 	case len(d.Form) > 0 && !canonical(d.Form):
 		return Invalid("decision.form", "is not JSON that can be recorded", "answer with a JSON object of plain values")
 	case d.Verdict != VerdictEdit:
@@ -123,6 +127,12 @@ func (g Gate) admitContent(d Decision) error {
 		return Invalid("decision.edit", "changes nothing", "approve instead")
 	}
 	return nil
+}
+
+// garbled says that text went through a decoder that could not read it. Records
+// would not keep it.
+func garbled(text string) bool {
+	return !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError)
 }
 
 func canonical(data []byte) bool {

@@ -165,6 +165,7 @@ func TestGateRefuses(t *testing.T) {
 		{"escalation without a level", g, good(func(d *Decision) { d.Verdict = VerdictEscalate }), "nobody left"},
 		{"verdict that is none", g, good(func(d *Decision) { d.Verdict = "yes" }), "takes"},
 		{"long reason", g, good(func(d *Decision) { d.Reason = strings.Repeat("x", 20<<10) }), "too long"},
+		{"reason that is not Unicode", g, good(func(d *Decision) { d.Reason = "half\uFFFD" }), "not Unicode"},
 		{"name with a control character", g, good(func(d *Decision) { d.By = "bob\n" }), "not valid text"},
 	}
 	for _, tt := range tests {

@@ -49,11 +49,21 @@ var knownLibraries = []library{
 	{prefix: "modernc.org/sqlite", folders: []string{"internal/sqlite", "cmd/wflo"}, integration: true, reason: "SQLite without cgo, so that one static binary is enough"},
 	{prefix: "github.com/pressly/goose/v3", folders: []string{"internal/postgres", "internal/sqlite"}, reason: "migrations with a lock, the same for both databases"},
 	{prefix: "github.com/redis/go-redis/v9", folders: []string{"internal/cache/redis"}, integration: true, reason: "a response cache that all workers share"},
-	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
+	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config", "policy"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
 	{prefix: "github.com/openai/openai-go/v3", folders: []string{"internal/llm/openai", "examples/byosdk"}, integration: true, reason: "OpenAI and compatible servers"},
 	{prefix: "github.com/anthropics/anthropic-sdk-go", folders: []string{"internal/llm/anthropic"}, integration: true, reason: "Anthropic"},
 	{prefix: "google.golang.org/genai", folders: []string{"internal/llm/google"}, integration: true, reason: "Google"},
 	{prefix: "github.com/cohere-ai/cohere-go/v2", folders: []string{"internal/llm/cohere"}, integration: true, reason: "Cohere"},
+
+	{prefix: "github.com/coreos/go-oidc/v3", folders: []string{"internal/auth/oidc"}, integration: true, reason: "OpenID providers: discovery, keys that rotate, tokens"},
+	{prefix: "golang.org/x/oauth2", folders: []string{"internal/auth/oidc"}, reason: "the authorization code flow with PKCE"},
+	{prefix: "github.com/go-ldap/ldap/v3", folders: []string{"internal/auth/ldap"}, integration: true, reason: "directories"},
+	{prefix: "golang.org/x/time/rate", folders: []string{"internal/auth", "internal/console"}, reason: "token buckets per address"},
+	{prefix: "github.com/expr-lang/expr", folders: []string{"policy"}, reason: "the language of conditions: its lexer and parser; judging is ours, because a guard must not pass quietly"},
+	{prefix: "github.com/santhosh-tekuri/jsonschema/v6", folders: []string{"workflows", "internal/desk"}, reason: "answers to a gate's form fit its JSON schema"},
+	{prefix: "github.com/slack-go/slack", folders: []string{"internal/notify/slack"}, integration: true, reason: "Slack's blocks and errors"},
+	{prefix: "github.com/wneessen/go-mail", folders: []string{"internal/notify/email"}, integration: true, reason: "mail with STARTTLS policies and safe headers; the standard library's is frozen"},
+	{prefix: "github.com/standard-webhooks/standard-webhooks/libraries", folders: []string{"internal/notify/webhook"}, integration: true, reason: "signatures that receivers verify with the library of their language"},
 
 	{prefix: "golang.org/x/sys/unix", folders: []string{"internal/warden"}, reason: "PID 1 of a sandbox limits, reaps and watches by system calls that package syscall does not have"},
 
@@ -64,6 +74,9 @@ var knownLibraries = []library{
 	{prefix: "github.com/google/go-cmp", tests: true, reason: "readable differences, without an assertion language"},
 	{prefix: "go.uber.org/goleak", tests: true, reason: "whoever starts a goroutine also waits for it"},
 	{prefix: "pgregory.net/rapid", tests: true, reason: "state machines are tested against a model"},
+	{prefix: "github.com/gowebpki/jcs", tests: true, reason: "another implementation of RFC 8785, to compare with"},
+	{prefix: "github.com/emersion/go-smtp", tests: true, reason: "a real SMTP server"},
+	{prefix: "github.com/chromedp/chromedp", tests: true, reason: "the console's pages in a real browser"},
 	{prefix: "google.golang.org/grpc", tests: true, reason: "a Temporal frontend that fails on demand"},
 }
 

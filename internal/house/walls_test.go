@@ -40,6 +40,10 @@ var walls = []wall{
 		reason: "prices are an engine that works without Temporal: tokens in, money out",
 	},
 	{
+		folder: "policy", own: []string{"."}, foreign: []string{"github.com/expr-lang/expr", "github.com/goccy/go-yaml"},
+		reason: "rules are an engine that works without Temporal: facts in, ruling out, and nothing in between that could ask or wait",
+	},
+	{
 		folder: "sandbox", own: []string{"."},
 		reason: "Spec and Result cross the workflow boundary, so they must not bring a container client along",
 	},
@@ -85,6 +89,22 @@ var walls = []wall{
 		reason: "PID 1 lives with the program that it watches: the less it contains, the less can be wrong there",
 	},
 	{
+		folder: "internal/audit", own: []string{"."},
+		reason: "the rules of the trail are the same for stores, verifiers and auditors, so they know none of them",
+	},
+	{
+		folder: "internal/auth", own: []string{"."}, foreign: []string{"golang.org/x/time/rate"},
+		reason: "what proves who somebody is must not know what it is asked for",
+	},
+	{
+		folder: "internal/auth/oidc", own: []string{".", "internal/auth"}, foreign: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "golang.org/x/time/rate"},
+		reason: "one way to prove who somebody is knows its protocol and nothing of the others",
+	},
+	{
+		folder: "internal/auth/ldap", own: []string{".", "internal/auth"}, foreign: []string{"github.com/go-ldap/ldap/v3", "golang.org/x/time/rate"},
+		reason: "one way to prove who somebody is knows its protocol and nothing of the others",
+	},
+	{
 		folder: "internal/step", own: []string{".", "sandbox"},
 		foreign: []string{"go.temporal.io/sdk/workflow"},
 		reason:  "the halves meet here by name, so whatever this package reaches, workflow code reaches",
@@ -94,6 +114,7 @@ var walls = []wall{
 		foreign: []string{
 			"go.temporal.io/sdk/workflow", "go.temporal.io/sdk/temporal", "go.temporal.io/sdk/interceptor",
 			"go.temporal.io/sdk/converter", "go.temporal.io/sdk/log", "go.temporal.io/api/common",
+			"github.com/santhosh-tekuri/jsonschema/v6",
 		},
 		reason: "workflow code is replayed: rules, prices and drivers change with a deploy and would answer differently the second time, so their verdicts are recorded by activities",
 	},

@@ -76,6 +76,7 @@ var knownLibraries = []library{
 	{prefix: "pgregory.net/rapid", tests: true, reason: "state machines are tested against a model"},
 	{prefix: "github.com/gowebpki/jcs", tests: true, reason: "another implementation of RFC 8785, to compare with"},
 	{prefix: "github.com/emersion/go-smtp", tests: true, reason: "a real SMTP server"},
+	{prefix: "github.com/emersion/go-sasl", tests: true, reason: "its logins"},
 	{prefix: "github.com/chromedp/chromedp", tests: true, reason: "the console's pages in a real browser"},
 	{prefix: "google.golang.org/grpc", tests: true, reason: "a Temporal frontend that fails on demand"},
 }

@@ -105,6 +105,14 @@ var walls = []wall{
 		reason: "one way to prove who somebody is knows its protocol and nothing of the others",
 	},
 	{
+		folder: "internal/notify/outbound", own: []string{"."},
+		reason: "where connections may go is decided in one place, which must not depend on what they are for",
+	},
+	{
+		folder: "internal/notify/render", own: []string{"."},
+		reason: "everybody is shown the same, so the renderer must not know the channels",
+	},
+	{
 		folder: "internal/step", own: []string{".", "sandbox"},
 		foreign: []string{"go.temporal.io/sdk/workflow"},
 		reason:  "the halves meet here by name, so whatever this package reaches, workflow code reaches",

@@ -148,6 +148,9 @@ func (h *Handler) authentic(r *http.Request, c caller, page bool) error {
 	}
 	given := r.Header.Get(HeaderCSRF)
 	if page {
+		if err := r.ParseForm(); err != nil {
+			return wflo.Errorf(wflo.CodeInvalid, "load the page again, and send less", "read the form: %w", err)
+		}
 		given = r.PostFormValue(formCSRF)
 	}
 	if want == "" || subtle.ConstantTimeCompare([]byte(given), []byte(want)) != 1 {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -226,6 +228,10 @@ func TestForward(t *testing.T) {
 }
 
 func TestCheckForm(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "schema.json")
+	if err := os.WriteFile(file, []byte(`{"type":"object"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct{ schema, data, want string }{
 		"fits":            {schema, `{"amount":5,"note":"x"}`, ""},
 		"missing":         {schema, `{"note":"x"}`, "does not fit"},
@@ -235,7 +241,7 @@ func TestCheckForm(t *testing.T) {
 		"no JSON":         {schema, `{`, "is not JSON"},
 		"two readings":    {schema, `{"amount":5,"amount":6}`, "twice"},
 		"too large":       {schema, `{"amount":5,"note":"` + strings.Repeat("x", 70<<10) + `"}`, "too large"},
-		"schema of files": {`{"$ref":"file:///etc/passwd"}`, `{}`, "not a JSON schema that can be used"},
+		"schema of files": {`{"$ref":"file://` + file + `"}`, `{}`, "not a JSON schema that can be used"},
 		"schema of hosts": {`{"$ref":"http://169.254.169.254/latest"}`, `{}`, "not a JSON schema that can be used"},
 		"no schema":       {`{"type":5}`, `{}`, "not a JSON schema that can be used"},
 	} {

@@ -508,17 +508,19 @@ func TestSignalsOfAllKinds(t *testing.T) {
 // TestFloodOfSignals sends one signal more than Temporal takes by default, and lets the
 // right one through.
 func TestFloodOfSignals(t *testing.T) {
-	const flood = 10001
+	const flood, portion = 10001, 500 // the environment holds no more than 1000 at once
 	env, j := newEnv(t, wflotest.Config{Decide: unanswered})
-	env.RegisterDelayedCallback(func() {
-		g, _ := env.Gate("refunds")
-		bad := wflotest.Approve(g, "ann")
-		bad.Digest = "no"
-		for range flood {
-			env.SignalWorkflow(wflo.SignalDecide, bad)
-		}
-		env.SignalWorkflow(wflo.SignalDecide, wflotest.Approve(g, "ann"))
-	}, time.Minute)
+	for part := range flood/portion + 1 {
+		env.RegisterDelayedCallback(func() {
+			g, _ := env.Gate("refunds")
+			bad := wflotest.Approve(g, "ann")
+			bad.Digest = "no"
+			for range min(portion, flood-part*portion) {
+				env.SignalWorkflow(wflo.SignalDecide, bad)
+			}
+		}, time.Duration(part+1)*time.Minute)
+	}
+	env.After(40*time.Minute, "refunds", approve("ann"))
 	if err := env.Run(asking(refund())); err != nil {
 		t.Fatal(err)
 	}

@@ -148,7 +148,7 @@ func TestViewed(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	o := newOffice(t)
 	for i := range 4 {
-		o.askAs(fmt.Sprintf("r%d", i), fmt.Sprintf("n%d", i), "acme", nil)
+		o.askAs(fmt.Sprintf("r%d", i), fmt.Sprintf("n%d", i), "acme", func(a *wflo.Approval) { a.Details = "why it is asked" })
 	}
 	o.runs.End("r0")
 	o.runs.End("r1")
@@ -168,14 +168,15 @@ func TestReconcile(t *testing.T) {
 			t.Errorf("%s is %s, %v", nonce, g.Status, err)
 		}
 	}
-	closed := 0
-	for _, line := range o.trail("acme") {
-		if line == "approval.closed console" {
-			closed++
-		}
+	closed, err := o.records.ReadAudit(t.Context(), wflo.AuditQuery{Type: wflo.AuditGateClosed})
+	if err != nil || len(closed) != 2 {
+		t.Errorf("%d of 2 are in the trail, %v", len(closed), err)
 	}
-	if closed != 2 {
-		t.Errorf("%d of 2 are in the trail", closed)
+	for _, r := range closed {
+		var data wflo.AuditGate
+		if err := json.Unmarshal(r.Data, &data); err != nil || r.Actor != "console" || data.Gate.Status != wflo.GateCancelled || data.Gate.Digest != data.Gate.ComputeDigest() {
+			t.Errorf("record of %s by %s, %v: the digest cannot be recomputed", data.Gate.ID, r.Actor, err)
+		}
 	}
 	// A decision for a run that ended between look and send.
 	o.runs.End("r2")

@@ -74,10 +74,9 @@ func (d *Desk) cancelled(ctx context.Context, g wflo.Gate) wflo.Gate {
 }
 
 func (d *Desk) recordCancelled(ctx context.Context, g wflo.Gate) error {
-	g.Approval.Details = ""
 	data, err := json.Marshal(wflo.AuditGate{Gate: g})
 	if err != nil {
 		return fmt.Errorf("encode gate: %w", err)
 	}
-	return d.Records.Append(ctx, event(g, wflo.AuditGateClosed, "cancelled/"+g.Nonce, "console", d.now(), data))
+	return d.Records.Append(ctx, event(g, wflo.AuditGateClosed, g.Nonce+":closed:"+string(g.Status), "console", d.now(), data))
 }

@@ -53,6 +53,9 @@ type attempt struct {
 func (d *Desk) record(ctx context.Context, a attempt, kind wflo.AuditType, why error) error {
 	at := d.now()
 	id := strings.TrimPrefix(string(kind), "approval.") + "/" + a.update
+	if kind == wflo.AuditGateDecided {
+		id = a.decision.RecordID(a.gate.Nonce) // the worker records it too
+	}
 	out := wflo.AuditDecision{Gate: a.gate.Nonce, Digest: a.gate.Digest, Decision: a.decision, Channel: plain(a.origin.Channel), Address: plain(a.origin.Address)}
 	severity := wflo.SeverityInfo
 	if why != nil {

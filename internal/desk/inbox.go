@@ -160,13 +160,7 @@ func (d *Desk) look(ctx context.Context, id wflo.Identity, nonce string) (View, 
 
 // live asks the run for the gate, and says why where it does not have it.
 func (d *Desk) live(ctx context.Context, indexed wflo.Gate) (g wflo.Gate, live bool, note string) {
-	ctx, cancel := context.WithTimeout(ctx, queryTime)
-	defer cancel()
-	var all []wflo.Gate
-	value, err := d.Client.QueryWorkflow(ctx, indexed.WorkflowID, "", wflo.QueryGates)
-	if err == nil {
-		err = value.Get(&all)
-	}
+	all, err := d.ask(ctx, indexed.WorkflowID)
 	if err == nil {
 		i := slices.IndexFunc(all, func(g wflo.Gate) bool { return g.Nonce == indexed.Nonce && g.FirstRunID == indexed.FirstRunID })
 		if i >= 0 {
@@ -187,6 +181,18 @@ func (d *Desk) live(ctx context.Context, indexed wflo.Gate) (g wflo.Gate, live b
 	}
 	d.log().WarnContext(ctx, "ask a run for its gates", "workflow_id", indexed.WorkflowID, "error", err.Error())
 	return indexed, false, "no worker answers for its run; this is what was known last"
+}
+
+// ask gives the gates of a run as it knows them.
+func (d *Desk) ask(ctx context.Context, workflowID string) (all []wflo.Gate, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	value, err := d.Client.QueryWorkflow(ctx, workflowID, "", wflo.QueryGates)
+	if err != nil {
+		return nil, err
+	}
+	err = value.Get(&all)
+	return all, err
 }
 
 func (d *Desk) item(id wflo.Identity, g wflo.Gate) Item {

@@ -185,6 +185,22 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// A run that was terminated and whose worker is gone is over too.
+func TestReconcileWithoutWorker(t *testing.T) {
+	o := newOffice(t)
+	o.ask(nil)
+	o.runs.End("r1")
+	o.runs.StopWorkers()
+	v, err := o.desk.Gate(t.Context(), person("ann"), "n1")
+	if err != nil || v.Status != wflo.GateCancelled || v.Live {
+		t.Errorf("%s, live %v, %v", v.Status, v.Live, err)
+	}
+	_, err = o.desk.Decide(t.Context(), person("ann"), says(wflo.VerdictApprove, v.Gate))
+	if err == nil || !strings.Contains(err.Error(), "comes late") || len(o.runs.Updates()) != 0 {
+		t.Errorf("decision: %v", err)
+	}
+}
+
 // Decisions that come signed pass through, and nobody passes off others' as theirs.
 func TestForward(t *testing.T) {
 	o := newOffice(t)

@@ -68,6 +68,9 @@ func (s Secret) Read(what string) (string, error) {
 
 // secret reads {env: NAME} or {file: PATH}.
 func (r *reader) secret(n ast.Node, what string) (s Secret, err error) {
+	if _, text := n.(*ast.StringNode); text {
+		return s, r.fail(n, "write {env: NAME} or {file: PATH}; this file never holds a secret", "%s is text", what)
+	}
 	_, err = r.mapping(n, what,
 		field{"env", func(n ast.Node) (err error) { s.Env, err = r.variable(n); return err }},
 		r.textField("file", &s.File),

@@ -35,6 +35,8 @@ func (r *reader) file(n ast.Node, f *File) error {
 		field{"approvals", func(n ast.Node) error { return r.approvals(n, &f.Approvals) }},
 		field{"policies", func(n ast.Node) error { return r.policies(n, &f.Policies) }},
 		field{"audit", func(n ast.Node) error { return r.audit(n, &f.Audit) }},
+		field{"channels", func(n ast.Node) error { return r.channelList(n, f) }},
+		field{"console", func(n ast.Node) error { return r.console(n, &f.Console) }},
 	)
 	return err
 }

@@ -24,6 +24,8 @@ const (
 	ExitAuth        = 4
 	ExitBudget      = 5
 	ExitTimeout     = 6
+	ExitRefused     = 7
+	ExitLate        = 8
 	ExitInterrupted = 130
 )
 
@@ -138,10 +140,14 @@ func exitCodesTopic() *cobra.Command {
     0  success
     1  an error that no other code names
     2  usage: unknown command, flag, argument or workflow type
-    3  denied: a person rejected it, a policy forbids it, or the run was halted
-    4  authentication: no key, a key that is not trusted, or no permission
+    3  denied: a person rejected it, a policy forbids it, the run was halted, or
+       the API knows you and you lack the role
+    4  authentication: no key, a key that is not trusted, or a gate that does not
+       ask you
     5  budget: the worst case did not fit what may be spent
     6  timeout: nobody decided in time, or a run or a server took too long
+    7  refused: the gate changed since it was shown, or does not take that answer
+    8  late: the gate was closed already, or the action has begun
   130  interrupted (a run that was being followed goes on)
 
 wflo sandbox run passes on the program's exit code; of its own it has 2, 130 and
@@ -163,7 +169,12 @@ func environmentTopic() *cobra.Command {
                      where Temporal is; --address and --namespace win
   TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE
                      the TOML file with connection profiles, and the profile
-  WFLO_API           the worker's API, for budget, cost and alerts; --api wins
+  WFLO_API           the API of the worker or the console, for approvals, keys,
+                     notices, budgets, costs and alerts; --api wins
+  WFLO_TOKEN         your API key; wflo login keeps one instead
+  WFLO_TOKEN_FILE    a file that holds it, which only its owner may read
+  XDG_CONFIG_HOME    wflo login keeps keys in $XDG_CONFIG_HOME/wflo/login
+                     (default ~/.config/wflo/login)
   WFLO_CONFIG        the worker's configuration file (YAML): its budgets, routes
                      and caches; wflo dev reads it too
   WFLO_USER          who you are, for --user, --as and changes of budgets; default:

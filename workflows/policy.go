@@ -51,8 +51,11 @@ type carriedRegime struct {
 // parent has, those that it had before it continued as new, or the worker's.
 func (st *state) pin(ctx workflow.Context, policies bool, carried *carriedRegime) error {
 	info := workflow.GetInfo(ctx)
-	if info.ParentWorkflowExecution == nil && info.ContinuedExecutionRunID == "" {
-		// Whoever starts a run does not choose the policies that govern it.
+	// Whoever starts a run does not choose the policies that govern it.
+	if info.ContinuedExecutionRunID == "" {
+		carried = nil
+	}
+	if info.ParentWorkflowExecution == nil && carried == nil {
 		st.run.Bundle = ""
 	}
 	if info.WorkflowType.Name == wflo.WorkflowBudgetAlert {

@@ -35,7 +35,7 @@ func (st *state) watchTime(ctx workflow.Context) {
 				return
 			}
 			if err := st.judgeTime(ctx, i); err != nil {
-				workflow.GetLogger(ctx).Error("judge the execution time", "error", err.Error())
+				workflow.GetLogger(ctx).Warn("execution time", "error", err.Error())
 			}
 			g.fired = i + 1
 		}
@@ -61,7 +61,7 @@ func (st *state) sleepUntil(ctx workflow.Context, at time.Time, after time.Durat
 }
 
 // judgeTime asks the policies at the ith moment. Where no answer can be had the run
-// is halted, because it may be one that had to be.
+// is halted, because it may be one that had to be. The error says why it is.
 func (st *state) judgeTime(ctx workflow.Context, i int) error {
 	g := st.regime
 	f := st.facts(ctx, wflo.FactsTime)
@@ -82,8 +82,8 @@ func (st *state) judgeTime(ctx workflow.Context, i int) error {
 	if byDefault(r) {
 		return nil // the default is about what runs do, and time is not
 	}
-	if st.obey(ctx, r) != nil {
-		return nil // it is halted, and says why
+	if err := st.obey(ctx, r); err != nil {
+		return err
 	}
 	asks := st.asks(ctx, r, nil)
 	if len(asks) == 0 {

@@ -261,7 +261,7 @@ func TestStartersDoNotChoosePolicies(t *testing.T) {
 	if err := g.Records().PutBundle(t.Context(), lax.Hash(), lax.Source()); err != nil {
 		t.Fatal(err)
 	}
-	setRun(t, g.Env, wflo.Run{User: "ann", Bundle: lax.Hash()}, nil)
+	setRun(t, g.Env, wflo.Run{User: "ann", Bundle: lax.Hash()}, map[string]any{"regime": map[string]any{"pin": lax.Pin(), "started": time.Now()}})
 	wantType(t, g.Run(chargeOf(200)), wflo.CodePolicyDenied, "policy dear halted")
 }
 

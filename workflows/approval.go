@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
@@ -22,7 +21,7 @@ type openGate struct {
 	// accepts refuses decisions that say what this gate cannot do. It may be nil.
 	accepts func(wflo.Decision) error
 	// form is what answers must fit; nil where the gate has none.
-	form *jsonschema.Schema
+	form *form
 	// news are for the gate's channels and the trail, oldest first; late are
 	// rejections that came by signal after the approval. A signal may not block, so
 	// a coroutine of the gate takes both from here.

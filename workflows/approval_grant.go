@@ -153,22 +153,6 @@ func (st *state) inputJSON(arg any) (json.RawMessage, error) {
 	return data, nil
 }
 
-// inputOf are the arguments that an activity of so many gets from an approved payload.
-func (g *openGate) inputOf(n int) ([]any, error) {
-	if n == 1 {
-		return []any{g.Approval.Payload}, nil
-	}
-	var parts []json.RawMessage
-	if err := json.Unmarshal(g.Approval.Payload, &parts); err != nil || len(parts) != n {
-		return nil, wflo.Errorf(wflo.CodeConflict, "approve an array of all arguments", "gate %s: the payload is no array of %d arguments", g.ID, n)
-	}
-	args := make([]any, n)
-	for i, part := range parts {
-		args[i] = part
-	}
-	return args, nil
-}
-
 // act calls the gate's activity with its approval in the header. Until the activity
 // has begun, a rejection cancels it, and the call ends as rejected.
 func (st *state) act(ctx workflow.Context, g *openGate, call func(workflow.Context) workflow.Future) workflow.Future {

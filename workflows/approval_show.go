@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -216,10 +215,9 @@ func quote(s string) string {
 
 // fence shows JSON within a fence that it cannot end.
 func fence(data json.RawMessage) string {
-	var indented bytes.Buffer
 	text := string(data)
-	if json.Indent(&indented, data, "", "  ") == nil {
-		text = indented.String()
+	if indented, err := json.MarshalIndent(data, "", "  "); err == nil {
+		text = string(indented)
 	}
 	text = wflo.Visible(whole(text, maxShownPayload))
 	marks := "```"

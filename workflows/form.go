@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -26,13 +25,16 @@ func (nothing) Load(url string) (any, error) {
 	return nil, fmt.Errorf("%.100q is outside of the form", url)
 }
 
+// form is a JSON schema that answers must fit.
+type form = jsonschema.Schema
+
 // compileForm reads the JSON schema of a form; nil where there is none.
-func compileForm(form json.RawMessage) (schema *jsonschema.Schema, err error) {
-	if len(form) == 0 {
+func compileForm(text json.RawMessage) (schema *form, err error) {
+	if len(text) == 0 {
 		return nil, nil
 	}
-	if len(form) > maxForm {
-		return nil, wflo.Invalid("approval.form", fmt.Sprintf("has %d bytes", len(form)), fmt.Sprintf("use at most %d", maxForm))
+	if len(text) > maxForm {
+		return nil, wflo.Invalid("approval.form", fmt.Sprintf("has %d bytes", len(text)), fmt.Sprintf("use at most %d", maxForm))
 	}
 	// The library is given what people write; a fault of it must not end the run.
 	defer func() {
@@ -40,7 +42,7 @@ func compileForm(form json.RawMessage) (schema *jsonschema.Schema, err error) {
 			schema, err = nil, wflo.Invalid("approval.form", "cannot be read as a JSON schema", "use plain JSON schema, draft 2020-12")
 		}
 	}()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(form))
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
 	if err != nil {
 		return nil, wflo.Invalid("approval.form", "is not JSON: "+err.Error(), "give a JSON schema")
 	}
@@ -69,7 +71,7 @@ func (g *openGate) fits(d wflo.Decision) (err error) {
 			err = wflo.Invalid("decision.form", "cannot be compared with the form", "answer in plain JSON")
 		}
 	}()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(d.Form))
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(d.Form)))
 	if err != nil {
 		return wflo.Invalid("decision.form", "is not JSON", "answer with a JSON value")
 	}

@@ -13,8 +13,8 @@ const declareTimeout = 30 * time.Second
 
 // validateBudgets finds what would only show when a call is to be paid.
 func (c Config) validateBudgets() error {
-	if c.AlertEvery < 0 || c.HoldSweepEvery < 0 {
-		return wflo.Invalid("plugin.Config", "has a negative interval", "use 0 for the default of AlertEvery and HoldSweepEvery")
+	if c.AlertEvery < 0 || c.HoldSweepEvery < 0 || c.NoticesEvery < 0 {
+		return wflo.Invalid("plugin.Config", "has a negative interval", "use 0 for the default of AlertEvery, HoldSweepEvery and NoticesEvery")
 	}
 	first := map[string]int{}
 	for i, b := range c.Budgets {

@@ -52,8 +52,8 @@ type Config struct {
 	// the variables WFLO_SECRET_<NAME>. Where Docker.Secrets is set, neither is
 	// looked at.
 	SecretsDir string
-	// SweepEvery is how often sandboxes of runs that were terminated are looked
-	// for and removed; zero means a minute.
+	// SweepEvery is how often sandboxes and gates of runs that were terminated are
+	// looked for, and removed or closed; zero means a minute.
 	SweepEvery time.Duration
 	// Owner marks sandboxes of this installation, so that the sweep of dead
 	// runs leaves others alone. Workers of one Temporal namespace should share
@@ -104,6 +104,17 @@ type Config struct {
 	Approvals wflo.Terms
 	// ApprovalDefaults fill in what gates do not say themselves.
 	ApprovalDefaults activities.ApprovalDefaults
+	// Channels are where notices go, by the names that gates and policies use, such as
+	// "slack://ops-channel". FromFile fills them; a Channel of your own may be among
+	// them. This worker delivers, unless there are none. A notice to a name that is
+	// not there is a dead letter.
+	Channels map[string]Channel
+	// ChannelFallback names, for a channel, the one that gets what it could not deliver.
+	ChannelFallback map[string]string
+	// NoticesEvery is how often notices are looked for; zero means a second.
+	NoticesEvery time.Duration
+	// Checkpoints are of the audit trail; the zero value makes none.
+	Checkpoints Checkpoints
 	// Policies govern runs that begin on this worker, each for as long as it lasts;
 	// or PolicyFile, which is loaded again when it changes. Neither means no
 	// policies. Runs that have some keep them on workers without.
@@ -153,6 +164,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.AlertEvery == 0 {
 		c.AlertEvery = alertEvery
+	}
+	if c.NoticesEvery == 0 {
+		c.NoticesEvery = noticesEvery
 	}
 	if c.HoldSweepEvery == 0 {
 		c.HoldSweepEvery = holdSweepEvery

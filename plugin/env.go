@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
@@ -70,7 +71,8 @@ func FromEnv() (Config, error) {
 func overlay(c Config) (Config, error) {
 	c.DataDir, c.Database = os.Getenv("WFLO_DATA_DIR"), os.Getenv("WFLO_DATABASE")
 	c.Owner, c.SecretsDir = os.Getenv("WFLO_OWNER"), os.Getenv("WFLO_SECRETS_DIR")
-	c.PolicyFile, c.EmergencyFile = os.Getenv("WFLO_POLICIES"), os.Getenv("WFLO_EMERGENCY_POLICIES")
+	c.PolicyFile = cmp.Or(os.Getenv("WFLO_POLICIES"), c.PolicyFile)
+	c.EmergencyFile = cmp.Or(os.Getenv("WFLO_EMERGENCY_POLICIES"), c.EmergencyFile)
 	err := sandboxFromEnv(&c)
 	if err != nil {
 		return c, err
@@ -78,8 +80,10 @@ func overlay(c Config) (Config, error) {
 	if err := costFromEnv(&c); err != nil {
 		return c, err
 	}
-	if c.Approvals.Keys, err = parseKeys(os.Getenv("WFLO_APPROVER_KEYS")); err != nil {
-		return c, err
+	if v := os.Getenv("WFLO_APPROVER_KEYS"); v != "" {
+		if c.Approvals.Keys, err = parseKeys(v); err != nil {
+			return c, err
+		}
 	}
 	if v := os.Getenv("WFLO_ALLOW_UNSIGNED"); v != "" {
 		if c.Approvals.AllowUnsigned, err = strconv.ParseBool(v); err != nil {
@@ -103,9 +107,6 @@ func overlay(c Config) (Config, error) {
 // worker: silently trusting fewer people than configured is confusing, and
 // trusting the wrong ones is worse.
 func parseKeys(text string) (map[string]string, error) {
-	if text == "" {
-		return nil, nil
-	}
 	keys := map[string]string{}
 	for _, pair := range strings.Split(text, ",") {
 		name, key, _ := strings.Cut(strings.TrimSpace(pair), "=")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/config"
 )
 
@@ -24,8 +25,8 @@ type GatewayKey struct {
 
 // FromFile reads a configuration file and, above it, the environment: where both
 // set something, the environment counts. The file has budgets, routes, the
-// response cache, estimates, keys of the gateway and the meter; docs/budgets.md
-// and docs/meter.md describe it. What it gets wrong is an error with file, line and column.
+// response cache, estimates, keys of the gateway, the meter, approvals, channels,
+// policies and checkpoints; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
 //
 //	budgets:
 //	  - scope: team
@@ -43,6 +44,15 @@ func FromFile(path string) (Config, error) {
 	c := Config{
 		Budgets: f.Budgets, Routes: f.Routes, Strict: f.Estimates == config.EstimatesStrict,
 		CacheTTL: f.Cache.TTL, CacheURL: f.Cache.Redis, Meter: Meter(f.Meter),
+		Approvals: f.Approvals.Terms, PolicyFile: f.Policies.File, EmergencyFile: f.Policies.Emergency,
+		Checkpoints: Checkpoints{Dir: f.Audit.Checkpoints, KeyFile: f.Audit.Key},
+		ApprovalDefaults: activities.ApprovalDefaults{
+			FourEyes: f.Approvals.FourEyes, ReasonRequired: f.Approvals.ReasonRequired, SignedOnly: f.Approvals.SignedOnly,
+			Notify: f.Approvals.Notify, Timeout: f.Approvals.Timeout, Expiry: f.Approvals.Expiry,
+		},
+	}
+	if c.Channels, c.ChannelFallback, err = channelsOf(f); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, k := range f.Gateway.Keys {
 		secret, err := gatewaySecret(k)

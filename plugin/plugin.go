@@ -33,6 +33,8 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/audit"
+	"github.com/wflo-ai/wflo-go/internal/notify"
 	"github.com/wflo-ai/wflo-go/internal/telemetry"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
@@ -52,6 +54,9 @@ type Plugin struct {
 	// check of the latter, nil where there are none.
 	policies, emergency *governance
 	stops               func(ctx context.Context, f wflo.Facts) error
+	refusals            *refusals
+	notices             *notify.Deliverer   // nil without channels
+	checkpoints         *audit.Checkpointer // nil without a place for them
 	closers             []func() error
 	// estimator is shared by all that calls models, so that each learns from all;
 	// nil where Config.Strict is set.
@@ -104,6 +109,7 @@ func (p *Plugin) open() error {
 	if err := p.stores(ctx); err != nil {
 		return err
 	}
+	p.refusals = newRefusals(p.parts.records, p.metrics, p.cfg.Logger.Warn)
 	if err := p.declare(ctx); err != nil {
 		return err
 	}
@@ -116,7 +122,15 @@ func (p *Plugin) open() error {
 	if err := p.openGateway(); err != nil {
 		return err
 	}
+	if err := p.openChannels(); err != nil {
+		return err
+	}
+	if err := p.openCheckpoints(); err != nil {
+		return err
+	}
+	p.warnOfUnknown()
 	p.watchPolicies()
+	p.recordRefusals()
 	spans, err := telemetry.TemporalInterceptor(tracer)
 	if err != nil {
 		return err
@@ -146,7 +160,7 @@ func (p *Plugin) tracing(ctx context.Context) (trace.TracerProvider, func(contex
 func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 	return []interceptor.WorkerInterceptor{
 		workflows.NewInterceptor(workflows.InterceptorConfig{
-			Observer: p.metrics, SearchAttributes: !p.cfg.NoSearchAttributes, Policies: p.governed(),
+			Observer: observer{p.metrics, p.refusals}, SearchAttributes: !p.cfg.NoSearchAttributes, Policies: p.governed(),
 		}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
@@ -250,7 +264,7 @@ func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBef
 			return err
 		}
 	}
-	p.background(o.InstanceKey, queue, c)
+	p.background(o.InstanceKey, queue, namespaceOf(opts), c)
 	return nil
 }
 

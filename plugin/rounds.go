@@ -9,12 +9,14 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/desk"
 )
 
 // background does, for as long as the worker runs, what is nobody's activity:
 // it removes sandboxes of runs that are over, decides about holds that nobody
-// closed, and hands alerts over. It closes c.
-func (p *Plugin) background(instance, queue string, c client.Client) {
+// closed, hands alerts over, delivers notices, signs how far the trail has come, and
+// closes gates of runs that are over. It closes c.
+func (p *Plugin) background(instance, queue, namespace string, c client.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.mu.Lock()
 	p.rounds[instance] = cancel
@@ -23,6 +25,7 @@ func (p *Plugin) background(instance, queue string, c client.Client) {
 		ledger: p.parts.ledger, runs: service{c.WorkflowService()}, count: p.metrics.HoldSwept, logger: p.cfg.Logger,
 		age: holdPatience * p.cfg.HoldSweepEvery,
 	}
+	gates := &gates{&desk.Desk{Client: c, Namespace: namespace, Records: p.parts.records, Logger: p.cfg.Logger}}
 	sent := &alerts{ledger: p.parts.ledger, starts: c, queue: queue}
 	p.running.Go(func() {
 		defer c.Close()
@@ -32,6 +35,13 @@ func (p *Plugin) background(instance, queue string, c client.Client) {
 		})
 		all.Go(func() { p.every(ctx, p.cfg.HoldSweepEvery, "sweep holds", swept.sweep) })
 		all.Go(func() { p.every(ctx, p.cfg.AlertEvery, "hand over budget alerts", sent.handOver) })
+		all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "close gates of runs that are over", gates.sweep) })
+		if p.notices != nil {
+			all.Go(func() { p.notices.Run(ctx) })
+		}
+		if p.checkpoints != nil {
+			all.Go(func() { p.every(ctx, checkpointEvery, "sign checkpoints", p.checkpoint) })
+		}
 		all.Wait()
 	})
 }
@@ -51,4 +61,21 @@ func (p *Plugin) every(ctx context.Context, interval time.Duration, what string,
 		case <-tick.C:
 		}
 	}
+}
+
+// gates closes, in the index, those whose run ended before them.
+type gates struct{ desk *desk.Desk }
+
+func (g *gates) sweep(ctx context.Context) error {
+	_, err := g.desk.Reconcile(ctx)
+	return err
+}
+
+// recordRefusals writes down what runs refuse until the plugin is closed.
+func (p *Plugin) recordRefusals() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.mu.Lock()
+	p.rounds["refusals"] = cancel
+	p.mu.Unlock()
+	p.running.Go(func() { p.refusals.run(ctx) })
 }

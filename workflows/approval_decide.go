@@ -69,7 +69,10 @@ func (st *state) decideBySignal(ctx workflow.Context, arg *commonpb.Payloads) {
 	switch {
 	case err == nil && late && len(g.late) < maxLate:
 		g.late = append(g.late, lateDecision{d, workflow.Now(ctx)})
+	case err != nil && g == nil && st.early[d.Gate] > 0 && st.early[d.Gate] <= loudRefusals:
+		st.tellRefused(ctx, d, err)
 	case err != nil && g != nil && g.Refused <= loudRefusals:
+		st.tellRefused(ctx, d, err)
 		workflow.GetLogger(ctx).Warn("decision refused", "gate", g.ID, "by", wflo.VisibleLine(clip(d.By, 200)), "error", g.LastRefusal)
 	}
 }
@@ -121,6 +124,21 @@ func (st *state) decide(ctx workflow.Context, d wflo.Decision) (g *openGate, lat
 		g.note(wflo.NoticeDecided, &d)
 	}
 	return g, false, nil
+}
+
+// tellRefused has a refusal put on record outside: one in a validator is in no history.
+func (st *state) tellRefused(ctx workflow.Context, d wflo.Decision, reason error) {
+	if st.observer == nil || workflow.IsReplaying(ctx) {
+		return
+	}
+	info := workflow.GetInfo(ctx)
+	g := wflo.Gate{
+		ID: clip(d.Gate, 200), Namespace: info.Namespace, WorkflowID: info.WorkflowExecution.ID, FirstRunID: info.FirstRunID, Org: st.run.Org,
+	}
+	if open := st.gate(d.Gate); open != nil {
+		g = open.Gate
+	}
+	st.observer.DecisionRefused(g, d, wflo.VisibleLine(clip(reason.Error(), maxRefusal)))
 }
 
 // refuse counts a decision that did not count, at its gate or for the time when that

@@ -23,6 +23,9 @@ type Observer interface {
 	WorkflowClosed(workflow, state string, d time.Duration)
 	// LoopStopped says that an agent repeated itself and was ended.
 	LoopStopped(agent string)
+	// DecisionRefused says that a decision did not count at a gate, and why. Where the
+	// run has no gate of that name, g only names it and the run.
+	DecisionRefused(g wflo.Gate, d wflo.Decision, reason string)
 }
 
 // InterceptorConfig sets up the workflow half of the interceptor.
@@ -144,7 +147,13 @@ func (st *state) handlers(ctx workflow.Context) error {
 			Description: "Decide on an open approval gate",
 			// Refusing in the validator leaves no trace in history and tells
 			// the caller why.
-			Validator: func(ctx workflow.Context, d wflo.Decision) error { return toWire(st.admit(ctx, d)) },
+			Validator: func(ctx workflow.Context, d wflo.Decision) error {
+				err := st.admit(ctx, d)
+				if err != nil {
+					st.tellRefused(ctx, d, err)
+				}
+				return toWire(err)
+			},
 		})
 	if err != nil {
 		return fmt.Errorf("set update %s: %w", wflo.UpdateDecide, err)

@@ -200,7 +200,7 @@ func (r *reader) emailFields(c *Channel) []field {
 		r.textField("host", &m.Host), r.intField("port", &m.Port), r.textField("security", (*string)(&m.Security)),
 		r.boolField("allow_plain", &m.AllowPlain), r.textField("user", &m.User), r.secretOf(c, "password"),
 		r.textField("from", &m.From), r.textField("ca", &c.CA),
-		field{"to", func(n ast.Node) error {
+		{"to", func(n ast.Node) error {
 			return r.list(n, "to", func(n ast.Node) error {
 				var to email.Recipient
 				_, err := r.mapping(n, "a recipient", r.textField("address", &to.Address), r.textField("subject", &to.Subject))

@@ -43,6 +43,9 @@ type Client interface {
 type Desk struct {
 	// Client reaches the runs. Required.
 	Client Client
+	// Namespace is the client's. Gates of other namespaces, whose runs the client does
+	// not see, are then not taken for those of dead runs. Empty means that there is one.
+	Namespace string
 	// Records holds the index of gates and the audit trail. Required.
 	Records activities.Records
 	// Sign signs a decision with a key that workers trust and do not hold. Nil means

@@ -41,6 +41,9 @@ func (d *Desk) Reconcile(ctx context.Context) (int, error) {
 
 // over says that the run of a gate has ended, or that another has its name.
 func (d *Desk) over(ctx context.Context, g wflo.Gate) bool {
+	if d.Namespace != "" && g.Namespace != d.Namespace {
+		return false // the client cannot know
+	}
 	info, err := d.Client.DescribeWorkflowExecution(ctx, g.WorkflowID, "")
 	var gone *serviceerror.NotFound
 	switch {

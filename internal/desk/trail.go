@@ -61,7 +61,7 @@ func (d *Desk) record(ctx context.Context, a attempt, kind wflo.AuditType, why e
 	if why != nil {
 		id += fmt.Sprintf("/%d", at.UnixNano())
 		out.Error, severity = plain(why.Error()), wflo.SeverityWarning
-		out.Decision = recordable(out.Decision)
+		out.Decision = Recordable(out.Decision)
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
@@ -75,9 +75,9 @@ func (d *Desk) record(ctx context.Context, a attempt, kind wflo.AuditType, why e
 	return d.Records.Append(ctx, e)
 }
 
-// recordable is a refused decision without what no trail can hold, because a refusal
+// Recordable is a refused decision without what no trail can hold, because a refusal
 // must not stay unrecorded for being malformed.
-func recordable(dec wflo.Decision) wflo.Decision {
+func Recordable(dec wflo.Decision) wflo.Decision {
 	for _, text := range []*string{&dec.ID, &dec.Gate, &dec.Digest, &dec.Nonce, &dec.PayloadSHA256, &dec.By, &dec.Method, &dec.Reason, &dec.Text, &dec.Key, &dec.Signature, (*string)(&dec.Verdict)} {
 		*text = plain(*text)
 	}

@@ -52,6 +52,7 @@ type Metrics struct {
 	sandboxes        *Sandboxes
 	budgets          budgets
 	policies         policies
+	notices          notices
 	sandboxRuns      *prometheus.CounterVec
 	sandboxDuration  *prometheus.HistogramVec
 	sandboxQueue     prometheus.Histogram
@@ -78,7 +79,7 @@ func NewMetrics(config Config) *Metrics {
 		m.registry = prometheus.NewRegistry()
 		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
-	m.budgets.agents = newNames(config.MaxNames)
+	m.budgets.agents, m.notices.channels = newNames(config.MaxNames), newNames(config.MaxNames)
 	own := m.register()
 	m.temporal = newTemporalMetrics(own, config.Logger)
 	m.registry.MustRegister(m.temporal)
@@ -136,6 +137,7 @@ func (m *Metrics) register() map[string]bool {
 	m.llmCache = counter("wflo_llm_cache_total", "What the response cache did for calls: hit, miss, or error.", "outcome")
 	m.budgets.register(counter)
 	m.policies.register(add)
+	m.notices.register(add)
 	m.budgetExceeded = counter("wflo_budget_exceeded_total", "Calls that were refused because a budget had no room.", "workflow_name")
 	m.activityDuration = histogram("wflo_activity_duration_seconds", "Time that one attempt of an activity took.", activityBuckets, "activity", "status")
 	return own

@@ -113,19 +113,7 @@ func (st *state) permit(ctx workflow.Context, opts StepOptions, inner *scope) (w
 	if len(asks) == 0 && opts.Approval == nil {
 		return ctx, nil
 	}
-	a := wflo.Approval{}
-	switch {
-	case len(asks) == 0:
-		a = *opts.Approval
-		a.Rules = nil
-	case opts.Approval == nil:
-		a = union(nil, asks)
-		a.Gate, a.Action, a.Payload = gateName(a.Rules), "Run step "+inner.name, payload
-	default:
-		own := *opts.Approval
-		own.Rules = nil
-		a = union(&own, asks)
-	}
+	a := stepApproval(opts.Approval, asks, inner.name, payload)
 	g, err := st.askPolicies(ctx, inner.key, a)
 	if err != nil {
 		return ctx, err
@@ -142,6 +130,21 @@ func (st *state) permit(ctx workflow.Context, opts StepOptions, inner *scope) (w
 		}
 	}
 	return st.withGrant(ctx, g), nil
+}
+
+// stepApproval is the one question before a step.
+func stepApproval(own *wflo.Approval, asks []wflo.Approval, name string, payload json.RawMessage) wflo.Approval {
+	if own == nil {
+		a := union(nil, asks)
+		a.Gate, a.Action, a.Payload = gateName(a.Rules), "Run step "+name, payload
+		return a
+	}
+	a := *own
+	a.Rules = nil
+	if len(asks) == 0 {
+		return a
+	}
+	return union(&a, asks)
 }
 
 func (st *state) judgeStep(ctx workflow.Context, opts StepOptions, inner *scope, payload json.RawMessage) (wflo.Ruling, error) {

@@ -470,3 +470,28 @@ func TestPolicyRoutesGates(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPolicyHistoriesAreKept holds on to the recordings of runs under policies, which
+// TestReplay replays on a worker that has none.
+func TestPolicyHistoriesAreKept(t *testing.T) {
+	all := recorded(t)
+	for _, name := range []string{
+		"policy-allows", "policy-asks", "policy-halts", "policy-of-agents", "policy-of-chains", "policy-of-chains-next", "policy-of-gates",
+	} {
+		if all[name] == nil {
+			t.Errorf("history %s is gone", name)
+			continue
+		}
+		pinned := 0
+		for _, e := range all[name].Events {
+			for _, p := range e.GetMarkerRecordedEventAttributes().GetDetails()["change-id"].GetPayloads() {
+				if string(p.GetData()) == `"wflo-policy"` {
+					pinned++
+				}
+			}
+		}
+		if pinned != 1 {
+			t.Errorf("%s has %d markers of policies", name, pinned)
+		}
+	}
+}

@@ -108,17 +108,22 @@ func TestRecordedPolicyHistories(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			without := newWorld(t, config{})
-			file := strings.ReplaceAll(name, " ", "-")
-			for next := first; next != ""; file += "-next" {
-				h := w.history(run.GetID(), next)
-				w.keep(file, h)
-				if err := without.replay(h); err != nil {
-					t.Errorf("a worker without policies replays %s: %v", file, err)
-				}
-				next = successor(h)
-			}
+			keepChain(w, strings.ReplaceAll(name, " ", "-"), run.GetID(), first)
 		})
+	}
+}
+
+// keepChain replays and keeps the histories of a chain, which a worker that has no
+// policies replays as well.
+func keepChain(w *world, file, id, next string) {
+	without := newWorld(w.t, config{})
+	for ; next != ""; file += "-next" {
+		h := w.history(id, next)
+		w.keep(file, h)
+		if err := without.replay(h); err != nil {
+			w.t.Errorf("a worker without policies replays %s: %v", file, err)
+		}
+		next = successor(h)
 	}
 }
 

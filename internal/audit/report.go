@@ -85,18 +85,19 @@ func (k Kind) Class() Class {
 	return Altered // what nobody knows is not right
 }
 
-// ExitCode is what a program ends with: 0 for OK, 3 altered, 4 incomplete, 5 breach.
+// ExitCode is what a program ends with: 0 for OK, 20 altered, 21 incomplete, 22
+// breach. The numbers below have other meanings for the command line.
 func (c Class) ExitCode() int {
 	switch c {
 	case OK:
 		return 0
 	case Incomplete:
-		return 4
+		return 21
 	case Breach:
-		return 5
+		return 22
 	case Altered:
 	}
-	return 3
+	return 20
 }
 
 func (c Class) String() string {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,26 +54,30 @@ type till struct {
 // faulty is a store that fails on demand.
 type faulty struct {
 	activities.Records
-	// use is asked before an approval is used.
-	use func() error
-	// ended is called when the end of a gate is to be recorded.
-	append func() error
+	mu sync.Mutex // activities run at the same time, and use and append count
+	// use is asked before an approval is used, append before the trail is written.
+	use, append func() error
+}
+
+func (f *faulty) asked(whether func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if whether == nil {
+		return nil
+	}
+	return whether()
 }
 
 func (f *faulty) UseGrant(ctx context.Context, nonce string, effect wflo.EffectKey) error {
-	if f.use != nil {
-		if err := f.use(); err != nil {
-			return err
-		}
+	if err := f.asked(f.use); err != nil {
+		return err
 	}
 	return f.Records.UseGrant(ctx, nonce, effect)
 }
 
 func (f *faulty) Append(ctx context.Context, events ...wflo.AuditEvent) error {
-	if f.append != nil {
-		if err := f.append(); err != nil {
-			return err
-		}
+	if err := f.asked(f.append); err != nil {
+		return err
 	}
 	return f.Records.Append(ctx, events...)
 }

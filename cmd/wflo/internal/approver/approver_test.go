@@ -25,7 +25,7 @@ func TestSignedDecisionIsAdmitted(t *testing.T) {
 	g := wflo.Gate{ID: "refunds", WorkflowID: "w", Status: wflo.GateOpen, Approval: wflo.Approval{Gate: "refunds", Action: "pay"}, OpenedAt: time.Unix(0, 0)}
 	g.Digest = g.ComputeDigest()
 	d := wflo.Decision{Gate: g.ID, Digest: g.Digest, Verdict: wflo.VerdictApprove, By: "ann"}.Sign(k.Name, k.Private)
-	if err := g.Admit(d, wflo.Terms{Keys: map[string]string{"approver": k.Public()}}); err != nil {
+	if err := g.Admit(d, wflo.Terms{Keys: map[string]string{"approver": k.Public()}}, time.Now()); err != nil {
 		t.Errorf("Admit: %v", err)
 	}
 }

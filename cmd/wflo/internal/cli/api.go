@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,14 +31,32 @@ const (
 // errNoAPI says that no worker answers at the API's address.
 var errNoAPI = errors.New("no API")
 
-// api talks to the HTTP API of a worker, which knows the ledger.
+// api talks to the HTTP API of a worker or a console, which knows the ledger, the
+// gates and who people are.
 type api struct {
 	base string
-	http *http.Client
+	// token proves who asks; empty where nobody has logged in. It goes to base and
+	// nowhere else, and never into an error.
+	token string
+	http  *http.Client
 }
 
-// api gives the API at --api, WFLO_API or the address of `wflo dev`.
+// api gives the API at --api, WFLO_API or the address of `wflo dev`, with the key
+// that is there for it.
 func (a *app) api() (*api, error) {
+	c, err := a.openAPI()
+	if err != nil {
+		return nil, err
+	}
+	token, err := findToken(c.base)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.bear(token)
+}
+
+// openAPI gives the API without a key.
+func (a *app) openAPI() (*api, error) {
 	base := cmp.Or(a.conn.api, os.Getenv("WFLO_API"), DefaultAPI)
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -46,10 +65,31 @@ func (a *app) api() (*api, error) {
 	}
 	return &api{base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{
 		Timeout: apiTimeout,
-		// A worker's API never redirects; what does is something else.
+		// A worker's API never redirects; what does is something else, and a key must
+		// not follow it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
 	}}, nil
+}
+
+// bear takes the key for the requests that follow. It refuses to send one in the
+// clear over a network.
+func (c *api) bear(token string) error {
+	if token != "" && strings.HasPrefix(c.base, "http://") && !onThisMachine(c.base) {
+		return Usage("use the API's https:// address", "a key is not sent in the clear to %s", c.base)
+	}
+	c.token = token
+	return nil
+}
+
+// onThisMachine says that an address is on the loopback interface.
+func onThisMachine(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // segment is an id as one part of a path.
@@ -79,6 +119,9 @@ func (c *api) do(ctx context.Context, method, path string, in, out any) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(console.HeaderUser, userName())
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreached(ctx, err)
@@ -114,28 +157,52 @@ func (c *api) unreached(ctx context.Context, err error) error {
 	}}
 }
 
-// refused turns what the API says into wflo's error.
+// refused turns what the API says into wflo's error, with the exit code of its kind.
 func (c *api) refused(resp *http.Response, answer []byte) error {
 	var p console.Problem
 	if json.Unmarshal(answer, &p) != nil || p.Message == "" {
 		return wflo.Errorf("", "check --api and WFLO_API; an older worker has no such path", "%s answered %s, and not as a worker's API", c.base, resp.Status)
 	}
-	e := &wflo.Error{Message: p.Message, Hint: p.Hint}
+	e := &wflo.Error{Message: c.hide(p.Message), Hint: c.hide(p.Hint)}
 	if code := wflo.Code(p.Code); code.Sentinel() != nil {
 		e.Code = code
 	}
-	if resp.StatusCode == http.StatusNotFound {
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		e.Hint = "log in with: wflo login --api " + shellWord(c.base)
+		if c.token == "" {
+			e.Message = "the API at " + c.base + " wants to know who you are"
+			e.Hint += ", or set WFLO_TOKEN"
+		}
+		e.Err = errStranger
+		return &exitError{ExitAuth, e}
+	case http.StatusForbidden:
+		return &exitError{ExitDenied, e}
+	case http.StatusNotFound:
 		e.Err = errNotThere
+	case http.StatusGatewayTimeout:
+		return &exitError{ExitTimeout, e}
 	}
 	return e
 }
+
+// hide keeps a key out of what is shown, should whoever answers repeat it.
+func (c *api) hide(text string) string {
+	if c.token == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, c.token, "[key]")
+}
+
+// errStranger says that the API does not know who asks.
+var errStranger = errors.New("not logged in")
 
 // errNotThere says that the API does not know what it was asked for.
 var errNotThere = errors.New("not there")
 
 // write carries out a change that somebody confirmed.
 func (c *api) write(ctx context.Context, method, path string, in, out any) error {
-	if userName() == "" {
+	if c.token == "" && userName() == "" {
 		return Usage("set WFLO_USER", "the ledger keeps who makes a change, and nobody is known")
 	}
 	return c.do(ctx, method, path, in, out)

@@ -165,9 +165,10 @@ What it reads from the environment: wflo help environment`,
 	}
 	root.AddCommand(
 		a.runCmd(), a.listCmd(), a.statusCmd(), a.approvalsCmd(),
-		a.approveCmd(), a.rejectCmd(), a.respondCmd(),
+		a.approveCmd(), a.rejectCmd(), a.respondCmd(), a.escalateCmd(), a.ackCmd(),
+		a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.keysCmd(), a.notifyCmd(),
 		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(),
-		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.versionCmd(),
+		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.policyCmd(), a.auditCmd(), a.versionCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

@@ -49,5 +49,8 @@ func (a *app) confirm(question, otherwise string) error {
 	case "y", "yes":
 		return nil
 	}
-	return &exitError{ExitDenied, wflo.Errorf("", "", "%s", otherwise)}
+	return &exitError{ExitDenied, &wflo.Error{Message: otherwise, Err: errNotConfirmed}}
 }
+
+// errNotConfirmed says that a person was asked and did not say yes.
+var errNotConfirmed = errors.New("not confirmed")

@@ -38,7 +38,7 @@ func (c *connFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&c.address, "address", "", "Temporal's host:port (also TEMPORAL_ADDRESS; default "+DefaultAddress+")")
 	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (also TEMPORAL_NAMESPACE; default \"default\")")
 	flags.StringVar(&c.profile, "profile", "", "connection profile (also TEMPORAL_PROFILE)")
-	flags.StringVar(&c.api, "api", "", "the worker's API, for budgets and costs (also WFLO_API; default "+DefaultAPI+")")
+	flags.StringVar(&c.api, "api", "", "the API of the worker or the console (also WFLO_API; default "+DefaultAPI+")")
 }
 
 // connection is a client together with what it was dialled with.

@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +21,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
+	"github.com/wflo-ai/wflo-go/internal/desk"
 )
 
 // decideTimeout is how long the run may take to take in a decision.
@@ -24,134 +29,193 @@ const decideTimeout = 15 * time.Second
 
 type decideFlags struct {
 	run, reason, text, as, key string
-	yes                        bool
+	edit, form                 string
+	yes, all                   bool
+	filter                     gateFilter
 }
 
 func (f *decideFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.run, "run", "", "the run, when the gate's name is not enough")
-	flags.StringVar(&f.as, "as", "", "who decides (also WFLO_USER; default: the login name)")
+	flags.StringVar(&f.as, "as", "", "who decides, when you sign it yourself (also WFLO_USER; default: the login name)")
 	flags.StringVar(&f.key, "key", "", "file with your approver key (also WFLO_APPROVER_KEY; default: the one that wflo dev made)")
 }
 
-func (a *app) approveCmd() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
-		Use:   "approve GATE",
-		Short: "Let the action at a gate happen",
-		Long: `Show what waits at a gate and let it happen. GATE is the gate's name, or the
-id of a run that has one open gate. The decision is bound to what was shown: if
-the action changes in between, it does not count.`,
-		Example: "  wflo approve refunds\n  wflo approve refunds --run refund-k3f9 --reason \"checked the invoice\" --yes",
-		Args:    args("GATE"),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			return a.decide(cmd.Context(), names[0], wflo.VerdictApprove, f)
-		},
+// by is in whose name a decision is signed here.
+func (f decideFlags) by() string {
+	if f.as != "" {
+		return f.as
 	}
-	f.add(cmd)
-	cmd.Flags().StringVar(&f.reason, "reason", "", "why")
-	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
-	return cmd
+	return userName()
 }
 
-func (a *app) rejectCmd() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
-		Use:     "reject GATE",
-		Short:   "Forbid the action at a gate",
-		Example: "  wflo reject refunds --reason \"not our customer\"",
-		Args:    args("GATE"),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if strings.TrimSpace(f.reason) == "" {
-				return Usage("such as: --reason \"not our customer\"", "--reason is missing")
-			}
-			return a.decide(cmd.Context(), names[0], wflo.VerdictReject, f)
-		},
+// over says which gates that are closed a verdict is still for: a rejection takes an
+// approval back as long as the action has not begun.
+func over(v wflo.Verdict) func(wflo.Gate) bool {
+	return func(g wflo.Gate) bool {
+		return v == wflo.VerdictReject && g.Granted() && !g.Used && g.Version > 0
 	}
-	f.add(cmd)
-	cmd.Flags().StringVar(&f.reason, "reason", "", "why; required")
-	return cmd
-}
-
-func (a *app) respondCmd() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
-		Use:     "respond GATE",
-		Short:   "Answer the question at a gate with text",
-		Example: "  wflo respond ask_human-1 --text \"Use the invoice of May\"",
-		Args:    args("GATE"),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if strings.TrimSpace(f.text) == "" {
-				return Usage("such as: --text \"Use the invoice of May\"", "--text is missing")
-			}
-			return a.decide(cmd.Context(), names[0], wflo.VerdictRespond, f)
-		},
-	}
-	f.add(cmd)
-	cmd.Flags().StringVar(&f.text, "text", "", "the answer; required")
-	return cmd
 }
 
 func (a *app) decide(ctx context.Context, name string, verdict wflo.Verdict, f decideFlags) error {
 	// Whoever gives a reason or an answer has said yes with it.
-	yes := f.yes || verdict != wflo.VerdictApprove
-	if err := a.canAsk(yes, "look at it with `wflo approvals -o json`"); err != nil {
+	yes := f.yes || verdict == wflo.VerdictReject || verdict == wflo.VerdictRespond || verdict == wflo.VerdictAck
+	if err := a.canAsk(yes, "look at it with `wflo approvals show "+shellWord(name)+"`"); err != nil {
 		return err
 	}
-	key, named, err := signer(f.key)
+	d, err := a.decision(verdict, f)
 	if err != nil {
 		return err
 	}
-	c, err := a.dial(ctx)
+	src, err := a.gateSource(ctx, f, false)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	gate, err := c.findGate(ctx, name, f.run)
+	defer src.close()
+	v, err := src.find(ctx, name, f.run, over(d.Verdict))
 	if err != nil {
 		return err
 	}
+	after, err := a.decideOne(ctx, src, v, d, yes)
+	if err != nil {
+		return err
+	}
+	return a.printDecided(after, d)
+}
+
+// decision is what the flags say, before it is about a gate.
+func (a *app) decision(verdict wflo.Verdict, f decideFlags) (wflo.Decision, error) {
+	d := wflo.Decision{ID: rand.Text(), Verdict: verdict, Reason: f.reason, Text: f.text}
+	var err error
+	switch {
+	case f.edit != "" && (f.form != "" || f.text != ""):
+		return d, Usage("use one of them", "--edit and answers (--text, --form) exclude each other")
+	case f.edit == "-" || f.form == "-":
+		if !f.yes && verdict == wflo.VerdictApprove {
+			return d, Usage("add --yes", "standard input cannot hold the JSON and the answer")
+		}
+	}
+	if f.edit != "" {
+		d.Verdict = wflo.VerdictEdit
+		d.Edit, err = a.readJSON("--edit", f.edit)
+	} else if f.form != "" || f.text != "" {
+		d.Verdict = wflo.VerdictRespond
+		if f.form != "" {
+			d.Form, err = a.readJSON("--form", f.form)
+		}
+	}
+	return d, err
+}
+
+// maxJSON bounds what a file of a decision may hold: more than a gate takes, so that
+// the gate says what is too much.
+const maxJSON = 1 << 20
+
+// readJSON reads one JSON value from a file, or from standard input for "-".
+func (a *app) readJSON(flag, path string) (json.RawMessage, error) {
+	in := a.deps.Stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, Usage("name a file, or - for standard input", "%s: %w", flag, err)
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxJSON+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", flag, err)
+	case len(data) > maxJSON:
+		return nil, Usage("nobody can judge so much", "%s has more than %d bytes", flag, maxJSON)
+	}
+	if _, err := wflo.Canonical(data); err != nil {
+		return nil, Usage("give one JSON value", "%s is not JSON: %w", flag, err)
+	}
+	return bytes.TrimSpace(data), nil
+}
+
+// decideOne shows a gate, asks, and delivers the decision.
+func (a *app) decideOne(ctx context.Context, src gateSource, v desk.View, d wflo.Decision, yes bool) (desk.View, error) {
 	// What is shown must be what the digest covers, or the signature would
 	// stand for something that nobody saw.
-	if gate.ComputeDigest() != gate.Digest {
-		return wflo.Errorf(wflo.CodeConflict, "do not decide; look at the run's history",
-			"the digest of gate %s does not fit what it shows", gate.ID)
+	if v.ComputeDigest() != v.Digest {
+		return v, wflo.Errorf(wflo.CodeConflict, "do not decide; look at the run's history",
+			"the digest of gate %s does not fit what it shows", v.ID)
 	}
-	d := wflo.Decision{
-		Gate: gate.ID, Epoch: gate.Epoch, Digest: gate.Digest, Verdict: verdict,
-		By: f.as, Reason: f.reason, Text: f.text,
+	a.note("%s", gateText(v.Gate))
+	if v.Note != "" {
+		a.note("        note: %s", escapeLine(v.Note))
 	}
-	if d.By == "" {
-		d.By = userName()
+	if v.You.Why != "" {
+		a.note("        you: %s", escapeLine(v.You.Why))
 	}
-	a.note("%s", gateText(gate))
-	if err := a.confirmAs(yes, "approve this", d.By, "nothing was decided"); err != nil {
-		return err
+	if len(d.Edit) > 0 {
+		a.note("  edit  %s", strings.TrimLeft(diffText(v.Approval.Payload, d.Edit, strings.Repeat(" ", 8)), " "))
 	}
+	if err := a.confirmAs(yes, question(d.Verdict, v.Gate), src.who(), "nothing was decided"); err != nil {
+		return v, err
+	}
+	return src.decide(ctx, v.Gate, d)
+}
+
+// question is what somebody is asked to say yes to.
+func question(verdict wflo.Verdict, g wflo.Gate) string {
+	switch {
+	case verdict == wflo.VerdictEdit && g.Approval.FourEyes:
+		return "put this payload in place, which others must approve,"
+	case verdict == wflo.VerdictEdit:
+		return "put this payload in place and approve it"
+	case verdict == wflo.VerdictEscalate:
+		return "ask the next level"
+	}
+	return string(verdict) + " this"
+}
+
+// printDecided says what became of the gate.
+func (a *app) printDecided(v desk.View, d wflo.Decision) error {
+	if a.format != formatText {
+		return a.printJSON(v)
+	}
+	_, err := fmt.Fprintln(a.deps.Stdout, afterText(v, d))
+	return err
+}
+
+// sign makes a signed decision on a gate and delivers it to its run.
+func (a *app) sign(ctx context.Context, c *connection, g wflo.Gate, what wflo.Decision, by string, key *localKey) (wflo.Gate, error) {
+	d := g.Decide(what.Verdict, by)
+	d.ID, d.Reason, d.Text, d.Form, d.Edit = what.ID, what.Reason, what.Text, what.Form, what.Edit
+	d.At = time.Now().UTC()
 	if key == nil {
-		return a.send(ctx, c, gate, d)
+		return c.send(ctx, g, d)
 	}
-	err = a.send(ctx, c, gate, d.Sign(key.Name, key.Private))
-	if named || !isStranger(err) {
-		return err
+	after, err := c.send(ctx, g, d.Sign(key.Name, key.Private))
+	if key.named || !isStranger(err) {
+		return after, err
 	}
 	// Nobody asked for this key: a wflo dev left it here, and the worker is
 	// another one, which may take decisions without a signature.
-	if a.send(ctx, c, gate, d) == nil {
+	if after, unsigned := c.send(ctx, g, d); unsigned == nil {
 		a.note("decided without a signature, because the worker does not know key %s", escapeLine(key.Name))
-		return nil
+		return after, nil
 	}
-	return err
+	return after, err
 }
 
 // isStranger says that the gate does not know the key that signed.
 func isStranger(err error) bool { return err != nil && strings.Contains(err.Error(), "decision.key ") }
 
+// localKey is a key on this machine. named says that somebody chose it.
+type localKey struct {
+	approver.Key
+	named bool
+}
+
 // signer loads the key: the flag's, the environment's, or that of wflo dev when
 // it is there. No key at all is no error here: the worker says whether it
-// takes unsigned decisions. named says that somebody chose the key.
-func signer(path string) (key *approver.Key, named bool, err error) {
-	named = path != ""
+// takes unsigned decisions.
+func signer(path string) (*localKey, error) {
+	named := path != ""
 	if !named {
 		path = os.Getenv("WFLO_APPROVER_KEY")
 		named = path != ""
@@ -161,16 +225,16 @@ func signer(path string) (key *approver.Key, named bool, err error) {
 	}
 	loaded, err := approver.Load(path)
 	if errors.Is(err, fs.ErrNotExist) && !named {
-		return nil, false, nil
+		return nil, nil //nolint:nilnil // no key is a good answer
 	}
 	if err != nil {
-		return nil, named, err
+		return nil, err
 	}
-	return &loaded, named, nil
+	return &localKey{loaded, named}, nil
 }
 
-// send delivers the decision and prints what the gate made of it.
-func (a *app) send(ctx context.Context, c *connection, gate wflo.Gate, d wflo.Decision) error {
+// send delivers a decision and gives the gate as it is after it.
+func (c *connection) send(ctx context.Context, gate wflo.Gate, d wflo.Decision) (wflo.Gate, error) {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
 	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
@@ -181,13 +245,9 @@ func (a *app) send(ctx context.Context, c *connection, gate wflo.Gate, d wflo.De
 		err = handle.Get(ctx, &gate)
 	}
 	if err != nil {
-		return refusal(c.explain(err, gate.WorkflowID))
+		return wflo.Gate{}, refusal(c.explain(err, gate.WorkflowID))
 	}
-	if a.format != formatText {
-		return a.printJSON(gate)
-	}
-	_, err = fmt.Fprintln(a.deps.Stdout, gateOutcome(gate))
-	return err
+	return gate, nil
 }
 
 // updateID makes the same decision, sent twice, one update.
@@ -196,13 +256,21 @@ func updateID(d wflo.Decision) string {
 	return "wflo-decide-" + hex.EncodeToString(sum[:16])
 }
 
-// refusal gives the exit code for authentication to a decision that does not
-// count because of who sent it. The gate names the field that it objects to.
+// refusal gives its exit code to a decision that does not count: because of who sent
+// it, because it comes late, or because of what it says. The gate names the field
+// that it objects to.
 func refusal(err error) error {
 	for _, field := range []string{"decision.by ", "decision.key ", "decision.signature "} {
 		if strings.Contains(err.Error(), field) {
 			return &exitError{ExitAuth, err}
 		}
 	}
-	return err
+	code := wflo.CodeOf(err)
+	switch {
+	case code != wflo.CodeInvalid && code != wflo.CodeConflict:
+		return err
+	case strings.Contains(err.Error(), "comes late"), strings.Contains(err.Error(), "the run is over"):
+		return &exitError{ExitLate, err}
+	}
+	return &exitError{ExitRefused, err}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -70,7 +71,11 @@ func TestDecide(t *testing.T) {
 				t.Fatalf("sent %d decisions", len(f.decisions))
 			}
 			got := f.decisions[0]
-			tc.want.Digest = got.Digest
+			tc.want.Digest, tc.want.Nonce, tc.want.PayloadSHA256 = got.Digest, got.Nonce, got.PayloadSHA256
+			tc.want.ID, tc.want.At = got.ID, got.At
+			if got.ID == "" || got.Nonce != "n" || got.PayloadSHA256 == "" || time.Since(got.At) > time.Minute {
+				t.Errorf("decision %+v does not say by itself what it is about, and when", got)
+			}
 			if diff := cmp.Diff(tc.want, got); diff != "" || got.Digest == "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
@@ -101,13 +106,13 @@ func TestDecideSigns(t *testing.T) {
 	terms := wflo.Terms{Keys: map[string]string{"ann": key.Public()}}
 	f := waiting()
 	invoke(t, f, "approve", "mails", "--yes", "--key", file).want(t, 0, []string{"approved"}, []string{"digest"})
-	if err := gate("r2", "mails").Admit(f.decisions[0], terms); err != nil {
+	if err := gate("r2", "mails").Admit(f.decisions[0], terms, time.Now()); err != nil {
 		t.Errorf("flag: %v", err)
 	}
 	t.Setenv("WFLO_APPROVER_KEY", file)
 	f = waiting()
 	invoke(t, f, "approve", "mails", "--yes").want(t, 0, []string{"approved"}, []string{"digest"})
-	if err := gate("r2", "mails").Admit(f.decisions[0], terms); err != nil {
+	if err := gate("r2", "mails").Admit(f.decisions[0], terms, time.Now()); err != nil {
 		t.Errorf("environment: %v", err)
 	}
 	f = waiting()
@@ -164,11 +169,12 @@ func TestDecideRefuses(t *testing.T) {
 		"unknown":    {"approve nix -y", nil, ExitError, []string{"no open gate and no run is called nix", "hint: see: wflo approvals"}},
 		"other run":  {"approve mails --run r1 -y", nil, ExitError, []string{"run r1 has no open gate mails"}},
 		"no run":     {"approve mails --run r9 -y", nil, ExitError, []string{"no run r9"}},
-		"closed":     {"approve r3 -y", nil, ExitError, []string{"gate done of run r3 is closed: done rejected by ann"}},
+		"closed":     {"approve r3 -y", nil, ExitLate, []string{"gate done of run r3 is closed: done rejected by ann"}},
 		"forged":     {"approve forged --run r4 -y", nil, ExitError, []string{"does not fit what it shows", "hint: do not decide"}},
 		"not one":    {"approve mails -y", wireInvalid("decision.by is \"bob\", who is not an approver of this gate", "ask one of [ann]"), ExitAuth, []string{"not an approver", "hint: ask one of [ann]"}},
 		"unsigned":   {"approve mails -y", wireInvalid("decision.signature is missing", "sign"), ExitAuth, []string{"decision.signature is missing"}},
-		"late":       {"approve mails -y", wireInvalid("decision comes late: gate mails is approved", "nothing was changed"), ExitError, []string{"comes late"}},
+		"late":       {"approve mails -y", wireInvalid("decision comes late: gate mails is approved", "nothing was changed"), ExitLate, []string{"comes late"}},
+		"changed":    {"approve mails -y", wireInvalid("decision.digest is not the gate's", "look at it again"), ExitRefused, []string{"decision.digest"}},
 		"no plug-in": {"approve r5 -y", nil, ExitError, []string{"no open gate"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -167,7 +167,7 @@ func (f *fakeTemporal) UpdateWorkflow(_ context.Context, o client.UpdateWorkflow
 	}
 	if f.terms != nil {
 		for _, g := range f.statuses[o.WorkflowID].Gates {
-			if err := g.Admit(d, *f.terms); g.ID == d.Gate && err != nil {
+			if err := g.Admit(d, *f.terms, time.Now()); g.ID == d.Gate && err != nil {
 				message, hint := wflo.Explain(err)
 				return nil, wireInvalid(message, hint)
 			}
@@ -274,6 +274,7 @@ func invokeCtx(ctx context.Context, t *testing.T, f *fakeTemporal, line ...strin
 		home = t.TempDir()
 	}
 	t.Setenv("XDG_DATA_HOME", home)
+	t.Setenv("XDG_CONFIG_HOME", home)
 	t.Setenv("WFLO_USER", "bob")
 	t.Setenv("TEMPORAL_CONFIG_FILE", "")
 	t.Setenv("WFLO_API", cmp.Or(f.api, "http://127.0.0.1:1"))

@@ -85,18 +85,19 @@ func open(gates []wflo.Gate) []wflo.Gate {
 	return slices.DeleteFunc(gates, func(g wflo.Gate) bool { return g.Status != wflo.GateOpen })
 }
 
-// findGate finds the one open gate that is meant: by its id, within a run or in
-// all of them, or by the id of a run that has just one.
-func (c *connection) findGate(ctx context.Context, name, run string) (wflo.Gate, error) {
+// findGate finds the one open gate that is meant: by its id or its nonce, within a
+// run or in all of them, or by the id of a run that has just one. Of a run that is
+// named, gates that are over count too where over says so.
+func (c *connection) findGate(ctx context.Context, name, run string, over func(wflo.Gate) bool) (wflo.Gate, error) {
 	if run != "" {
 		all, err := c.gates(ctx, run)
 		if err != nil {
 			return wflo.Gate{}, c.explain(err, run)
 		}
-		return pickGate(all, name, run)
+		return pickGate(all, name, run, over)
 	}
 	gates, err := c.openGates(ctx)
-	matches := slices.DeleteFunc(slices.Clone(gates), func(g wflo.Gate) bool { return g.ID != name && g.WorkflowID != name })
+	matches := slices.DeleteFunc(slices.Clone(gates), func(g wflo.Gate) bool { return g.ID != name && g.WorkflowID != name && g.Nonce != name })
 	switch {
 	case len(matches) == 1:
 		return matches[0], nil
@@ -108,14 +109,16 @@ func (c *connection) findGate(ctx context.Context, name, run string) (wflo.Gate,
 	// The list lags behind by a moment; a run's own answer does not.
 	all, err := c.gates(ctx, name)
 	if err != nil {
-		return wflo.Gate{}, wflo.Errorf("", "see: wflo approvals", "no open gate and no run is called %s", name)
+		return wflo.Gate{}, noSuchGate(name, "")
 	}
-	return pickGate(all, "", name)
+	return pickGate(all, "", name, over)
 }
 
 // pickGate finds a gate among those of one run.
-func pickGate(all []wflo.Gate, name, run string) (wflo.Gate, error) {
-	named := slices.DeleteFunc(slices.Clone(all), func(g wflo.Gate) bool { return name != "" && name != run && g.ID != name })
+func pickGate(all []wflo.Gate, name, run string, over func(wflo.Gate) bool) (wflo.Gate, error) {
+	named := slices.DeleteFunc(slices.Clone(all), func(g wflo.Gate) bool {
+		return name != "" && name != run && g.ID != name && g.Nonce != name
+	})
 	gates := open(slices.Clone(named))
 	switch {
 	case len(gates) == 1:
@@ -123,10 +126,24 @@ func pickGate(all []wflo.Gate, name, run string) (wflo.Gate, error) {
 	case len(gates) > 1:
 		return wflo.Gate{}, Usage("name one: "+decideTargets(gates), "run %s has %d open gates", run, len(gates))
 	case len(named) > 0:
-		last := named[len(named)-1]
-		return wflo.Gate{}, wflo.Errorf("", "nothing was changed", "gate %s of run %s is closed: %s", last.ID, run, gateOutcome(last))
+		if last := named[len(named)-1]; !over(last) {
+			return wflo.Gate{}, isOver(last)
+		}
+		return named[len(named)-1], nil
 	}
-	return wflo.Gate{}, wflo.Errorf("", "see: wflo status "+run, "run %s has no open gate %s", run, name)
+	return wflo.Gate{}, noSuchGate(name, run)
+}
+
+// isOver refuses a gate that takes no more decisions.
+func isOver(g wflo.Gate) error {
+	return &exitError{ExitLate, wflo.Errorf("", "nothing was changed", "gate %s of run %s is closed: %s", g.ID, g.WorkflowID, gateOutcome(g))}
+}
+
+func noSuchGate(name, run string) error {
+	if run != "" {
+		return wflo.Errorf("", "see: wflo status "+run, "run %s has no open gate %s", run, name)
+	}
+	return wflo.Errorf("", "see: wflo approvals", "no open gate and no run is called %s", name)
 }
 
 func decideTargets(gates []wflo.Gate) string {

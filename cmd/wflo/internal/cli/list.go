@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -233,37 +232,4 @@ func summary(e *workflowpb.WorkflowExecutionInfo) runSummary {
 func attribute(attrs *commonpb.SearchAttributes, name string, value any) bool {
 	payload, ok := attrs.GetIndexedFields()[name]
 	return ok && converter.GetDefaultDataConverter().FromPayload(payload, value) == nil
-}
-
-func (a *app) approvalsCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "approvals",
-		Short: "List the gates that wait for a decision",
-		Args:  args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.approvals(cmd.Context())
-		},
-	}
-}
-
-func (a *app) approvals(ctx context.Context) error {
-	c, err := a.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	gates, err := c.openGates(ctx)
-	if err != nil && len(gates) == 0 {
-		return err
-	}
-	if len(gates) == 0 && a.format == formatText {
-		a.note("nothing waits for a decision")
-	}
-	printed := printAll(a, gates, []string{"GATE", "RUN", "ACTION", "FOR", "EXPIRES"}, func(g wflo.Gate) []string {
-		return []string{g.ID, g.WorkflowID, g.Approval.Action, g.User, "in " + short(time.Until(g.ExpiresAt))}
-	})
-	if len(gates) > 0 && a.format == formatText {
-		a.note("decide with:\n%s", decideHelp(gates[0]))
-	}
-	return errors.Join(printed, err)
 }

@@ -31,6 +31,7 @@ func gateText(g wflo.Gate) string {
 	}
 	line("run", g.WorkflowID)
 	line("for", g.User)
+	line("risk", string(g.Approval.Risk))
 	if len(g.Approval.Payload) > 0 {
 		fmt.Fprintf(&b, "        %-10s %s\n", "payload", pretty(g.Approval.Payload, strings.Repeat(" ", 19)))
 	}
@@ -38,7 +39,11 @@ func gateText(g wflo.Gate) string {
 		details := strings.ReplaceAll(Escape(strings.TrimSpace(g.Approval.Details)), "\n", "\n"+strings.Repeat(" ", 19))
 		fmt.Fprintf(&b, "        %-10s %s\n", "details", details)
 	}
-	line("approvers", strings.Join(g.Approval.Approvers, ", "))
+	line("approvers", strings.Join(g.MayDecide(), ", "))
+	if have, need := forShow(g).Need(shownTerms); need > 1 {
+		line("approvals", fmt.Sprintf("%d of %d", have, need))
+	}
+	line("four eyes", fourEyes(g))
 	if !g.ExpiresAt.IsZero() {
 		line("expires", "in "+short(time.Until(g.ExpiresAt)))
 	}
@@ -60,13 +65,27 @@ func decideHelp(g wflo.Gate) string {
 		verdict wflo.Verdict
 		rest    string
 	}{
-		{wflo.VerdictApprove, ""}, {wflo.VerdictReject, ` --reason "..."`}, {wflo.VerdictRespond, ` --text "..."`},
+		{wflo.VerdictApprove, ""}, {wflo.VerdictEdit, " --edit FILE"}, {wflo.VerdictReject, ` --reason "..."`}, {wflo.VerdictRespond, answerHelp(g)},
 	} {
-		if slices.Contains(answers, v.verdict) {
-			lines = append(lines, fmt.Sprintf("        wflo %s %s%s", v.verdict, target, v.rest))
+		if slices.Contains(answers, v.verdict) && (!g.Closed() || v.verdict == wflo.VerdictReject) {
+			name := v.verdict
+			if name == wflo.VerdictEdit {
+				name = wflo.VerdictApprove
+			}
+			lines = append(lines, fmt.Sprintf("        wflo %s %s%s", name, target, v.rest))
 		}
 	}
+	if !g.Closed() && g.Level < len(g.Approval.Escalation) {
+		lines = append(lines, "        wflo escalate "+target)
+	}
 	return strings.Join(lines, "\n")
+}
+
+func answerHelp(g wflo.Gate) string {
+	if len(g.Approval.Form) > 0 {
+		return " --form FILE"
+	}
+	return ` --text "..."`
 }
 
 // gateOutcome says how a gate was closed.

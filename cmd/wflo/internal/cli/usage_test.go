@@ -53,6 +53,30 @@ func TestUsageErrors(t *testing.T) {
 		{"approve g", []string{"no terminal to ask on", "--yes"}},
 		{"reject g", []string{"--reason is missing"}},
 		{"respond g", []string{"--text is missing"}},
+		{"escalate g", []string{"no terminal to ask on", "--yes"}},
+		{"approve --all extra", []string{"too many arguments"}},
+		{"approve --all", []string{"no terminal to ask on", "--yes"}},
+		{"approve --all --yes --edit x", []string{"--all takes no --edit"}},
+		{"approve --all --yes --mine --group ops", []string{"--mine and --group exclude"}},
+		{"approve g --mine --yes", []string{"--mine and --group are for --all"}},
+		{"approve g --yes --edit /does/not/exist", []string{"no such file"}},
+		{"approve g --yes --edit x --text y", []string{"exclude each other"}},
+		{"approvals --mine --group ops", []string{"exclude each other"}},
+		{"approvals --closed", []string{"index of the API"}},
+		{"keys create --subject s --role viewer --yes", []string{"--name is missing"}},
+		{"keys create --name n --role viewer --yes", []string{"--subject is missing"}},
+		{"keys create --name n --subject s --yes", []string{"--role is missing"}},
+		{"keys create --name n --subject s --role boss --yes", []string{"role is boss"}},
+		{"keys create --name n --subject s --role viewer --expires soon --yes", []string{"--expires"}},
+		{"keys create --name n --subject s --role viewer", []string{"no terminal to ask on"}},
+		{"keys revoke", []string{"ID is missing"}},
+		{"keys revoke x", []string{"no terminal to ask on"}},
+		{"keys rotate", []string{"unknown command"}},
+		{"notify list --state odd", []string{"--state is \"odd\""}},
+		{"notify list --limit 0", []string{"--limit is 0"}},
+		{"notify retry", []string{"ID is missing"}},
+		{"notify retry --all", []string{"no terminal to ask on"}},
+		{"login --api http://wflo.example.com", []string{"a key is not sent in the clear", "https"}},
 		{"halt x", []string{"--reason is missing"}},
 		{"cancel", []string{"ID is missing"}},
 		{"keygen", []string{"FILE is missing"}},
@@ -65,7 +89,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"", "run", "list", "status", "approvals", "approve", "reject", "respond", "halt", "cancel", "keygen", "version", "sandbox", "sandbox run", "sandbox ls", "sandbox stats", "sandbox kill", "sandbox gc", "sandbox check", "sandbox image build"} {
+	for _, name := range []string{"", "run", "list", "status", "approvals", "approvals show", "approve", "reject", "respond", "escalate", "ack", "login", "logout", "whoami", "keys", "keys create", "keys list", "keys revoke", "notify", "notify list", "notify retry", "halt", "cancel", "keygen", "version", "sandbox", "sandbox run", "sandbox ls", "sandbox stats", "sandbox kill", "sandbox gc", "sandbox check", "sandbox image build"} {
 		t.Run(name, func(t *testing.T) {
 			line := append(strings.Fields(name), "--help")
 			golden(t, "help-"+strings.ReplaceAll(name, " ", "-")+".txt", invoke(t, &fakeTemporal{}, line...))

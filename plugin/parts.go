@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -93,6 +94,26 @@ func blobsIn(dataDir string) string { return filepath.Join(dataDir, "blobs") }
 type database interface {
 	activities.Ledger
 	Records() activities.Records
+}
+
+// OpenDatabase opens what New opens for cfg, of which DataDir, Database and Logger
+// count: for programs that run nothing, such as a console. Close the ledger in the end.
+func OpenDatabase(ctx context.Context, cfg Config) (activities.Ledger, activities.Records, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.DataDir == "" {
+		dir, err := defaultDataDir()
+		if err != nil {
+			return nil, nil, err
+		}
+		cfg.DataDir = dir
+	}
+	ledger, err := openLedger(ctx, cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open database: %w", err)
+	}
+	return ledger, ledger.Records(), nil
 }
 
 func openLedger(ctx context.Context, cfg Config) (database, error) {

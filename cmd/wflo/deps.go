@@ -11,6 +11,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/consolecmd"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/demo"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devserver"
@@ -31,6 +32,7 @@ func deps() cli.Deps {
 		Commands: []*cobra.Command{
 			dev.Command(dev.Config{StartWorker: startWorker, Next: "wflo run refund"}),
 			demo.Command(),
+			consolecmd.Command(consolecmd.Config{Configure: configure}),
 		},
 		Parts: map[string]string{"temporal-server": devserver.Version()},
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/auth"
 	"github.com/wflo-ai/wflo-go/internal/auth/ldap"
 	"github.com/wflo-ai/wflo-go/internal/auth/oidc"
+	"github.com/wflo-ai/wflo-go/internal/notify/outbound"
 )
 
 // Console is the program on whose pages and through whose API people decide.
@@ -67,6 +68,9 @@ type Clicks struct {
 	Secret Secret
 	// People are by "TEAM/USER", both IDs of Slack.
 	People map[string]wflo.Identity
+	// API and Outbound are those of a Slack channel, for answers.
+	API      string
+	Outbound outbound.Config
 }
 
 // Open reads the secrets and makes the login.
@@ -267,12 +271,18 @@ func (r *reader) clicks(n ast.Node) (*Clicks, error) {
 	c := Clicks{People: map[string]wflo.Identity{}}
 	var team string
 	set, err := r.mapping(n, "slack", r.secretField("signing_secret", &c.Secret), r.textField("team", &team),
+		r.textField("api", &c.API), r.boolField("allow_http", &c.Outbound.AllowHTTP),
+		field{"allow_networks", func(n ast.Node) (err error) { c.Outbound.Allow, err = r.networks(n); return err }},
 		field{"users", func(n ast.Node) error { return r.people(n, c.People) }})
 	switch {
 	case err != nil:
 		return nil, err
 	case !c.Secret.Set():
 		return nil, r.fail(n, "say where the app's signing secret is", "slack has no signing_secret")
+	case c.API != "":
+		if err := r.refused(n, set, "", c.Outbound.CheckURL("api", c.API)); err != nil {
+			return nil, err
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.People)) {
 		if strings.Contains(id, "/") {

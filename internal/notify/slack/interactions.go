@@ -170,6 +170,22 @@ func plainID(s string) bool {
 	})
 }
 
+// Replier answers clicks. It holds no token, and is for consoles.
+type Replier struct{ c Channel }
+
+// NewReplier makes a Replier. api is as in Config; empty for Slack's own.
+func NewReplier(api string, out outbound.Config) *Replier {
+	if api == "" {
+		api = defaultAPI
+	}
+	return &Replier{Channel{config: Config{API: api}, http: outbound.New(out)}}
+}
+
+// Reply is [Channel.Reply], without replacing anything.
+func (r *Replier) Reply(ctx context.Context, responseURL, text string) error {
+	return r.c.Reply(ctx, responseURL, text, false)
+}
+
 // Reply answers a click through its response URL, visible to who clicked only. With
 // replace, the text takes the place of the message and of its buttons, for all.
 func (c *Channel) Reply(ctx context.Context, responseURL, text string, replace bool) error {

@@ -86,9 +86,11 @@ no authentication; everything listens on loopback unless --ip says otherwise.
 Ctrl-C stops it.
 
 The worker takes the variables of production workers, such as WFLO_CONFIG with
-budgets, routes, the response cache and keys of the OpenAI-compatible endpoint.
-WFLO_OWNER, WFLO_DATA_DIR, WFLO_DATABASE, WFLO_APPROVER_KEYS and
-WFLO_ALLOW_UNSIGNED do not count here: they belong to another installation.`,
+budgets, routes, the response cache, keys of the OpenAI-compatible endpoint,
+policies, channels and what holds at approval gates. Approver keys and checkpoints
+of that file do not count here, and WFLO_OWNER, WFLO_DATA_DIR, WFLO_DATABASE, WFLO_APPROVER_KEYS and
+WFLO_ALLOW_UNSIGNED do not either: they belong to another installation. Everybody
+who reaches the console is taken for who they say they are.`,
 		Example: "  wflo dev\n  wflo dev --ephemeral --port 0 --ui-port 0 --ready-file ready.json",
 		Args: func(_ *cobra.Command, given []string) error {
 			if len(given) > 0 {

@@ -1,13 +1,14 @@
 // Package devworker is the worker of `wflo dev` and `wflo demo`: wflo's own
-// workflows and the refund example on one task queue, the API, a payment
-// provider that refunds play money, and models. [Start] runs it all.
+// workflows and the refund example on one task queue, the API and the pages of the
+// console, a payment provider that refunds play money, and models. [Start] runs it all.
 //
 // Models are those of the vendors whose keys are in the environment. Where there
 // is no key at all, a scripted model answers in the vendors' own wire formats,
 // so that everything can be tried without an account; the command says which.
 //
-// Budgets, routes, the response cache, prices and limits come from the environment
-// where the command asks for that, see plugin.FromEnv.
+// Budgets, routes, the response cache, prices, limits, policies, channels and what
+// holds for gates come from the environment where the command asks for that, see
+// plugin.FromEnv.
 package devworker
 
 import (
@@ -31,7 +32,9 @@ import (
 	"github.com/wflo-ai/wflo-go/examples/refund/data"
 	"github.com/wflo-ai/wflo-go/examples/refund/payments"
 	"github.com/wflo-ai/wflo-go/examples/refund/script"
+	"github.com/wflo-ai/wflo-go/internal/auth/apikey"
 	"github.com/wflo-ai/wflo-go/internal/console"
+	"github.com/wflo-ai/wflo-go/internal/desk"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
 	"github.com/wflo-ai/wflo-go/wflotest"
@@ -100,7 +103,7 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 	}
 	w.stops = append(w.stops, tw.Stop)
 	info.Announce("Worker", "task queue "+cli.DefaultTaskQueue)
-	if err := w.serve(info); err != nil {
+	if err := w.serve(info, cfg.Approvals); err != nil {
 		return err
 	}
 	info.Announce("Payments", w.Payments.URL()+"/refunds (play money)")
@@ -108,16 +111,27 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 	return nil
 }
 
-// serve starts the API and, where it has keys, the OpenAI-compatible endpoint.
-func (w *Worker) serve(info dev.Info) error {
+// serve starts the API, the pages on which people decide and, where it has keys, the
+// OpenAI-compatible endpoint. Everybody on this machine is who they say they are, and
+// what they decide is signed with the key that the worker was told to trust.
+func (w *Worker) serve(info dev.Info, terms wflo.Terms) error {
+	records := w.Plugin.Records()
+	keys, err := apikey.New(apikey.Config{Store: records, Logger: info.Logger})
+	if err != nil {
+		return err
+	}
+	sign := func(d wflo.Decision) wflo.Decision { return d.Sign(info.Approver.Name, info.Approver.Private) }
 	api, err := console.Start(console.Config{
 		Addr:   net.JoinHostPort(info.IP, strconv.Itoa(info.APIPort)),
 		Client: w.Client, Metrics: w.Plugin.Metrics(), Ledger: w.Plugin.Ledger(), Gateway: w.Plugin.Gateway(), Logger: info.Logger,
+		Insecure: true, Keys: keys,
+		Desk: &desk.Desk{Client: w.Client, Namespace: info.Namespace, Records: records, Sign: sign, Terms: terms, Logger: info.Logger},
 	})
 	if err != nil {
 		return hint(err)
 	}
 	w.stops = append(w.stops, api.Stop)
+	info.Announce("Console", api.URL()+"/")
 	info.Announce("API", api.URL()+"/api/v1/runs")
 	info.Announce("Metrics", api.URL()+"/metrics")
 	if w.Plugin.Gateway() != nil {
@@ -142,7 +156,11 @@ func configuration(info dev.Info) (cfg plugin.Config, err error) {
 	if info.Ephemeral {
 		cfg.Database = "memory"
 	}
+	// Whose keys count, and whose trail is vouched for, is another installation's
+	// business; who is in a group, and what holds for gates, is tried here.
+	cfg.Checkpoints = plugin.Checkpoints{}
 	cfg.Approvals = wflo.Terms{
+		Groups:        cfg.Approvals.Groups,
 		Keys:          map[string]string{info.Approver.Name: info.Approver.Public()},
 		AllowUnsigned: true, // so that temporal workflow signal can decide
 	}

@@ -3,11 +3,14 @@ package devworker
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
+	"github.com/wflo-ai/wflo-go/plugin"
 )
 
 // Two that may run at the same time never share an owner: each would remove the
@@ -56,6 +59,20 @@ cache: {ttl: 10m}
 gateway:
   keys:
     - {name: ci, env: CI_KEY, team: build}
+approvals:
+  four_eyes: true
+  signed_only: true
+  allow_unsigned: true
+  timeout: 2h
+  notify: ["webhook://tickets"]
+  keys: {boss: 7ntqKtnVDoYbwP6W4t9p7zBR0eWFzAZW+E9vfXu/0kI=}
+  signers: [{name: ann, public: 7ntqKtnVDoYbwP6W4t9p7zBR0eWFzAZW+E9vfXu/0kI=, subject: ann}]
+  groups: {ops: [ann]}
+policies: {file: policies.yaml, emergency: emergency.yaml}
+audit: {checkpoints: /mnt/elsewhere, key: /etc/wflo/checkpoints.key}
+channels:
+  webhook://tickets: {url: {env: TICKETS_URL}, secrets: [{env: TICKETS_SECRET}]}
+console: {key: /etc/wflo/console.key}
 `
 
 // The environment configures `wflo dev`, except for what names an installation:
@@ -73,6 +90,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"WFLO_CONFIG": path, "CI_KEY": "gw-0123456789abcdef", "WFLO_MAX_TOKENS": "77", "WFLO_OWNER": "production", "WFLO_DATA_DIR": "/var/lib/wflo",
+		"TICKETS_URL": "https://tickets.example.com/", "TICKETS_SECRET": "whsec_" + strings.Repeat("A", 32),
 		"WFLO_DATABASE": "postgres://wflo@db/wflo", "WFLO_APPROVER_KEYS": "boss=" + key.Public(), "WFLO_ALLOW_UNSIGNED": "false",
 	} {
 		t.Setenv(name, value)
@@ -88,6 +106,12 @@ func TestConfiguration(t *testing.T) {
 	_, boss := c.Approvals.Keys["boss"]
 	if c.DataDir != dir || c.Database != "" || c.Owner != owner(info) || boss || len(c.Approvals.Keys) != 1 || !c.Approvals.AllowUnsigned {
 		t.Errorf("another installation's: %+v", c)
+	}
+	if !c.ApprovalDefaults.FourEyes || c.ApprovalDefaults.Timeout != 2*time.Hour || len(c.Channels) != 1 || c.PolicyFile != "policies.yaml" || c.EmergencyFile != "emergency.yaml" {
+		t.Errorf("what holds at gates is not tried here: %+v", c)
+	}
+	if len(c.Approvals.Signers) != 0 || len(c.Approvals.Groups) != 1 || c.Checkpoints != (plugin.Checkpoints{}) {
+		t.Errorf("another installation's approvers or checkpoints: %+v, %+v", c.Approvals, c.Checkpoints)
 	}
 	info.Ephemeral = true
 	if c, err = configuration(info); err != nil || c.Database != "memory" {

@@ -1,0 +1,198 @@
+// Package consolecmd is the command `wflo console`: the pages and the API on which
+// people decide, as a program of its own. A program makes the command with [Command].
+//
+// The console signs decisions with a key that no worker holds, so that whoever runs
+// a worker cannot approve. It refuses to start where nobody could log in, where its
+// key can be read by others, and where it would be reached without TLS from other
+// machines and nobody said that a proxy is in front.
+package consolecmd
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/log"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/internal/config"
+	"github.com/wflo-ai/wflo-go/internal/console"
+	"github.com/wflo-ai/wflo-go/plugin"
+)
+
+// defaultListen is the address of `wflo dev`'s pages, too: where the command line
+// looks for an API.
+const defaultListen = "127.0.0.1:7244"
+
+// dialTimeout bounds the first connection to Temporal.
+const dialTimeout = 10 * time.Second
+
+// Config says what the program brings.
+type Config struct {
+	// Configure is called with the options of the Temporal client before it connects;
+	// may be nil.
+	Configure func(*client.Options)
+}
+
+type flags struct{ file, listen, level string }
+
+// Command makes `wflo console`.
+func Command(cfg Config) *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:   "console",
+		Short: "Serve the pages and the API on which people decide",
+		Long: `Serve the approval inbox, the pages of gates and the HTTP API, for people who
+log in with OpenID Connect, LDAP or an API key. The console signs what they decide
+with a key of its own, whose public half workers trust:
+
+  wflo keygen console.key        the private half stays here, readable by its owner
+                                 only; the public one goes into approvals.keys of
+                                 the workers' configuration
+
+The configuration file has the section console, see docs/wflo.example.yaml. The
+database is that of the workers: WFLO_DATABASE, or WFLO_DATA_DIR for SQLite.
+Notices are delivered by workers, not from here. Ctrl-C stops it.`,
+		Example: "  wflo console --config wflo.yaml\n  wflo console key --config wflo.yaml --subject ann --role admin",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd, cfg, f) },
+	}
+	cmd.PersistentFlags().StringVar(&f.file, "config", "", "configuration file (also WFLO_CONFIG)")
+	cmd.PersistentFlags().StringVar(&f.level, "log-level", "info", "log to standard error: debug, info, warn or error")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "HOST:PORT to listen on (default: listen of the file, or "+defaultListen+")")
+	cmd.AddCommand(keyCommand(&f))
+	return cmd
+}
+
+func noArgs(cmd *cobra.Command, given []string) error {
+	if len(given) > 0 {
+		return cli.Usage("see: "+cmd.CommandPath()+" --help", "%s takes no argument, got %q", cmd.CommandPath(), given[0])
+	}
+	return nil
+}
+
+// setup is what both commands need.
+type setup struct {
+	file    config.File
+	ledger  activities.Ledger
+	records activities.Records
+	logger  *slog.Logger
+}
+
+func open(cmd *cobra.Command, f flags) (setup, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.level)); err != nil {
+		return setup{}, cli.Usage("use debug, info, warn or error", "--log-level is %q", f.level)
+	}
+	path := cmp.Or(f.file, os.Getenv("WFLO_CONFIG"))
+	if path == "" {
+		return setup{}, cli.Usage("name one with --config or WFLO_CONFIG; docs/wflo.example.yaml is one", "the console has no configuration file")
+	}
+	file, err := config.Load(path)
+	if err != nil {
+		return setup{}, err
+	}
+	s := setup{file: file, logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))}
+	s.ledger, s.records, err = plugin.OpenDatabase(cmd.Context(), plugin.Config{
+		DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"), Logger: s.logger,
+	})
+	return s, err
+}
+
+func run(cmd *cobra.Command, cfg Config, f flags) error {
+	ctx := cmd.Context()
+	s, err := open(cmd, f)
+	if err != nil {
+		return err
+	}
+	defer s.ledger.Close()
+	sign, err := s.signer()
+	if err != nil {
+		return err
+	}
+	checkpoints, err := s.checkpoints()
+	if err != nil {
+		return err
+	}
+	served, err := s.access()
+	if err != nil {
+		return err
+	}
+	c, namespace, err := dial(cmd, cfg, s.logger)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer c.Close()
+	s.serve(&served, c, namespace, sign, checkpoints)
+	served.Addr = cmp.Or(f.listen, s.file.Console.Listen, defaultListen)
+	server, err := console.Start(served)
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	defer checkpoints.begin(ctx)()
+	if err := announce(cmd, server.URL(), s.file.Console.URL); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
+	return nil
+}
+
+// announce prints where the console is, as text or JSON.
+func announce(cmd *cobra.Command, listens, url string) error {
+	if flag := cmd.Flag("output"); flag != nil && flag.Value.String() != "text" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"console": listens, "url": url})
+	}
+	line := "Console " + listens
+	if url != "" && url != listens {
+		line += " (" + url + ")"
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), line)
+	return err
+}
+
+// dial connects to Temporal as the other commands do.
+func dial(cmd *cobra.Command, cfg Config, logger *slog.Logger) (client.Client, string, error) {
+	given := func(name string) string {
+		if flag := cmd.Flag(name); flag != nil {
+			return flag.Value.String()
+		}
+		return ""
+	}
+	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: given("profile")})
+	if err != nil {
+		return nil, "", cli.Usage("check the TEMPORAL_ variables and the profile", "connection settings: %w", err)
+	}
+	opts.HostPort = cmp.Or(given("address"), opts.HostPort, cli.DefaultAddress)
+	opts.Namespace = cmp.Or(given("namespace"), opts.Namespace, client.DefaultNamespace)
+	opts.Logger, opts.Identity = log.NewStructuredLogger(logger), "wflo:console"
+	if cfg.Configure != nil {
+		cfg.Configure(&opts)
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), dialTimeout)
+	defer cancel()
+	c, err := client.DialContext(ctx, opts)
+	if err != nil {
+		return nil, "", wflo.Errorf("", "name Temporal with --address or TEMPORAL_ADDRESS", "connect to Temporal at %s: %w", opts.HostPort, err)
+	}
+	return c, opts.Namespace, nil
+}
+
+// stopped hides the error of a start that was interrupted: that is no failure.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}

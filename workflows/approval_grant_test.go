@@ -209,6 +209,10 @@ func TestGrant(t *testing.T) {
 			}
 			return pay(ctx, theOrder)
 		}, paid: 1, status: wflo.GateApproved},
+		"as a local activity": {act: func(ctx workflow.Context, _ wflo.Decision) error {
+			ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{ScheduleToCloseTimeout: time.Minute})
+			return workflow.ExecuteLocalActivity(ctx, "pay", theOrder).Get(ctx, nil)
+		}, code: wflo.CodeConflict, status: wflo.GateApproved},
 		"too late": {change: func(_ *till, a *wflo.Approval) { a.Expiry = time.Minute }, act: func(ctx workflow.Context, _ wflo.Decision) error {
 			return cmp.Or(workflow.Sleep(ctx, time.Hour), pay(ctx, theOrder))
 		}, code: wflo.CodeApprovalExpired, status: wflo.GateExpired},

@@ -230,9 +230,15 @@ func (o *outbound) activity(ctx workflow.Context, key, activity string, args []a
 	return o.Next.ExecuteActivity(ctx, activity, args...)
 }
 
+// localActivity refuses what people were asked about: a local activity begins without
+// looking at the approval again, and nothing could take it back.
 func (o *outbound) localActivity(ctx workflow.Context, key, activity string, args []any) workflow.Future {
 	if err := o.identify(ctx, key); err != nil {
 		return failed(ctx, err)
+	}
+	if all := o.state.grantsFor(ctx, activity); len(all) > 0 {
+		return failed(ctx, toWire(wflo.Errorf(wflo.CodeConflict, "call it with workflow.ExecuteActivity",
+			"gate %s: activity %s acts on an approval, and is called as a local activity", all[0].ID, activity)))
 	}
 	return o.Next.ExecuteLocalActivity(ctx, activity, args...)
 }

@@ -75,6 +75,9 @@ type Gate struct {
 	// the latest was.
 	Level   int       `json:"level,omitempty"`
 	LevelAt time.Time `json:"level_at,omitzero"`
+	// Raised are the decisions that escalated the gate, by [Decision.RecordID], so that
+	// one that is sent again does not do it again.
+	Raised []string `json:"raised,omitempty"`
 	// Reminded is how many reminders the present level got.
 	Reminded int    `json:"reminded,omitempty"`
 	AckedBy  string `json:"acked_by,omitempty"`

@@ -17,7 +17,7 @@ func (g Gate) Admit(d Decision, terms Terms, now time.Time) error {
 	if g.known(d) {
 		return nil // it counted already, and counts once
 	}
-	if err := g.admitTime(d); err != nil {
+	if err := g.admitTime(d, now); err != nil {
 		return err
 	}
 	groups, err := terms.Verify(d, g.Approval.SignedOnly)
@@ -56,11 +56,16 @@ func (g Gate) admitPlace(d Decision) error {
 
 // known says that the gate counted the decision before.
 func (g Gate) known(d Decision) bool {
-	return g.Decision != nil && g.Decision.same(d) || slices.ContainsFunc(g.Votes, d.same)
+	return g.Decision != nil && g.Decision.same(d) || slices.ContainsFunc(g.Votes, d.same) ||
+		d.Verdict == VerdictEscalate && slices.Contains(g.Raised, d.RecordID(g.Nonce))
 }
 
-// admitTime refuses what comes late: all but a rejection of what has not begun.
-func (g Gate) admitTime(d Decision) error {
+// admitTime refuses what comes late: all but a rejection of what has not begun. A gate
+// whose time is up may still be open, because no worker was there to close it.
+func (g Gate) admitTime(d Decision, now time.Time) error {
+	if g.Status == GateOpen && g.Version > 0 && now.After(g.ExpiresAt) && d.Verdict != VerdictReject {
+		return Invalid("decision", fmt.Sprintf("comes late: the time of gate %s was up at %s", g.ID, g.ExpiresAt.UTC().Format(time.RFC3339)), "nothing was changed")
+	}
 	if g.Status == GateOpen || g.Granted() && !g.Used && g.Version > 0 && d.Verdict == VerdictReject {
 		return nil
 	}
@@ -83,6 +88,9 @@ func (g Gate) admitPerson(d Decision, groups []string) error {
 		return Invalid("decision.by", fmt.Sprintf("is %q, who asked for this or changed it", d.By), "four eyes are needed: somebody else must approve")
 	}
 	for _, v := range g.Votes {
+		if v.By == d.By && d.Signature != "" && d.At.Before(v.At) {
+			return Invalid("decision", fmt.Sprintf("is older than another: %s has said %s since", d.By, v.Verdict), "decide again; the latest word counts")
+		}
 		if v.By == d.By && v.Verdict == d.Verdict && v.Verdict != VerdictRespond && d.Verdict != VerdictEdit {
 			return Invalid("decision", fmt.Sprintf("comes twice: %s has said %s already", d.By, d.Verdict), "nothing was changed; others must decide too")
 		}
@@ -160,6 +168,9 @@ func (g Gate) Apply(d Decision, terms Terms, now time.Time) (Gate, error) {
 	g.Changes++
 	switch d.Verdict {
 	case VerdictEscalate:
+		if d.ID != "" || d.Signature != "" {
+			g.Raised = append(slices.Clone(g.Raised), d.RecordID(g.Nonce))
+		}
 		return g.escalate(now), nil
 	case VerdictAck:
 		g.AckedBy = d.By

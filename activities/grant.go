@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"strings"
 	"time"
@@ -56,6 +57,9 @@ func (in *inbound) mayBegin(ctx context.Context, g wflo.Gate, info activity.Info
 	if g.Approval.Activity != info.ActivityType.Name {
 		return wflo.Errorf(wflo.CodeConflict, "ask about this activity", "gate %s: the approval is for activity %s, not for %s", g.ID, g.Approval.Activity, info.ActivityType.Name)
 	}
+	if err := in.belongs(ctx, g, info); err != nil {
+		return err
+	}
 	err := g.Authorizes(in.cfg.Terms(), time.Now())
 	if errors.Is(err, wflo.ErrApprovalExpired) && info.Attempt > 1 {
 		// It must begin in time; what has begun may be tried again later.
@@ -77,6 +81,28 @@ func (in *inbound) mayBegin(ctx context.Context, g wflo.Gate, info activity.Info
 		return fmt.Errorf("use the approval of gate %s: %w", g.ID, err)
 	}
 	return nil
+}
+
+// belongs refuses an approval that was carried over from another run: headers are what
+// their sender writes, and only the workflow's name is Temporal's own word. Where time
+// approved there is no signature either, and the index must know of the gate.
+func (in *inbound) belongs(ctx context.Context, g wflo.Gate, info activity.Info) error {
+	run, _ := wflo.RunFrom(ctx)
+	if g.WorkflowID != info.WorkflowExecution.ID || g.FirstRunID != run.FirstRunID || g.Namespace != "" && g.Namespace != info.Namespace {
+		return wflo.Errorf(wflo.CodeConflict, "ask in the run that acts", "gate %s: the approval is for run %s, not for %s", g.ID, g.WorkflowID, info.WorkflowExecution.ID)
+	}
+	if !g.Granted() || g.Decision != nil {
+		return nil
+	}
+	kept, err := in.cfg.Records.Gate(ctx, g.Nonce)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("read gate %s: %s", g.ID, err.Error())
+	case kept.Digest == g.Digest && kept.Status != wflo.GateRevoked && !time.Now().Before(kept.ExpiresAt):
+		return nil
+	}
+	return wflo.Errorf(wflo.CodeConflict, "ask again", "gate %s: nobody approved it, and no gate on record timed out like that", g.ID)
 }
 
 // sameInput holds what the activity got against what was approved, both as the

@@ -39,6 +39,12 @@ func gateText(g wflo.Gate) string {
 		details := strings.ReplaceAll(Escape(strings.TrimSpace(g.Approval.Details)), "\n", "\n"+strings.Repeat(" ", 19))
 		fmt.Fprintf(&b, "        %-10s %s\n", "details", details)
 	}
+	if len(g.Approval.Form) > 0 {
+		fmt.Fprintf(&b, "        %-10s %s\n", "form", pretty(g.Approval.Form, strings.Repeat(" ", 19)))
+	}
+	if g.Revision > 0 {
+		line("changed", howOften(g.Revision)+"; see: wflo approvals show "+shellWord(g.ID))
+	}
 	line("approvers", strings.Join(g.MayDecide(), ", "))
 	if have, need := forShow(g).Need(shownTerms); need > 1 {
 		line("approvals", fmt.Sprintf("%d of %d", have, need))

@@ -127,7 +127,9 @@ func (s setup) slack() (*console.Slack, error) {
 		return nil, fmt.Errorf("console.slack: %w", err)
 	}
 	return &console.Slack{
-		Verify: func(header http.Header, body []byte, now time.Time) error { return slack.Verify(secret, header, body, now) },
+		Verify: func(header http.Header, body []byte, now time.Time) error {
+			return slack.Verify(secret, header, body, now)
+		},
 		Parse: func(body []byte) (console.Click, error) {
 			i, err := slack.ParseInteraction(body)
 			return console.Click{Team: i.TeamID, User: i.User, Nonce: i.Nonce, Digest: i.Digest, Verdict: i.Verdict, ResponseURL: i.ResponseURL}, err

@@ -101,7 +101,7 @@ func (a *app) policyCheck(ctx context.Context, files []string, strict bool) erro
 		return err
 	}
 	if bad > 0 {
-		return &exitError{ExitFindings, wflo.Errorf(wflo.CodeInvalid, "mend what is listed; a worker does not start with a file that has mistakes", "%d of %s failed the check", bad, plural(len(files), "file"))}
+		return &exitError{ExitFindings, wflo.Errorf(wflo.CodeInvalid, "mend what is listed", "%d of %s failed the check", bad, plural(len(files), "file"))}
 	}
 	return nil
 }

@@ -298,7 +298,7 @@ func (a *app) budgetSet(cmd *cobra.Command, id string, f budgetFlags) error {
 		a.note("was  %s", escapeLine(ruleWords(rule)))
 	}
 	a.note("now  %s", escapeLine(ruleWords(after)))
-	if err := a.confirmChange(f.yes, "set budget "+id); err != nil {
+	if err := a.confirmChange(ctx, c, f.yes, "set budget "+id); err != nil {
 		return err
 	}
 	var now wflo.Spend
@@ -357,7 +357,7 @@ func (a *app) budgetRemoveCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirmChange(yes, "remove budget "+id); err != nil {
+			if err := a.confirmChange(cmd.Context(), c, yes, "remove budget "+id); err != nil {
 				return err
 			}
 			var removed struct {

@@ -73,7 +73,7 @@ func (a *app) topUp(ctx context.Context, id string, raise wflo.Money, f topUpFla
 		return Usage("raise it by less", "AMOUNT and the limit together are more than %s", wflo.Money(math.MaxInt64))
 	}
 	a.note("%s: %s of %s used; the limit becomes %s", escapeLine(b.Budget), b.Spent+b.Reserved, b.Limit, b.Limit+raise)
-	if err := a.confirmChange(f.yes, fmt.Sprintf("raise budget %s by %s", b.Budget, raise)); err != nil {
+	if err := a.confirmChange(ctx, c, f.yes, fmt.Sprintf("raise budget %s by %s", b.Budget, raise)); err != nil {
 		return err
 	}
 	if f.key == "" {

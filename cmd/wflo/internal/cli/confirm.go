@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,9 +24,21 @@ func (a *app) canAsk(yes bool, look ...string) error {
 	return Usage(strings.Join(append(look, "add --yes"), ", then "), "there is no terminal to ask on")
 }
 
-// confirmChange asks whether to make a change, unless yes was said.
-func (a *app) confirmChange(yes bool, what string) error {
-	return a.confirmAs(yes, what, userName(), "nothing was changed")
+// confirmChange asks whether to make a change through the API, unless yes was said.
+// The question names who the API will write down.
+func (a *app) confirmChange(ctx context.Context, c *api, yes bool, what string) error {
+	if yes {
+		return nil
+	}
+	who := userName()
+	if c.token != "" {
+		var known wflo.Identity
+		if err := c.get(ctx, "/whoami", nil, &known); err != nil {
+			return err
+		}
+		who = known.Subject
+	}
+	return a.confirmAs(yes, what, who, "nothing was changed")
 }
 
 // confirmAs asks whether somebody wants to do what is said, unless yes was said.

@@ -55,7 +55,7 @@ standard error, so that the key can go into a file or a secret store.`,
 				return err
 			}
 			a.note("%s", escapeLine(keyWords(req)))
-			if err := a.confirmChange(f.yes, "make the key "+req.Name); err != nil {
+			if err := a.confirmChange(cmd.Context(), c, f.yes, "make the key "+req.Name); err != nil {
 				return err
 			}
 			var made console.NewKey
@@ -191,7 +191,7 @@ func (a *app) keysRevokeCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirmChange(yes, "revoke key "+given[0]); err != nil {
+			if err := a.confirmChange(cmd.Context(), c, yes, "revoke key "+given[0]); err != nil {
 				return err
 			}
 			var k activities.APIKey

@@ -47,7 +47,7 @@ func TestKeysAsk(t *testing.T) {
 	for answer, code := range map[string]int{"y\n": ExitOK, "n\n": ExitDenied} {
 		o := newOffice(t)
 		o.environment(o.key("root", nil, wflo.RoleAdmin))
-		_, got := typed(t, &fakeTemporal{}, "Make the key ci as ", answer, "keys", "create", "--name", "ci", "--subject", "ci", "--role", "viewer")
+		_, got := typed(t, &fakeTemporal{}, "Make the key ci as root? [y/N] ", answer, "keys", "create", "--name", "ci", "--subject", "ci", "--role", "viewer")
 		all, err := o.records.ListKeys(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -120,7 +120,7 @@ func (a *app) notifyRetry(cmd *cobra.Command, ids []string, yes bool) error {
 		}
 	}
 	if len(ids) > 0 {
-		if err := a.confirmChange(yes, "send "+what+" again"); err != nil {
+		if err := a.confirmChange(ctx, c, yes, "send "+what+" again"); err != nil {
 			return err
 		}
 	}

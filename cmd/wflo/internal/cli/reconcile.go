@@ -150,7 +150,7 @@ func (a *app) reconcile(cmd *cobra.Command, key string, f reconcileFlags) error 
 		return err
 	}
 	a.note("try %d of %s in run %s, %s ago: charged %s, becomes %s", hold.Attempt, escapeLine(hold.Provider+"/"+hold.Model), escapeLine(hold.Run.WorkflowID), since(hold.At), hold.Granted, paid)
-	if err := a.confirmChange(f.yes, "settle this call at "+paid.String()); err != nil {
+	if err := a.confirmChange(ctx, c, f.yes, "settle this call at "+paid.String()); err != nil {
 		return err
 	}
 	var done console.Reconciled

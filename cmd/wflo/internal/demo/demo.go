@@ -1,11 +1,13 @@
-// Package demo is the command `wflo demo`: three agents on real parts, from
+// Package demo is the command `wflo demo`: four agents on real parts, from
 // nothing to a summary, in one process that ends by itself.
 //
 // The first agent finds duplicate charges in a file of orders with Python in a
 // Docker sandbox, waits for an approval, and refunds them; one refund is
 // refused, so the others are undone. The second works on until its budget stops
 // it, is topped up once, and is stopped again; the third is stopped because it
-// repeats itself. The command then checks the books of all sides, and fails if
+// repeats itself. The fourth meets a policy: nobody answers, so that others are
+// asked; who must not approve cannot; an edit voids a vote; and the audit trail of
+// it all is verified. The command then checks the books of all sides, and fails if
 // they do not agree.
 package demo
 
@@ -14,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -34,18 +37,20 @@ func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Watch agents work: sandbox, approval, undo, budget",
-		Long: `Start everything in this process, run three agents on real parts, and stop.
+		Short: "Watch agents work: sandbox, approval, undo, budget, policy",
+		Long: `Start everything in this process, run four agents on real parts, and stop.
 
 The first agent finds the duplicate charges in a file of orders, with Python in a
 Docker sandbox. It may refund them only after an approval, which the demo gives
 itself. One refund is refused by the payment provider, so the others are undone.
 The second agent works on until its budget stops it, gets more money once, and is
-stopped again. The third repeats itself and is stopped for that.
+stopped again. The third repeats itself and is stopped for that. The fourth wants
+to do what a policy lets two people decide; the demo plays those people too.
 
 Without --model, models are scripted: they answer over the vendors' own wire
 formats and are metered at real prices, but nothing leaves this machine. With
---model, the vendor's key is taken from the environment, and the demo costs money.`,
+--model, the vendor's key is taken from the environment, and the demo costs money;
+the fourth agent's model is scripted all the same.`,
 		Example: "  wflo demo\n  OPENAI_API_KEY=... wflo demo --model gpt-5.4-mini",
 		Args: func(_ *cobra.Command, given []string) error {
 			if len(given) > 0 {
@@ -91,7 +96,10 @@ func run(cmd *cobra.Command, f flags) error {
 		return err
 	}
 	defer worker.Stop()
-	d := &demo{show: s, worker: worker, key: key, ui: server.UIURL() + "/namespaces/" + server.Namespace() + "/workflows/", model: f.model}
+	d := &demo{
+		show: s, worker: worker, key: key, model: f.model, dir: filepath.Join(dir, "cleanup"),
+		hostPort: server.HostPort(), namespace: server.Namespace(), ui: server.UIURL() + "/namespaces/" + server.Namespace() + "/workflows/",
+	}
 	if err := d.play(ctx, f.csv); err != nil {
 		return err
 	}
@@ -120,5 +128,9 @@ func (d *demo) play(ctx context.Context, csv string) error {
 	if err != nil {
 		return err
 	}
-	return d.summary(first, second, third)
+	fourth, err := d.escalation(ctx)
+	if err != nil {
+		return err
+	}
+	return d.summary(first, second, third, fourth)
 }

@@ -159,8 +159,9 @@ func (w *watcher) gate(ctx context.Context, id string, g wflo.Gate) error {
 		w.toppedUp = true
 	}
 	w.at("a reviewer would now type: wflo %s %s --run %s", verdict, g.ID, id)
-	d := wflo.Decision{Gate: g.ID, Epoch: g.Epoch, Digest: g.Digest, Verdict: verdict, By: reviewer, Reason: reason}.
-		Sign(w.key.Name, w.key.Private)
+	d := g.Decide(verdict, reviewer)
+	d.Reason, d.At = reason, time.Now()
+	d = d.Sign(w.key.Name, w.key.Private)
 	u, err := w.worker.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: id, UpdateName: wflo.UpdateDecide, Args: []any{d}, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})

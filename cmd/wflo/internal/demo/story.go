@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/client"
@@ -14,10 +15,12 @@ import (
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devworker"
+	"github.com/wflo-ai/wflo-go/examples/dbcleanup/customers"
 	"github.com/wflo-ai/wflo-go/examples/refund"
 	"github.com/wflo-ai/wflo-go/examples/refund/data"
 	"github.com/wflo-ai/wflo-go/examples/refund/payments"
 	"github.com/wflo-ai/wflo-go/examples/refund/script"
+	"github.com/wflo-ai/wflo-go/internal/audit"
 )
 
 // What the demo's people and budgets are.
@@ -34,6 +37,9 @@ type demo struct {
 	key    approver.Key
 	ui     string
 	model  string
+	// dir is for the data of the fourth part, which has a worker of its own, and the
+	// rest leads to the server.
+	dir, hostPort, namespace string
 }
 
 // ended is what came of one run.
@@ -159,7 +165,7 @@ func known(err error) error {
 }
 
 // summary checks the books of all sides.
-func (d *demo) summary(first, second, third ended) error {
+func (d *demo) summary(first, second, third ended, fourth judged) error {
 	d.title("What happened")
 	standing := refund.StandingOf(first.status)
 	made := d.worker.Payments.Refunds()
@@ -200,6 +206,7 @@ func (d *demo) summary(first, second, third ended) error {
 		}
 		ok = d.check(billed == booked, "the model server billed %d tokens, the ledger has %d", billed, booked) && ok
 	}
+	ok = d.decided(fourth) && ok
 	left, err := d.worker.Boxes(context.Background())
 	ok = d.check(err == nil && len(left) == 0, "no container and no workspace is left behind") && ok
 	if !ok {
@@ -207,6 +214,20 @@ func (d *demo) summary(first, second, third ended) error {
 	}
 	d.line("\nNext: wflo dev keeps it all running; then, in another terminal, wflo run refund")
 	return nil
+}
+
+// decided checks the books of the fourth agent.
+func (d *demo) decided(j judged) bool {
+	whole, changed, cut := j.trail.whole, j.trail.changed, j.trail.cut
+	ok := d.check(j.gate.Level == 1 && j.gate.Granted() && len(j.gate.Votes) == 2 && j.selfRefused,
+		"a timer asked the directors; two people decided, and not the one who asked")
+	ok = d.check(j.voided && j.editorRefused && j.gate.Revision == 1,
+		"an edit voided the vote before it, and its editor could not approve it") && ok
+	ok = d.check(j.report.Deleted == 3 && slices.Equal(j.left, []int64{1, customers.Loyal}),
+		"the database lost exactly the %d rows that were approved", j.report.Deleted) && ok
+	ok = d.check(whole.Class() == audit.OK && whole.Uses == 1 && changed.Class() == audit.Altered && cut.Class() == audit.Altered,
+		"the audit trail is whole; a forged and a shortened copy of it are not") && ok
+	return ok
 }
 
 // alerts counts what the budget of a run has alerted, and says whether each

@@ -148,6 +148,10 @@ func exitCodesTopic() *cobra.Command {
     6  timeout: nobody decided in time, or a run or a server took too long
     7  refused: the gate changed since it was shown, or does not take that answer
     8  late: the gate was closed already, or the action has begun
+   10  findings of wflo policy: mistakes in a file, a test that failed
+   20  wflo audit verify: tampered, records are not those that were written
+   21  wflo audit verify: incomplete, something is missing to be sure
+   22  wflo audit verify: a policy was broken, as genuine records show
   130  interrupted (a run that was being followed goes on)
 
 wflo sandbox run passes on the program's exit code; of its own it has 2, 130 and

@@ -30,11 +30,11 @@ func TestReadFacts(t *testing.T) {
 
 func TestReadFactsRefuses(t *testing.T) {
 	for source, want := range map[string]string{
-		"kind: modl":       `f:1:1: there is no kind "modl" (did you mean model?)`,
-		"{\"usr\": \"a\"}": "did you mean user?",
+		"kind: modl":        `f:1:1: there is no kind "modl" (did you mean model?)`,
+		"{\"usr\": \"a\"}":  "did you mean user?",
 		"- 1\n- kind: step": "f:1:3: the facts are",
-		"cost: lots":       "f:1",
-		"":                 "the file is empty",
+		"cost: lots":        "f:1",
+		"":                  "the file is empty",
 	} {
 		if _, err := policy.ReadFacts("f", []byte(source)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: want %q, got %v", source, want, err)

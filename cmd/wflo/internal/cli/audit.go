@@ -183,7 +183,7 @@ is standard output.
 
 Exports hold what people were asked to approve, with its payload: keep them as
 confidential as the trail.`,
-		Example: "  wflo audit export trail.jsonl --database ledger.db --checkpoints /mnt/checkpoints --keys worker.yaml\n  wflo audit export - --chain acme | gzip > acme.jsonl.gz",
+		Example: "  wflo audit export trail.jsonl --database wflo.db --checkpoints /mnt/checkpoints --keys worker.yaml\n  wflo audit export - --chain acme | gzip > acme.jsonl.gz",
 		Args:    args("FILE"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.auditExport(cmd.Context(), given[0], f)

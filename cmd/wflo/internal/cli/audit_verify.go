@@ -48,7 +48,7 @@ Exit codes:
   %d  incomplete: what is there is right, and something is missing to be sure
   %d  policy breach: the records are genuine, and show that a rule was broken`, ExitTampered, ExitIncomplete, ExitBreach),
 		Example: `  wflo audit verify --keys worker.yaml
-  wflo audit verify --database ledger.db --keys keys.json --checkpoints /mnt/checkpoints
+  wflo audit verify --database wflo.db --keys keys.json --checkpoints /mnt/checkpoints
   wflo audit verify --file trail.jsonl --keys keys.json --temporal -o json`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

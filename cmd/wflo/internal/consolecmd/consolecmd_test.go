@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
@@ -38,6 +39,7 @@ const queue = "consolecmd"
 func refund(ctx workflow.Context) (string, error) {
 	d, err := workflows.RequireApproval(ctx, wflo.Approval{
 		Gate: "refunds", Action: "refund order 17", Payload: json.RawMessage(`{"amount":"25.00","order":17}`), Approvers: []string{"group:ops"}, SignedOnly: true,
+		Notify: []string{"test://ops"},
 	})
 	return d.By + " " + d.Method + " " + d.Key, err
 }
@@ -49,11 +51,36 @@ type office struct {
 	dir, config string
 	temporal    client.Client
 	public      string
+	told        told
+}
+
+// told is a channel of the worker's: what people are told of gates.
+type told chan wflo.NoticeRecord
+
+func (c told) Deliver(ctx context.Context, n wflo.NoticeRecord) (string, error) {
+	select {
+	case c <- n:
+		return "", nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// next is the next notice.
+func (c told) next(t *testing.T) wflo.NoticeRecord {
+	t.Helper()
+	select {
+	case n := <-c:
+		return n
+	case <-time.After(clitest.Patience):
+		t.Fatal("nobody is told")
+	}
+	return wflo.NoticeRecord{}
 }
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	o := &office{t: t, dir: t.TempDir()}
+	o := &office{t: t, dir: t.TempDir(), told: make(told, 10)}
 	for _, name := range []string{"console.key", "checkpoints.key"} {
 		if _, err := approver.Create(filepath.Join(o.dir, name)); err != nil {
 			t.Fatal(err)
@@ -105,7 +132,7 @@ func (o *office) serve() {
 	o.t.Setenv("TEMPORAL_ADDRESS", server.HostPort())
 	guard, err := plugin.New(plugin.Config{
 		DataDir: o.dir, Providers: []plugin.Provider{}, Sandbox: &sandboxtest.Fake{}, Logger: slog.New(slog.DiscardHandler),
-		Approvals: wflo.Terms{Keys: map[string]string{"office": o.public}},
+		Approvals: wflo.Terms{Keys: map[string]string{"office": o.public}}, Channels: map[string]plugin.Channel{"test://ops": o.told},
 	})
 	if err != nil {
 		o.t.Fatal(err)
@@ -216,6 +243,10 @@ func TestDecideInTheConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	asked := o.told.next(t)
+	if asked.Kind != wflo.NoticeAsked || asked.Gate == nil || asked.Link != "/gates/"+asked.Gate.Nonce {
+		t.Errorf("told %+v", asked.Notice)
+	}
 	ann := o.browser(base)
 	if status, body := ann.get("/inbox"); !strings.Contains(body, "/login/key") {
 		t.Fatalf("the inbox of nobody: %d %s", status, body)
@@ -241,6 +272,9 @@ func TestDecideInTheConsole(t *testing.T) {
 	var by string
 	if err := run.Get(t.Context(), &by); err != nil || by != "ann apikey office" {
 		t.Errorf("decided by %q, %v; want ann, by her key, signed by the console under the name that workers have for it", by, err)
+	}
+	if end := o.told.next(t); end.Kind != wflo.NoticeClosed || end.Thread != asked.Thread {
+		t.Errorf("after the end, told %+v", end.Notice)
 	}
 	store := &audit.Directory{Path: filepath.Join(o.dir, "checkpoints")}
 	clitest.Await(t, "a checkpoint", func() bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,8 @@ signed here, with --key.
 
 --edit puts another payload in place; votes for the one before are void, and where
 four eyes are needed somebody else approves it. --text and --form answer a question.
---all goes through all gates that wait, and asks at each.`,
+--all goes through all gates that wait, and asks at each. It passes over those where
+you cannot approve.`,
 		Example: `  wflo approve refunds
   wflo approve refunds --run refund-k3f9 --reason "checked the invoice" --yes
   wflo approve refunds --edit smaller.json
@@ -198,6 +200,10 @@ func (a *app) approveListed(ctx context.Context, src gateSource, item desk.Item,
 	v, err := src.view(ctx, item.Gate)
 	if err != nil {
 		return v, fmt.Errorf("gate %s of %s: %w", item.ID, item.WorkflowID, err)
+	}
+	if v.You.Why != "" && !slices.Contains(v.You.Can, wflo.VerdictApprove) {
+		a.note("  gate  %s of %s passed over: %s", escapeLine(v.ID), escapeLine(v.WorkflowID), escapeLine(v.You.Why))
+		return v, &exitError{ExitDenied, errPassed}
 	}
 	d, err := a.decision(wflo.VerdictApprove, f)
 	if err != nil {

@@ -75,13 +75,13 @@ func TestEscalateAndAck(t *testing.T) {
 	o.gate("r1", func(a *wflo.Approval) {
 		a.Escalation = []wflo.Level{{After: 10 * time.Minute, Approvers: []string{"group:managers"}}}
 	})
-	ann, max := o.approver("ann"), o.approver("max", "managers")
-	o.does(max, "approve", "refunds", "--yes").want(t, ExitAuth, nil, []string{"not an approver of this gate"})
+	ann, sue := o.approver("ann"), o.approver("sue", "managers")
+	o.does(sue, "approve", "refunds", "--yes").want(t, ExitAuth, nil, []string{"not an approver of this gate"})
 	o.does(ann, "ack", "refunds").want(t, 0, []string{"refunds is being looked at by ann; its time is up in 59m"}, []string{"refund order 17"})
 	o.does(ann, "approvals", "show", "r1").want(t, 0, []string{"level 1       group:managers: after 10m0s", "acked by      ann", "wflo escalate refunds --run r1"}, nil)
 	o.does(ann, "escalate", "refunds", "--yes", "--reason", "above my limit").want(t, 0, []string{"refunds escalated to level 1: asks 1 of ann, group:ops, group:managers, in 59m"}, []string{"digest"})
 	o.does(ann, "escalate", "refunds", "--yes").want(t, ExitRefused, nil, []string{"nobody left to ask"})
-	o.does(max, "approve", "refunds", "--yes").want(t, 0, []string{"refunds approved by max\n"}, []string{"digest"})
+	o.does(sue, "approve", "refunds", "--yes").want(t, 0, []string{"refunds approved by sue\n"}, []string{"digest"})
 }
 
 // What comes late has an exit code of its own. A rejection is in time until the
@@ -121,8 +121,11 @@ func TestApproveAll(t *testing.T) {
 	if r := o.does(ann, "approvals", "--run", "r2"); !strings.Contains(r.out, "r2") || strings.Contains(r.out, "r1") {
 		t.Errorf("of r2:\n%s", r.out)
 	}
-	o.does(eve, "approve", "--all", "--group", "ops", "--yes").want(t, ExitAuth, []string{"refunds approved by eve\n"},
-		[]string{"1 of 3", "3 of 3", "who asked for this", "2 gates approved, 1 refused, 0 passed over"})
+	o.does(eve, "approve", "--all", "--group", "ops", "--yes").want(t, 0, []string{"refunds approved by eve\n"},
+		[]string{"1 of 3", "3 of 3", "refunds of r3 passed over: four eyes are needed", "2 gates approved, 0 refused, 1 passed over"})
+	if n := len(o.runs.Updates()); n != 2 {
+		t.Errorf("%d decisions were sent", n)
+	}
 	if g := o.runs.Gate("nonce-r3"); g.Status != wflo.GateOpen {
 		t.Errorf("r3 is %s", g.Status)
 	}
@@ -132,6 +135,23 @@ func TestApproveAll(t *testing.T) {
 		t.Errorf("exit code %d, %v:\n%s", r.code, err, r.out)
 	}
 	o.does(ann, "approve", "--all", "--yes").want(t, 0, nil, []string{"nothing waits"})
+}
+
+// A refusal does not stop a batch, and is how it ends.
+func TestApproveAllGoesOn(t *testing.T) {
+	o := newOffice(t)
+	for _, name := range []string{"cat", "bob"} {
+		a := wflo.Approval{Gate: "of-" + name, Action: "pay", Approvers: []string{name}}
+		if _, err := o.runs.Ask(t.Context(), wflo.Run{WorkflowID: "r1", FirstRunID: "first"}, "nonce-"+name, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.runs.Terms.AllowUnsigned = true
+	o.does("", "approve", "--all", "--run", "r1", "--yes").want(t, ExitAuth, []string{"of-bob approved by bob\n"},
+		[]string{`decision.by is "bob", who is not an approver of this gate`, "1 gate approved, 1 refused, 0 passed over"})
+	if g := o.runs.Gate("nonce-cat"); g.Status != wflo.GateOpen {
+		t.Errorf("of-cat is %s", g.Status)
+	}
 }
 
 // Answers to a form come from a file or standard input, and fit its schema.

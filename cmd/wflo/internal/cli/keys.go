@@ -158,8 +158,12 @@ func (a *app) keysListCmd() *cobra.Command {
 
 func keyRow(k activities.APIKey) []string {
 	used := "never"
-	if !k.UsedAt.IsZero() {
-		used = since(k.UsedAt) + " ago"
+	switch ago := time.Since(k.UsedAt); {
+	case k.UsedAt.IsZero():
+	case ago < 2*time.Minute: // it is kept to the minute
+		used = "just now"
+	default:
+		used = short(ago.Truncate(time.Minute)) + " ago"
 	}
 	return []string{k.ID, k.Name, k.Subject, rolesText(k.Roles), strings.Join(k.Groups, ", "), k.Org, keyState(k), used, k.MadeBy}
 }

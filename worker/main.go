@@ -4,12 +4,16 @@
 // It is configured by the environment: Temporal's own variables and profiles
 // for the connection (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, ...), the variables
 // of plugin.FromEnv, of which WFLO_CONFIG names a file with budgets, routes, the
-// response cache and keys of the OpenAI-compatible endpoint, and
+// response cache, keys of the OpenAI-compatible endpoint, approvals, policies and
+// channels (docs/wflo.example.yaml), and
 //
 //	WFLO_TASK_QUEUE   the task queue, "wflo" when unset
 //	WFLO_LISTEN       address for /healthz, /metrics, the API and, where WFLO_CONFIG
 //	                  has keys for it, the OpenAI-compatible endpoint; off when unset
 //	WFLO_LOG_LEVEL    debug, info (default), warn or error
+//
+// It holds no key that signs decisions: people decide in `wflo console`, which is
+// another program.
 package main
 
 import (

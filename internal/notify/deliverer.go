@@ -260,5 +260,5 @@ func (d *Deliverer) unknown(ctx context.Context, n wflo.NoticeRecord) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	d.bury(ctx, n, reason(wflo.Invalid("channel", fmt.Sprintf("%q is not configured", n.Channel),
-		"name it under notify.channels, or change who names it, and run wflo notify retry")))
+		"name it under channels, or change who names it, and run wflo notify retry")))
 }

@@ -155,7 +155,7 @@ func TestRefusedAndUnknownAreDeadAtOnce(t *testing.T) {
 		t.Errorf("refused: %+v", r)
 	}
 	r := o.Record(unknown.ID)
-	if r.State != wflo.NoticeDead || !strings.Contains(r.Error, `"slack://nowhere" is not configured`) || !strings.Contains(r.Error, "notify.channels") {
+	if r.State != wflo.NoticeDead || !strings.Contains(r.Error, `"slack://nowhere" is not configured`) || !strings.Contains(r.Error, "under channels") {
 		t.Errorf("unknown: %s %q", r.State, r.Error)
 	}
 	if seen.dead != 2 || len(o.Events()) != 2 {

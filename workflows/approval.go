@@ -33,6 +33,8 @@ type openGate struct {
 	// has ended. cancel ends it before.
 	called, over bool
 	cancel       workflow.CancelFunc
+	// abandoned says that the run ended while the gate was open.
+	abandoned bool
 	// guarded says that a coroutine takes late rejections.
 	guarded bool
 }
@@ -42,12 +44,16 @@ type desk struct {
 	gates []*openGate
 	// taken are the names of gates that were asked for, open or not yet.
 	taken map[string]bool
+	// signalled are decisions that came by signal and are not judged yet.
+	signalled []wflo.Decision
 	// early counts decisions by gates that had not opened when they came.
 	early map[string]int
 	// grants are the gates whose approval an activity may act on, outside of steps.
 	grants []*openGate
 	// telling are the futures of bookkeeping that nobody waits for until the run ends.
 	telling []workflow.Future
+	// asking counts the coroutines that wait for a gate.
+	asking int
 	// levelled says that there was a gate that has levels, votes and revisions. Runs
 	// that were recorded before have none, and make other commands.
 	levelled bool
@@ -131,6 +137,8 @@ func (st *state) ask(ctx workflow.Context, key string, a wflo.Approval, accepts 
 	if err != nil {
 		return nil, err
 	}
+	st.asking++
+	defer func() { st.asking-- }()
 	g, err := st.openGate(ctx, key, a)
 	if err != nil {
 		return nil, err

@@ -58,21 +58,53 @@ func (st *state) decideByUpdate(ctx workflow.Context, d wflo.Decision) (wflo.Gat
 }
 
 // decideBySignal is decideByUpdate for senders who can only signal. What cannot be
-// read is counted and dropped, so that a malformed signal wedges nothing.
+// read is counted and dropped, so that a malformed signal wedges nothing. It runs
+// before the workflow task begins, when the run's clock is still that of the task
+// before: the decision waits until takeSignals judges it.
 func (st *state) decideBySignal(ctx workflow.Context, arg *commonpb.Payloads) {
 	var d wflo.Decision
 	if err := st.readDecision(arg, &d); err != nil {
 		workflow.GetLogger(ctx).Warn("decision signal cannot be read", "error", clip(err.Error(), maxRefusal))
 		return
 	}
+	st.signalled = append(st.signalled, d)
+}
+
+// takeSignals judges the decisions that came by signal, in their order, for as long as
+// the run goes on.
+func (st *state) takeSignals(ctx workflow.Context) {
+	workflow.GoNamed(st.unstoppable(ctx), "decisions by signal", func(ctx workflow.Context) {
+		for {
+			if workflow.Await(ctx, func() bool { return len(st.signalled) > 0 }) != nil {
+				return
+			}
+			for range min(len(st.signalled), atOnce) {
+				d := st.signalled[0]
+				st.signalled = st.signalled[1:]
+				st.take(ctx, d)
+			}
+			breathe(ctx)
+		}
+	})
+}
+
+// atOnce is how many decisions are judged before other parts of the run get their
+// turn: Temporal gives up on workflow code that goes on for a second.
+const atOnce = 100
+
+// breathe gives every other coroutine a turn.
+func breathe(ctx workflow.Context) {
+	done := false
+	workflow.Go(ctx, func(workflow.Context) { done = true })
+	_ = workflow.Await(ctx, func() bool { return done }) // nothing cancels ctx
+}
+
+func (st *state) take(ctx workflow.Context, d wflo.Decision) {
 	g, late, err := st.decide(ctx, d)
 	switch {
 	case err == nil && late && len(g.late) < maxLate:
 		g.late = append(g.late, lateDecision{d, workflow.Now(ctx)})
-	case err != nil && g == nil && st.early[d.Gate] > 0 && st.early[d.Gate] <= loudRefusals:
-		st.tellRefused(ctx, d, err)
 	case err != nil && g != nil && g.Refused <= loudRefusals:
-		st.tellRefused(ctx, d, err)
 		workflow.GetLogger(ctx).Warn("decision refused", "gate", g.ID, "by", wflo.VisibleLine(clip(d.By, 200)), "error", g.LastRefusal)
 	}
 }

@@ -35,6 +35,9 @@ func (st *state) await(ctx workflow.Context, g *openGate) error {
 		}
 		st.pass(ctx, g, what)
 	}
+	if g.abandoned {
+		return workflow.Await(ctx, func() bool { return false }) // the run is over, and nothing may follow
+	}
 	st.tell(ctx, g)
 	if g.Status == wflo.GateTimedOut && g.Approval.OnTimeout == wflo.OnTimeoutHalt {
 		st.halt(wflo.Halt{By: timerName, Reason: fmt.Sprintf("gate %s: nobody decided on %q in time", g.ID, oneLine(g.Approval.Action, 200))})
@@ -146,6 +149,34 @@ func (st *state) unstoppable(ctx workflow.Context) workflow.Context {
 	return workflow.WithValue(ctx, compensatingKey{}, true)
 }
 
+// drain waits until people have decided at all gates that somebody waits for, and what
+// acts on their approvals is done: the run's successor has none of them, so their
+// votes would be lost, and the action could begin with nobody to hear of its end.
+func (st *state) drain(ctx workflow.Context) {
+	if !st.levelled {
+		return
+	}
+	err := workflow.Await(st.unstoppable(ctx), func() bool {
+		return st.asking == 0 && len(st.signalled) == 0 && !slices.ContainsFunc(st.gates, func(g *openGate) bool { return g.called && !g.over })
+	})
+	if err != nil {
+		workflow.GetLogger(ctx).Error("wait for open gates", "error", err.Error())
+	}
+}
+
+// abandon closes the gates that a run leaves open when it ends, so that nobody is asked
+// for what cannot happen any more.
+func (st *state) abandon(ctx workflow.Context) {
+	for _, g := range st.gates {
+		if g.Version > 0 && !g.Closed() {
+			g.abandoned = true
+			g.Status, g.ClosedAt = wflo.GateCancelled, workflow.Now(ctx)
+			g.Changes++
+			st.recordEnd(ctx, g)
+		}
+	}
+}
+
 // settle waits until all that was begun aside is done. It is called when the run ends
 // or continues as new.
 func (st *state) settle(ctx workflow.Context) {
@@ -157,7 +188,7 @@ func (st *state) settle(ctx workflow.Context) {
 		st.tell(ctx, g)
 	}
 	err := workflow.Await(ctx, func() bool {
-		return !slices.ContainsFunc(st.telling, func(f workflow.Future) bool { return !f.IsReady() }) &&
+		return len(st.signalled) == 0 && !slices.ContainsFunc(st.telling, func(f workflow.Future) bool { return !f.IsReady() }) &&
 			!slices.ContainsFunc(st.gates, func(g *openGate) bool { return g.guarded && len(g.late) > 0 })
 	})
 	if err != nil {

@@ -93,6 +93,7 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	if err := st.handlers(ctx); err != nil {
 		return nil, err
 	}
+	st.takeSignals(ctx)
 	var out any
 	if err = st.pin(ctx, in.cfg.Policies, regime); err == nil {
 		out, err = in.Next.ExecuteWorkflow(ctx, input)
@@ -102,6 +103,7 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 		return out, err
 	}
 	err = st.end(ctx, err)
+	st.abandon(ctx)
 	st.settle(ctx)
 	if o := in.cfg.Observer; o != nil && !workflow.IsReplaying(ctx) {
 		o.WorkflowClosed(st.run.Workflow, string(st.phase), workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime))
@@ -295,9 +297,11 @@ func identity(r wflo.Run) temporal.SearchAttributes {
 	return temporal.NewSearchAttributes(set...)
 }
 
-// NewContinueAsNewError hands the run's identity, undo stack and memo on.
+// NewContinueAsNewError hands the run's identity, undo stack and memo on. It waits for
+// gates that are open, which the next run would know nothing of.
 func (o *outbound) NewContinueAsNewError(ctx workflow.Context, wfn any, args ...any) error {
 	st := o.state
+	st.drain(ctx)
 	run := st.run
 	run.Generation++
 	c := carry{Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.stack, Halted: st.halted, Regime: st.regime.carry()}

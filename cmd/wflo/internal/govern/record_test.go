@@ -210,6 +210,7 @@ func (w *world) replay(h *historypb.History) error {
 		w.t.Fatal(err)
 	}
 	histories.Register(r)
+	registerGuarded(r)
 	started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
 	return r.ReplayWorkflowHistoryWithOptions(nil, h, worker.ReplayWorkflowHistoryOptions{
 		OriginalExecution: workflow.Execution{ID: started.GetWorkflowId(), RunID: started.GetOriginalExecutionRunId()},

@@ -51,6 +51,11 @@ you cannot approve.`,
 		},
 	}
 	f.add(cmd)
+	f.addApprove(cmd)
+	return cmd
+}
+
+func (f *decideFlags) addApprove(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.reason, "reason", "", "why")
 	flags.StringVar(&f.text, "text", "", "the answer, where the gate asks a question")
@@ -60,7 +65,6 @@ you cannot approve.`,
 	flags.BoolVar(&f.filter.mine, "mine", false, "with --all: those that ask you")
 	flags.StringVar(&f.filter.group, "group", "", "with --all: those that ask this group")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
-	return cmd
 }
 
 func (a *app) rejectCmd() *cobra.Command {
@@ -157,12 +161,20 @@ func (a *app) decideAll(ctx context.Context, f decideFlags) error {
 	}
 	defer src.close()
 	items, listed := src.list(ctx, f.filter)
+	if len(items) == 0 && listed == nil {
+		a.note("nothing waits for a decision")
+	}
 	if len(items) == 0 {
-		if listed == nil {
-			a.note("nothing waits for a decision")
-		}
 		return listed
 	}
+	if err := a.approveEach(ctx, src, items, f); err != nil {
+		return err
+	}
+	return listed
+}
+
+// approveEach asks at each gate and tells how many of them were approved.
+func (a *app) approveEach(ctx context.Context, src gateSource, items []desk.Item, f decideFlags) error {
 	var done []desk.View
 	var failures []error
 	passed := 0
@@ -190,7 +202,7 @@ func (a *app) decideAll(ctx context.Context, f decideFlags) error {
 	if len(failures) > 0 {
 		return told(exitCode(failures[0]))
 	}
-	return listed
+	return nil
 }
 
 // errPassed says that somebody did not say yes to one gate of several.

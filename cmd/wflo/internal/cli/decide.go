@@ -151,7 +151,7 @@ func (a *app) decideOne(ctx context.Context, src gateSource, v desk.View, d wflo
 		a.note("        you: %s", escapeLine(v.You.Why))
 	}
 	if len(d.Edit) > 0 {
-		a.note("  edit  %s", strings.TrimLeft(diffText(v.Approval.Payload, d.Edit, strings.Repeat(" ", 8)), " "))
+		a.note("  edit\n%s", diffText(v.Approval.Payload, d.Edit, strings.Repeat(" ", 8)))
 	}
 	if err := a.confirmAs(yes, question(d.Verdict, v.Gate), src.who(), "nothing was decided"); err != nil {
 		return v, err
@@ -225,7 +225,7 @@ func signer(path string) (*localKey, error) {
 	}
 	loaded, err := approver.Load(path)
 	if errors.Is(err, fs.ErrNotExist) && !named {
-		return nil, nil //nolint:nilnil // no key is a good answer
+		return nil, nil // no key is a good answer
 	}
 	if err != nil {
 		return nil, err

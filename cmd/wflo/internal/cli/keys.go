@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -45,30 +45,7 @@ standard error, so that the key can go into a file or a secret store.`,
 		Example: `  wflo keys create --name "ann's laptop" --subject ann --role approver --group ops --expires 90d
   (umask 077; wflo keys create --name ci --subject ci --role viewer --yes > ci.token)`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			req, err := f.request(time.Now())
-			if err := errors.Join(err, a.canAsk(f.yes)); err != nil {
-				return err
-			}
-			c, err := a.api()
-			if err != nil {
-				return err
-			}
-			a.note("%s", escapeLine(keyWords(req)))
-			if err := a.confirmChange(cmd.Context(), c, f.yes, "make the key "+req.Name); err != nil {
-				return err
-			}
-			var made console.NewKey
-			if err := c.write(cmd.Context(), http.MethodPost, "/keys", req, &made); err != nil {
-				return err
-			}
-			if a.format != formatText {
-				return a.printJSON(made)
-			}
-			a.note("made key %s; this is the only time that it is shown", escapeLine(made.ID))
-			_, err = fmt.Fprintln(a.deps.Stdout, escapeLine(made.Key))
-			return err
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.keysCreate(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "name", "", "what the key is for; required")
@@ -86,6 +63,34 @@ standard error, so that the key can go into a file or a secret store.`,
 		panic(err) // the flag was added above
 	}
 	return cmd
+}
+
+func (a *app) keysCreate(ctx context.Context, f keyFlags) error {
+	req, err := f.request(time.Now())
+	if err != nil {
+		return err
+	}
+	if err := a.canAsk(f.yes); err != nil {
+		return err
+	}
+	c, err := a.api()
+	if err != nil {
+		return err
+	}
+	a.note("%s", escapeLine(keyWords(req)))
+	if err := a.confirmChange(ctx, c, f.yes, "make the key "+req.Name); err != nil {
+		return err
+	}
+	var made console.NewKey
+	if err := c.write(ctx, http.MethodPost, "/keys", req, &made); err != nil {
+		return err
+	}
+	if a.format != formatText {
+		return a.printJSON(made)
+	}
+	a.note("made key %s; this is the only time that it is shown", escapeLine(made.ID))
+	_, err = fmt.Fprintln(a.deps.Stdout, escapeLine(made.Key))
+	return err
 }
 
 // request is what the flags ask for.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -104,10 +105,8 @@ func (a *app) notifyRetry(cmd *cobra.Command, ids []string, yes bool) error {
 		return err
 	}
 	ctx := cmd.Context()
-	what := "all dead letters"
-	if len(ids) == 1 {
-		what = "notice " + ids[0]
-	} else {
+	what := "notice " + strings.Join(ids, "")
+	if len(ids) == 0 {
 		var dead []wflo.NoticeRecord
 		if err := c.get(ctx, "/notices", url.Values{"state": {string(wflo.NoticeDead)}, "n": {strconv.Itoa(mostNotices)}}, &dead); err != nil {
 			return err

@@ -24,8 +24,8 @@ var noArgs = json.RawMessage("{}")
 // them, from what history has.
 func (w *walk) facts(run wflo.Run, activity string) wflo.Facts {
 	f := wflo.Facts{
-		Kind: wflo.FactsActivity, Operation: activity, Step: scope(run.Step, activity),
-		User: run.User, Team: run.Team, Org: run.Org, Agent: run.Agent, Tags: run.Tags, Cost: w.spent, Calls: w.calls,
+		Kind: wflo.FactsActivity, Operation: activity, Step: scopes(run.Step, activity)[0],
+		User: run.User, Team: run.Team, Org: run.Org, Agent: run.Agent, Tags: run.Tags, Cost: w.spent + w.children, Calls: w.calls,
 		Workflow: wflo.WorkflowFacts{
 			ID: run.WorkflowID, Type: run.Workflow, Namespace: run.Namespace, Generation: run.Generation, Epoch: run.Epoch,
 		},
@@ -34,7 +34,7 @@ func (w *walk) facts(run wflo.Run, activity string) wflo.Facts {
 	id := wflo.RunBudgetID(run.ID())
 	for _, line := range run.Lines {
 		if line.ID == id && line.Limit > 0 {
-			f.Budget = wflo.BudgetFacts{Limit: line.Limit, Spent: w.spent, Left: max(0, line.Limit-w.spent), Used: w.spent.Float() / line.Limit.Float() * 100}
+			f.Budget = wflo.BudgetFacts{Limit: line.Limit, Spent: f.Cost, Left: max(0, line.Limit-f.Cost), Used: f.Cost.Float() / line.Limit.Float() * 100}
 		}
 	}
 	return w.timed(f, w.nows[len(w.nows)-1])
@@ -46,19 +46,44 @@ func (w *walk) timed(f wflo.Facts, now time.Time) wflo.Facts {
 	return f
 }
 
-// scope is the name of the step that a call is within, from its key, or empty.
-func scope(key, activity string) string {
+// scopes are what the step may be named that a call is within, by its key, the most
+// likely first; "" where it is within none. Keys are NAME#N or NAME/KEY, after
+// those of the steps around it, and names may hold slashes.
+func scopes(key, activity string) []string {
 	i := strings.LastIndex(key, "/"+activity+"#")
 	if i < 0 {
-		return ""
+		return []string{""}
 	}
-	name := key[:i]
-	name = name[strings.LastIndexByte(name, '/')+1:]
-	if j := strings.LastIndexByte(name, '#'); j >= 0 {
-		return name[:j]
+	parts := strings.Split(key[:i], "/")
+	if g, ok := strings.CutPrefix(parts[0], "g"); ok && g != "" && strings.Trim(g, "0123456789") == "" {
+		parts = parts[1:]
 	}
-	return "" // a generation
+	if len(parts) == 0 {
+		return []string{""}
+	}
+	last, numbered := parts[len(parts)-1], true
+	if j := strings.LastIndexByte(last, '#'); j >= 0 {
+		last = last[:j]
+	} else {
+		numbered = false // it has a key of its own, after its name
+	}
+	parts = append(slices.Clone(parts[:len(parts)-1]), last)
+	var all []string
+	for from := range parts {
+		for to := len(parts); to > from; to-- {
+			all = append(all, strings.Join(parts[from:to], "/"))
+		}
+	}
+	likely := parts[0]
+	if numbered {
+		likely = last
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return s == likely })
+	return append(append([]string{likely}, all[:min(len(all), mostScopes)]...), "")
 }
+
+// mostScopes bounds the names that are tried.
+const mostScopes = 20
 
 // call adds what the input says.
 func (w *walk) call(f *wflo.Facts, name string, input *commonpb.Payloads) error {

@@ -6,7 +6,8 @@
 // costs. They do not hold everything that policies saw: what steps declare
 // (operation, effect, arguments) and the worst case of a model call's price are not
 // in them. Where the run was governed, history has the hash of the facts that were
-// judged, and [Call.Exact] says that the facts here are just those.
+// judged: what was declared is tried until it fits, and [Call.Exact] says that the
+// facts here are just those.
 package simulate
 
 import (
@@ -16,7 +17,6 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
-	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -52,7 +52,7 @@ type Past struct {
 	Calls []Call `json:"calls"`
 	// Rulings are those that history has, in their order.
 	Rulings []Ruling `json:"rulings,omitempty"`
-	// Unread counts calls whose input could not be read.
+	// Unread counts calls whose input could not be read, and children.
 	Unread int `json:"unread,omitempty"`
 }
 
@@ -75,33 +75,57 @@ type Ruling struct {
 	// About says what was judged, as the run summed it up.
 	About  string      `json:"about,omitempty"`
 	Ruling wflo.Ruling `json:"ruling"`
+
+	// nows are the times that the workflow saw last, and taken says that the call
+	// was found.
+	nows  []time.Time
+	taken bool
 }
 
 // Read reads a run; an empty runID means the latest.
 func (r Reader) Read(ctx context.Context, workflowID, runID string) (Past, error) {
-	if r.Converter == nil {
-		r.Converter = converter.GetDefaultDataConverter()
-	}
-	var events []*historypb.HistoryEvent
-	for it := r.Client.GetWorkflowHistory(ctx, workflowID, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
-		e, err := it.Next()
-		if err != nil {
-			return Past{}, fmt.Errorf("read the history of %s: %w", workflowID, err)
-		}
-		events = append(events, e)
-	}
-	if len(events) == 0 || events[0].GetWorkflowExecutionStartedEventAttributes() == nil {
-		return Past{}, fmt.Errorf("read the history of %s: %w", workflowID, errors.New("it does not begin with a start"))
-	}
-	hash, err := hasher()
+	w, err := r.walk(ctx, workflowID, runID, maxChildren)
 	if err != nil {
 		return Past{}, err
 	}
+	return w.past, nil
+}
+
+// maxChildren bounds how deep children are followed for what they spent.
+const maxChildren = 5
+
+func (r Reader) walk(ctx context.Context, workflowID, runID string, depth int) (*walk, error) {
+	if r.Converter == nil {
+		r.Converter = converter.GetDefaultDataConverter()
+	}
+	hash, err := hasher()
+	if err != nil {
+		return nil, err
+	}
 	w := &walk{reader: r, hash: hash, past: Past{WorkflowID: workflowID, RunID: runID}, asked: map[int64]bool{}}
-	for _, e := range events {
+	if depth > 0 {
+		w.readChild = func(workflowID, runID string) *walk {
+			child, err := r.walk(ctx, workflowID, runID, depth-1)
+			if err != nil {
+				return nil
+			}
+			return child
+		}
+	}
+	for it := r.Client.GetWorkflowHistory(ctx, workflowID, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		if err != nil {
+			return nil, fmt.Errorf("read the history of %s: %w", workflowID, err)
+		}
+		if w.nows == nil && e.GetWorkflowExecutionStartedEventAttributes() == nil {
+			break
+		}
 		w.see(e)
 	}
-	return w.past, nil
+	if w.nows == nil {
+		return nil, fmt.Errorf("read the history of %s: %w", workflowID, errors.New("it does not begin with a start"))
+	}
+	return w, nil
 }
 
 // Facts are those of all calls.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -113,15 +114,19 @@ func TestSimulate(t *testing.T) {
 	}
 }
 
-func TestScope(t *testing.T) {
+func TestScopes(t *testing.T) {
 	for _, tc := range []struct{ key, activity, want string }{
 		{"Refund#1", "Refund", ""},
 		{"g2/Refund#1", "Refund", ""},
 		{"pay#3/Refund#1", "Refund", "pay"},
 		{"g2/outer#1/pay#3/a/b#1", "a/b", "pay"},
+		{"pay/order-7/Refund#1", "Refund", "pay"},
 	} {
-		if got := scope(tc.key, tc.activity); got != tc.want {
+		if got := scopes(tc.key, tc.activity)[0]; got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.key, got, tc.want)
 		}
+	}
+	if all := scopes("outer#1/pay/order-7/Refund#1", "Refund"); !slices.Contains(all, "pay") {
+		t.Errorf("got %q", all)
 	}
 }

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,10 @@ type walk struct {
 	run   wflo.Run
 	spent wflo.Money
 	calls int
+	// children is what the runs that it started have spent. readChild reads one, and
+	// gives nil where it cannot; without it they are not looked at.
+	children  wflo.Money
+	readChild func(workflowID, runID string) *walk
 	// nows are the latest times that the workflow saw, the present one last.
 	nows []time.Time
 	// asked are the scheduled model calls, and tools what the last reply wants.
@@ -52,6 +57,11 @@ func (w *walk) see(e *historypb.HistoryEvent) {
 		w.scheduled(e)
 	case enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
 		w.completed(e.GetActivityTaskCompletedEventAttributes())
+	case enumspb.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED:
+		a := e.GetChildWorkflowExecutionCompletedEventAttributes()
+		w.child(a.GetWorkflowExecution(), a.GetWorkflowType().GetName() == wflo.WorkflowAgent)
+	case enumspb.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED:
+		w.child(e.GetChildWorkflowExecutionFailedEventAttributes().GetWorkflowExecution(), false)
 	default: // says nothing that policies could look at
 	}
 }
@@ -80,8 +90,8 @@ func (w *walk) header(h *commonpb.Header, name string, into any) bool {
 	return ok && w.reader.Converter.FromPayload(p, into) == nil
 }
 
-// mostNows bounds how far back a question to the policies may lie.
-const mostNows = 64
+// mostNows bounds how far before its answer a question to the policies may lie.
+const mostNows = 4
 
 func (w *walk) tick(at time.Time) {
 	if at.IsZero() {
@@ -115,7 +125,7 @@ func (w *walk) marker(e *historypb.HistoryEvent) {
 		return
 	}
 	if data.ActivityType == string(step.PolicyJudge) {
-		r := Ruling{Event: e.GetEventId(), At: e.GetEventTime().AsTime()}
+		r := Ruling{Event: e.GetEventId(), At: e.GetEventTime().AsTime(), nows: slices.Clone(w.nows)}
 		if w.payloads(a.GetDetails()[markerResult], &r.Ruling) == nil && r.Ruling.Effect != "" {
 			if p := e.GetUserMetadata().GetSummary(); p != nil {
 				_ = w.reader.Converter.FromPayload(p, &r.About) // or it stays empty
@@ -180,30 +190,67 @@ func bookkeeping(name string) bool {
 	return false
 }
 
-// match looks for the ruling that was given on the call, to have the time and the
-// tool that it was judged with.
+// effects are the classes that a step may declare, which history does not say.
+var effects = []wflo.EffectClass{"", wflo.EffectPure, wflo.EffectRead, wflo.EffectReversible, wflo.EffectVerifiable, wflo.EffectIrreversible}
+
+// match looks for the ruling that was given on the call, whose hash proves the time,
+// the tool, and what the step declares.
 func (w *walk) match(c *Call) {
-	judged := map[string]bool{}
-	for _, r := range w.past.Rulings {
-		judged[r.Ruling.Facts] = true
-	}
 	tools := []string{""}
 	if w.past.Workflow == wflo.WorkflowAgent && c.Facts.Kind != wflo.FactsModel {
 		tools = append(slices.Clone(w.tools), "")
 	}
-	if len(judged) > 0 {
-		for _, now := range slices.Backward(w.nows) {
-			for _, tool := range tools {
-				f := w.timed(c.Facts, now)
-				if f.Tool = tool; judged[w.hash(f)] {
-					c.Facts, c.Exact = f, true
-					return
-				}
+	for i := range w.past.Rulings {
+		r := &w.past.Rulings[i]
+		operation, ok := strings.CutPrefix(r.About, "policies: "+string(c.Facts.Kind)+" ")
+		if !ok || r.taken {
+			continue
+		}
+		for f := range w.variants(c, r.nows, tools) {
+			if f.Operation = operation; w.hash(f) == r.Ruling.Facts {
+				c.Facts, c.Exact, r.taken = f, true, true
+				return
 			}
 		}
 	}
 	if len(w.tools) == 1 {
 		c.Facts.Tool = tools[0]
+	}
+}
+
+// variants are what the facts of a call may have been.
+func (w *walk) variants(c *Call, nows []time.Time, tools []string) iter.Seq[wflo.Facts] {
+	return func(yield func(wflo.Facts) bool) {
+		for _, now := range slices.Backward(nows) {
+			for _, name := range scopes(c.Step, c.Facts.Activity) {
+				for _, effect := range effects {
+					for _, tool := range tools {
+						f := w.timed(c.Facts, now)
+						f.Step, f.Effect, f.Tool = name, effect, tool
+						if !yield(f) {
+							return
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// child adds what a child spent to what the run's budget was charged, and the calls
+// of an agent that answered to the run's own, as the run counted them.
+func (w *walk) child(x *commonpb.WorkflowExecution, answered bool) {
+	if w.readChild == nil {
+		return
+	}
+	c := w.readChild(x.GetWorkflowId(), x.GetRunId())
+	if c == nil {
+		w.past.Unread++ // its history is gone, or not for us
+		return
+	}
+	w.children += c.spent + c.children
+	if answered {
+		w.calls += c.calls
 	}
 }
 

@@ -33,7 +33,8 @@ policies at all. Nothing is changed, and no run is touched.
 The facts come from a file (--facts: a list, as in wflo policy explain), or are
 read from Temporal's histories (--run, --since). A history has what activities were
 called with, by which step, when, for whom, and after which costs. Where the run was
-governed it also has the hash of what was judged then, and the report says how many
+governed it also has the hash of what was judged then, by which the effect that a
+step declares and the tool of an agent are found again; the report says how many
 calls are judged on exactly those facts. Of the others it cannot be known
 
   - what steps declare: operation, effect and arguments; an activity counts with

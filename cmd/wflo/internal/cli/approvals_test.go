@@ -191,24 +191,6 @@ func TestOwnKey(t *testing.T) {
 	o.does(cat, "approve", "refunds", "--run", "r1", "--yes", "--key", file, "--as", "cat").want(t, ExitAuth, nil, []string{`the key "ann" proves somebody else`})
 }
 
-// A batch asks at each gate, and a no passes over it.
-func TestApproveAllAsks(t *testing.T) {
-	for answer, status := range map[string]wflo.GateStatus{"y\n": wflo.GateApproved, "n\n": wflo.GateOpen, "\n": wflo.GateOpen} {
-		o := newOffice(t)
-		o.gate("r1", nil)
-		ann := o.approver("ann")
-		o.environment(ann)
-		said, code := typed(t, &fakeTemporal{}, "Approve this as ann? [y/N] ", answer, "approve", "--all", "--mine")
-		o.said.WriteString(said)
-		if got := o.runs.Gate("nonce-r1").Status; got != status || code != 0 {
-			t.Errorf("%q: %s, exit code %d:\n%s", answer, got, code, said)
-		}
-		if passed := strings.Contains(said, "0 gates approved, 0 refused, 1 passed over"); passed == (status == wflo.GateApproved) {
-			t.Errorf("%q says:\n%s", answer, said)
-		}
-	}
-}
-
 func TestDiffLines(t *testing.T) {
 	for _, tc := range []struct{ before, after, want string }{
 		{"a b c", "a b c", "  a,  b,  c"},

@@ -42,22 +42,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Keys are made and revoked after a yes only.
-func TestKeysAsk(t *testing.T) {
-	for answer, code := range map[string]int{"y\n": ExitOK, "n\n": ExitDenied} {
-		o := newOffice(t)
-		o.environment(o.key("root", nil, wflo.RoleAdmin))
-		_, got := typed(t, &fakeTemporal{}, "Make the key ci as root? [y/N] ", answer, "keys", "create", "--name", "ci", "--subject", "ci", "--role", "viewer")
-		all, err := o.records.ListKeys(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if made := len(all) == 2; got != code || made != (code == ExitOK) {
-			t.Errorf("%q: exit code %d, %d keys", answer, got, len(all))
-		}
-	}
-}
-
 // dead puts dead letters into the records.
 func (o *office) dead(ids ...string) {
 	o.t.Helper()

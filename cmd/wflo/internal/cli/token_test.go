@@ -165,18 +165,6 @@ func TestKnownAndNotAllowed(t *testing.T) {
 	}
 }
 
-// What is typed at the question for a key is not on the screen.
-func TestLoginAsksHidden(t *testing.T) {
-	o := newOffice(t)
-	ann := o.approver("ann")
-	o.environment("")
-	said, code := typed(t, &fakeTemporal{}, "(it is not shown): ", ann+"\n", "login")
-	o.said.WriteString(said)
-	if code != 0 || !strings.Contains(said, "logged in to "+o.url+" as ann") {
-		t.Errorf("exit code %d:\n%s", code, said)
-	}
-}
-
 // An API that asks nobody who they are is nothing to log in to.
 func TestLoginWhereNobodyIsKnown(t *testing.T) {
 	f := someBooks().serves(t, &fakeTemporal{})

@@ -18,8 +18,14 @@ const (
 	MaxApprovers = 100
 	// MaxLevels bounds the escalation.
 	MaxLevels = 10
-	// maxPayload bounds what people are asked to judge, in bytes.
+	// MaxFactors bounds the sets of approvers, and MaxChannels each list of channels.
+	MaxFactors  = 100
+	MaxChannels = 100
+	// maxPayload bounds what people are asked to judge, in bytes; maxLine and
+	// maxDetails bound the words around it.
 	maxPayload = 256 << 10
+	maxLine    = 4 << 10
+	maxDetails = 64 << 10
 )
 
 // Approval asks people to decide on one action before it happens. The zero value
@@ -141,6 +147,9 @@ func (a Approval) Validate() error {
 	case len(a.Payload) > maxPayload:
 		return Invalid("approval.payload", fmt.Sprintf("has %d bytes", len(a.Payload)), fmt.Sprintf("ask about at most %d; nobody can judge more", maxPayload))
 	}
+	if err := a.validateSizes(); err != nil {
+		return err
+	}
 	if len(a.Form) > 0 {
 		if _, err := Canonical(a.Form); err != nil {
 			return Invalid("approval.form", err.Error(), "give a JSON schema")
@@ -160,6 +169,46 @@ func (a Approval) Validate() error {
 		return err
 	}
 	return a.validatePeople()
+}
+
+// validateSizes bounds what goes into the history of the run, and to everybody who is
+// told of the gate.
+func (a Approval) validateSizes() error {
+	for _, text := range []struct {
+		field     string
+		has, most int
+	}{
+		{"gate", len(a.Gate), maxLine}, {"action", len(a.Action), maxLine}, {"details", len(a.Details), maxDetails},
+		{"form", len(a.Form), maxForm}, {"activity", len(a.Activity), maxLine},
+	} {
+		if text.has > text.most {
+			return Invalid("approval."+text.field, fmt.Sprintf("has %d bytes", text.has), fmt.Sprintf("use at most %d", text.most))
+		}
+	}
+	if len(a.Factors) > MaxFactors {
+		return Invalid("approval.factors", fmt.Sprintf("are %d", len(a.Factors)), fmt.Sprintf("use at most %d", MaxFactors))
+	}
+	if err := checkChannels("approval.notify", a.Notify); err != nil {
+		return err
+	}
+	for i, l := range a.Escalation {
+		if err := checkChannels(fmt.Sprintf("approval.escalation[%d].notify", i), l.Notify); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkChannels(field string, channels []string) error {
+	if len(channels) > MaxChannels {
+		return Invalid(field, fmt.Sprintf("are %d channels", len(channels)), fmt.Sprintf("use at most %d", MaxChannels))
+	}
+	for i, c := range channels {
+		if nameProblem(c) != "" {
+			return Invalid(fmt.Sprintf("%s[%d]", field, i), nameProblem(c), "name a channel, such as slack://ops-channel")
+		}
+	}
+	return nil
 }
 
 func (a Approval) validateTimes() error {

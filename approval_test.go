@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,23 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// TestDigestBindsPeople: who is behind the run is a part of what people agree to, in
+// gates that are made today.
+func TestDigestBindsPeople(t *testing.T) {
+	g := ask(func(a *Approval) { a.FourEyes = true })
+	for name, requesters := range map[string][]string{"none": nil, "one": {"ann"}, "one more": {"ann", "boss", "cid"}, "another order": {"boss", "ann"}, "run together": {"annboss"}} {
+		other := g
+		if other.Requesters = requesters; other.ComputeDigest() == g.Digest {
+			t.Errorf("the digest does not tell %v from %v (%s)", g.Requesters, requesters, name)
+		}
+	}
+	old := g
+	old.Version = 2
+	if old.Requesters = nil; old.ComputeDigest() != old.Seal("nonce").Digest {
+		t.Error("gates of recorded histories have another digest than they had")
+	}
+}
+
 // TestDigestBinds changes each thing that a person is shown, one by one.
 func TestDigestBinds(t *testing.T) {
 	base := testGate().Digest
@@ -101,12 +119,20 @@ func TestDigestBinds(t *testing.T) {
 
 func TestApprovalValidate(t *testing.T) {
 	for name, a := range map[string]Approval{
-		"no gate":      {Action: "x"},
-		"no action":    {Gate: "g"},
-		"negative":     {Gate: "g", Action: "x", Timeout: -1},
-		"not JSON":     {Gate: "g", Action: "x", Payload: json.RawMessage(`{`)},
-		"bad answer":   {Gate: "g", Action: "x", Answers: []Verdict{"maybe"}},
-		"empty answer": {Gate: "g", Action: "x", Answers: []Verdict{""}},
+		"no gate":                  {Action: "x"},
+		"no action":                {Gate: "g"},
+		"negative":                 {Gate: "g", Action: "x", Timeout: -1},
+		"not JSON":                 {Gate: "g", Action: "x", Payload: json.RawMessage(`{`)},
+		"bad answer":               {Gate: "g", Action: "x", Answers: []Verdict{"maybe"}},
+		"empty answer":             {Gate: "g", Action: "x", Answers: []Verdict{""}},
+		"long gate":                {Gate: strings.Repeat("g", maxLine+1), Action: "x"},
+		"long action":              {Gate: "g", Action: strings.Repeat("x", maxLine+1)},
+		"long details":             {Gate: "g", Action: "x", Details: strings.Repeat("x", maxDetails+1)},
+		"long form":                {Gate: "g", Action: "x", Form: json.RawMessage(`"` + strings.Repeat("x", maxForm) + `"`)},
+		"many factors":             {Gate: "g", Action: "x", Factors: slices.Repeat([]Factor{{Approvers: []string{"ann"}}}, MaxFactors+1)},
+		"many channels":            {Gate: "g", Action: "x", Notify: slices.Repeat([]string{"slack://ops"}, MaxChannels+1)},
+		"many channels of a level": {Gate: "g", Action: "x", Escalation: []Level{{Notify: slices.Repeat([]string{"slack://ops"}, MaxChannels+1)}}},
+		"long channel":             {Gate: "g", Action: "x", Notify: []string{strings.Repeat("s", maxName+1)}},
 	} {
 		if err := a.Validate(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: Validate = %v; want ErrInvalid", name, err)

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Verdict is what a person decided.
@@ -69,7 +71,8 @@ type Decision struct {
 	Groups []string `json:"groups,omitempty"`
 	Method string   `json:"method,omitempty"`
 	Reason string   `json:"reason,omitempty"`
-	// Text is the answer of VerdictRespond; Form the answer to a gate's form.
+	// Text is the answer of VerdictRespond, or what goes with VerdictApprove where the
+	// gate asks for an amount; Form is the answer to a gate's form.
 	Text string          `json:"text,omitempty"`
 	Form json.RawMessage `json:"form,omitempty"`
 	// Edit is the payload that VerdictEdit wants instead.
@@ -132,4 +135,80 @@ func (d Decision) RecordID(nonce string) string {
 // same says that two decisions are the same one, sent twice.
 func (d Decision) same(e Decision) bool {
 	return d.ID != "" && d.ID == e.ID && d.By == e.By && d.Verdict == e.Verdict && d.Digest == e.Digest
+}
+
+const (
+	// maxReason bounds what people write, in bytes; maxForm their answer to a form.
+	maxReason = 16 << 10
+	maxForm   = 64 << 10
+	// maxLabel bounds, in bytes, what programs write into a decision; maxGroups the
+	// names of all groups together.
+	maxLabel  = 256
+	maxGroups = 64 << 10
+)
+
+// fit refuses a decision that says what its verdict has no place for, what no record
+// would keep, and what is too long. What nobody looks at must not come in by a
+// signature: an edit within an approval would replace what others approved.
+func (d Decision) fit() error {
+	with := "is given with the verdict " + string(d.Verdict)
+	switch {
+	case d.Verdict == VerdictEdit && (len(d.Edit) == 0 || len(d.Edit) > maxPayload):
+		return Invalid("decision.edit", fmt.Sprintf("has %d bytes", len(d.Edit)), "give the whole payload as it shall be")
+	case d.Verdict != VerdictEdit && len(d.Edit) > 0:
+		return Invalid("decision.edit", with, "change the payload with the verdict edit")
+	case d.Verdict != VerdictRespond && len(d.Form) > 0:
+		return Invalid("decision.form", with, "answers go with the verdict respond")
+	case d.Verdict != VerdictRespond && d.Verdict != VerdictApprove && d.Text != "":
+		return Invalid("decision.text", with, "answers go with the verdict respond; a reason goes into reason")
+	case len(d.Reason) > maxReason || len(d.Text) > maxReason:
+		return Invalid("decision.reason", "or text is too long", fmt.Sprintf("use at most %d bytes", maxReason))
+	case garbled(d.Reason) || garbled(d.Text):
+		return Invalid("decision.reason", "or text is not Unicode", "write plain text")
+	case len(d.Form) > maxForm:
+		return Invalid("decision.form", fmt.Sprintf("has %d bytes", len(d.Form)), fmt.Sprintf("use at most %d", maxForm))
+	}
+	if len(d.Form) > 0 {
+		if _, err := Canonical(d.Form); err != nil {
+			return Invalid("decision.form", "is not JSON that can be recorded", "answer with a JSON object of plain values")
+		}
+	}
+	return d.labelled()
+}
+
+// labelled refuses what programs write into a decision where it is no plain text.
+func (d Decision) labelled() error {
+	for _, label := range []struct{ field, value string }{{"id", d.ID}, {"method", d.Method}, {"key", d.Key}, {"signature", d.Signature}} {
+		if len(label.value) > maxLabel || !plain(label.value) {
+			return Invalid("decision."+label.field, "is too long, or not plain text", fmt.Sprintf("use at most %d bytes", maxLabel))
+		}
+	}
+	total := 0
+	for _, group := range d.Groups {
+		if total += len(group); total > maxGroups || !plain(group) {
+			return Invalid("decision.groups", "are too long, or not plain text", fmt.Sprintf("use at most %d bytes", maxGroups))
+		}
+	}
+	return nil
+}
+
+// written is how much the decision adds to its gate, in bytes. An edit counts as the
+// payload, of which there is one.
+func (d Decision) written() int {
+	n := len(d.Reason) + len(d.Text) + len(d.Form)
+	for _, group := range d.Groups {
+		n += len(group)
+	}
+	return n
+}
+
+// garbled says that text went through a decoder that could not read it. Records
+// would not keep it.
+func garbled(text string) bool {
+	return !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError)
+}
+
+// plain says that text is Unicode on one line.
+func plain(text string) bool {
+	return !garbled(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }

@@ -11,8 +11,9 @@ import (
 )
 
 // gateVersion is that of gates that are made today. Gates of version 0 are those
-// of histories that were recorded before gates had levels, votes and revisions.
-const gateVersion = 2
+// of histories that were recorded before gates had levels, votes and revisions; the
+// digest of version 2 did not cover who is behind the run.
+const gateVersion = 3
 
 // GateStatus says where a gate stands.
 type GateStatus string
@@ -62,6 +63,8 @@ type Gate struct {
 	// Changes counts what happened to the gate, so that an index of gates never
 	// takes an older state for a newer one.
 	Changes int `json:"changes,omitempty"`
+	// Counted is how many decisions have counted, which is bounded.
+	Counted int `json:"counted,omitempty"`
 
 	OpenedAt  time.Time  `json:"opened_at"`
 	ExpiresAt time.Time  `json:"expires_at"`
@@ -92,14 +95,27 @@ type Gate struct {
 }
 
 // ComputeDigest is the SHA-256, in hex, of what the gate shows and where it
-// belongs: workflow, first run, gate, epoch, nonce, revision, question and payload.
+// belongs: workflow, first run, gate, epoch, nonce, revision, question, payload, and
+// those who cannot approve where four eyes are asked for.
 func (g Gate) ComputeDigest() string {
 	if g.Version == 0 {
 		return hashParts(g.WorkflowID, g.FirstRunID, g.ID, fmt.Sprint(g.Epoch), g.Nonce,
 			g.Approval.Action, g.Approval.Details, string(g.Approval.Payload))
 	}
-	return hashParts("wflo.gate.v2", g.Namespace, g.WorkflowID, g.FirstRunID, g.ID, fmt.Sprint(g.Epoch), g.Nonce,
-		fmt.Sprint(g.Revision), g.questionHash(), g.payloadHash())
+	return g.digestOf(g.Revision, g.payloadHash(), g.Requesters)
+}
+
+// digestOf is the digest of a revision of the gate with its own question.
+func (g Gate) digestOf(revision int, payloadHash string, requesters []string) string {
+	parts := []string{
+		"wflo.gate.v2", g.Namespace, g.WorkflowID, g.FirstRunID, g.ID, fmt.Sprint(g.Epoch), g.Nonce,
+		fmt.Sprint(revision), g.questionHash(), payloadHash,
+	}
+	if g.Version > 2 {
+		parts[0] = "wflo.gate.v3"
+		parts = append(parts, requesters...)
+	}
+	return hashParts(parts...)
 }
 
 // questionHash is over all of the approval but its payload: who may decide is as
@@ -256,19 +272,50 @@ func (g Gate) MayDecide() []string {
 // Need says how many approvals the gate has, and how many it takes, over all its
 // sets of approvers.
 func (g Gate) Need(terms Terms) (have, need int) {
+	all := g.ballots(terms)
 	for _, f := range g.sets(g.Level) {
 		need += f.quorum()
-		have += min(g.count(f, terms), f.quorum())
+		have += min(f.count(all), f.quorum())
 	}
 	return have, need
 }
 
-func (g Gate) count(f Factor, terms Terms) int {
-	var by []string // each person counts once, however often a record names them
+// ballot is a vote for the action that proves who cast it.
+type ballot struct {
+	by     string
+	groups []string
+	// at is when it was signed; zero without a signature.
+	at time.Time
+}
+
+// ballots are the votes that count under the terms. Signatures are what judging a gate
+// spends its time on, so that each is looked at once.
+func (g Gate) ballots(terms Terms) []ballot {
+	var all []ballot
 	for _, v := range g.Votes {
+		if !v.Verdict.affirms() || g.excluded(v.By) {
+			continue
+		}
 		groups, err := terms.Verify(v, g.Approval.SignedOnly)
-		if err == nil && v.Verdict.affirms() && f.admits(v.By, groups) && !g.excluded(v.By) && !slices.Contains(by, v.By) {
-			by = append(by, v.By)
+		if err != nil {
+			continue
+		}
+		b := ballot{by: v.By, groups: groups}
+		if v.Signature != "" {
+			b.at = v.At
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// count is how many people of the set voted for the action. Each person counts once,
+// however often a record names them.
+func (f Factor) count(all []ballot) int {
+	var by []string
+	for _, b := range all {
+		if f.admits(b.by, b.groups) && !slices.Contains(by, b.by) {
+			by = append(by, b.by)
 		}
 	}
 	return len(by)
@@ -288,11 +335,11 @@ func (g Gate) Excluded(by string) bool { return g.excluded(by) }
 func (g Gate) Asked() []Factor { return g.sets(g.Level) }
 
 // Has says how many approvals of one of its sets the gate has.
-func (g Gate) Has(f Factor, terms Terms) int { return g.count(f, terms) }
+func (g Gate) Has(f Factor, terms Terms) int { return f.count(g.ballots(terms)) }
 
-// approved says that every set has its quorum under these terms.
-func (g Gate) approved(terms Terms) bool {
-	return !slices.ContainsFunc(g.sets(g.Level), func(f Factor) bool { return g.count(f, terms) < f.quorum() })
+// approved says that every set has its quorum.
+func (g Gate) approved(all []ballot) bool {
+	return !slices.ContainsFunc(g.sets(g.Level), func(f Factor) bool { return f.count(all) < f.quorum() })
 }
 
 // Closed says that the gate takes no more votes.
@@ -300,42 +347,3 @@ func (g Gate) Closed() bool { return g.Status != GateOpen }
 
 // Granted says that the gate lets its action happen.
 func (g Gate) Granted() bool { return g.Status == GateApproved || g.Status == GateAnswered }
-
-// Authorizes says why the gate, as it was when it closed, does not allow the action
-// to begin now, or nil when it does. Whoever acts calls it with its present terms: a
-// key or a member that was removed since does not count any more. What will be done
-// must be Approval.Payload; comparing that is left to the caller.
-func (g Gate) Authorizes(terms Terms, now time.Time) error {
-	switch {
-	case !g.Granted():
-		return Errorf(CodeApprovalRejected, "ask again", "gate %s is %s", g.ID, g.Status)
-	case g.Version == 0 || g.Digest != g.ComputeDigest():
-		return Errorf(CodeConflict, "ask again", "gate %s: what was approved is not what it shows", g.ID)
-	case !g.UseBy.IsZero() && now.After(g.UseBy):
-		return Errorf(CodeApprovalExpired, "ask again, or give the gate more time (expiry)", "gate %s: the approval was good until %s", g.ID, g.UseBy.UTC().Format(time.RFC3339))
-	case g.Decision == nil && g.Approval.OnTimeout == OnTimeoutApprove && g.Approval.Risk == RiskLow:
-		return nil // nobody decided, and that was agreed to
-	}
-	for _, v := range g.Votes {
-		if v.Gate != g.ID || v.Epoch != g.Epoch || !g.voteIsOnThis(v) {
-			return Errorf(CodeConflict, "ask again", "gate %s: the vote of %s is on something else", g.ID, v.By)
-		}
-	}
-	if !g.approved(terms) {
-		return Errorf(CodeApprovalRejected, "ask again; keys or members of groups changed since", "gate %s: the approvals that still count are not enough", g.ID)
-	}
-	return nil
-}
-
-// voteIsOnThis says that a vote is on the present revision: it names its digest, or
-// it is the edit that led to it.
-func (g Gate) voteIsOnThis(v Decision) bool {
-	if v.Verdict != VerdictEdit {
-		return v.Digest == g.Digest
-	}
-	sum, err := CanonicalSHA256(v.Edit)
-	if err != nil || sum != g.payloadHash() || g.Revision < 1 {
-		return false
-	}
-	return v.Digest != g.Digest && v.Nonce == g.Nonce
-}

@@ -3,9 +3,7 @@ package wflo
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Admit says why the decision does not count at this gate under these terms at
@@ -30,7 +28,10 @@ func (g Gate) Admit(d Decision, terms Terms, now time.Time) error {
 	if err := g.admitPerson(d, groups); err != nil {
 		return err
 	}
-	return g.admitContent(d)
+	if err := g.admitContent(d); err != nil {
+		return err
+	}
+	return g.admitRoom(d)
 }
 
 // admitPlace refuses what is meant for another question.
@@ -48,7 +49,7 @@ func (g Gate) admitPlace(d Decision) error {
 		return Invalid("decision.digest", "is not the gate's", "the action changed since it was shown; look at it again")
 	case d.PayloadSHA256 != "" && d.PayloadSHA256 != g.payloadHash():
 		return Invalid("decision.payload_sha256", "is not that of the gate's payload", "look at the action again")
-	case d.Signature != "" && g.Version > 0 && (d.Nonce == "" || d.PayloadSHA256 == ""):
+	case (d.Signature != "" || d.Verdict == VerdictEdit) && g.Version > 0 && (d.Nonce == "" || d.PayloadSHA256 == ""):
 		return Invalid("decision.nonce", "or payload_sha256 is missing", "copy both from the gate that was shown")
 	}
 	return nil
@@ -82,6 +83,8 @@ func (g Gate) admitPerson(d Decision, groups []string) error {
 		return Invalid("decision.by", "is empty", "name the person who decides")
 	case nameProblem(d.By) != "":
 		return Invalid("decision.by", nameProblem(d.By), "use a short plain name")
+	case garbled(d.By):
+		return Invalid("decision.by", "is not Unicode", "use a short plain name")
 	case !g.Eligible(d.By, groups):
 		return Invalid("decision.by", fmt.Sprintf("is %q, who is not an approver of this gate", d.By), fmt.Sprintf("ask one of %v", g.askedNow()))
 	case d.Verdict.affirms() && g.excluded(d.By):
@@ -106,6 +109,37 @@ func (g Gate) askedNow() []string {
 	return names
 }
 
+const (
+	// maxCounted bounds the decisions that count at one gate: each is an activity and a
+	// notice, and Temporal bounds what happens in a run.
+	maxCounted = 200
+	// maxVotes bounds, in bytes, what all voters together write, because the gate with
+	// its votes goes into history.
+	maxVotes = 512 << 10
+)
+
+// admitRoom refuses what could go on without end. A rejection always counts: it brings
+// the end nearer.
+func (g Gate) admitRoom(d Decision) error {
+	if g.Version == 0 || d.Verdict == VerdictReject {
+		return nil
+	}
+	if d.Verdict == VerdictAck && g.AckedBy != "" && g.AckedBy != d.By {
+		return Invalid("decision.verdict", fmt.Sprintf("is ack, and %s looks at it already", g.AckedBy), "approve, reject or escalate")
+	}
+	if g.Counted >= maxCounted {
+		return Invalid("decision", fmt.Sprintf("is one too many: gate %s has counted %d", g.ID, g.Counted), "reject, and let the run ask again")
+	}
+	written := d.written()
+	for _, v := range g.votesOfOthers(d.By) {
+		written += v.written()
+	}
+	if written > maxVotes {
+		return Invalid("decision", fmt.Sprintf("is too long: with it people would have written %d bytes at gate %s", written, g.ID), "write less")
+	}
+	return nil
+}
+
 // admitContent refuses what the decision says.
 func (g Gate) admitContent(d Decision) error {
 	answers := g.Answers()
@@ -116,16 +150,9 @@ func (g Gate) admitContent(d Decision) error {
 		return Invalid("decision.reason", "is empty", "say why, with --reason")
 	case d.Verdict == VerdictEscalate && g.Level >= len(g.Approval.Escalation):
 		return Invalid("decision.verdict", "is escalate, and there is nobody left to ask", "approve or reject")
-	case len(d.Reason) > maxReason || len(d.Text) > maxReason:
-		return Invalid("decision.reason", "or text is too long", fmt.Sprintf("use at most %d bytes", maxReason))
-	case garbled(d.Reason) || garbled(d.Text):
-		return Invalid("decision.reason", "or text is not Unicode", "write plain text")
-	case len(d.Form) > 0 && !canonical(d.Form):
-		return Invalid("decision.form", "is not JSON that can be recorded", "answer with a JSON object of plain values")
-	case d.Verdict != VerdictEdit:
-		return nil
-	case len(d.Edit) == 0 || len(d.Edit) > maxPayload:
-		return Invalid("decision.edit", fmt.Sprintf("has %d bytes", len(d.Edit)), "give the whole payload as it shall be")
+	}
+	if err := d.fit(); err != nil || d.Verdict != VerdictEdit {
+		return err
 	}
 	sum, err := CanonicalSHA256(d.Edit)
 	switch {
@@ -136,20 +163,6 @@ func (g Gate) admitContent(d Decision) error {
 	}
 	return nil
 }
-
-// garbled says that text went through a decoder that could not read it. Records
-// would not keep it.
-func garbled(text string) bool {
-	return !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError)
-}
-
-func canonical(data []byte) bool {
-	_, err := Canonical(data)
-	return err == nil
-}
-
-// maxReason bounds what people write, in bytes.
-const maxReason = 16 << 10
 
 // Answers are the verdicts that the gate asks for.
 func (g Gate) Answers() []Verdict {
@@ -165,7 +178,11 @@ func (g Gate) Apply(d Decision, terms Terms, now time.Time) (Gate, error) {
 	if err := g.Admit(d, terms, now); err != nil || g.known(d) {
 		return g, err
 	}
+	if d.Verdict == VerdictAck && g.AckedBy == d.By {
+		return g, nil
+	}
 	g.Changes++
+	g.Counted++
 	switch d.Verdict {
 	case VerdictEscalate:
 		if d.ID != "" || d.Signature != "" {
@@ -219,7 +236,7 @@ func (g Gate) resolve(d Decision, terms Terms, now time.Time) Gate {
 		g.Status = GateRevoked
 	case denials >= max(g.Approval.Denials, 1):
 		g.Status = GateRejected
-	case g.approved(terms):
+	case g.approved(g.ballots(terms)):
 		g.Status = GateApproved
 		if d.Verdict == VerdictRespond {
 			g.Status = GateAnswered

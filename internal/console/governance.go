@@ -83,7 +83,7 @@ func (h *Handler) makeKey(ctx context.Context, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if h.cfg.Keys == nil {
-		return nil, denied("keys are not made here", "make them with `wflo keys make` where the records are")
+		return nil, denied("keys are not made here", "make them with `wflo console key` where the records are")
 	}
 	var given KeyRequest
 	if err := body(r, "key", "send JSON with name, subject and roles", &given); err != nil {

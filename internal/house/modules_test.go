@@ -56,7 +56,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/cohere-ai/cohere-go/v2", folders: []string{"internal/llm/cohere"}, integration: true, reason: "Cohere"},
 
 	{prefix: "github.com/coreos/go-oidc/v3", folders: []string{"internal/auth/oidc"}, integration: true, reason: "OpenID providers: discovery, keys that rotate, tokens"},
-	{prefix: "golang.org/x/oauth2", folders: []string{"internal/auth/oidc"}, reason: "the authorization code flow with PKCE"},
+	{prefix: "golang.org/x/oauth2", folders: []string{"internal/auth/oidc"}, integration: true, reason: "the authorization code flow with PKCE"},
 	{prefix: "github.com/go-ldap/ldap/v3", folders: []string{"internal/auth/ldap"}, integration: true, reason: "directories"},
 	{prefix: "golang.org/x/time/rate", folders: []string{"internal/auth", "internal/console"}, reason: "token buckets per address"},
 	{prefix: "github.com/expr-lang/expr", folders: []string{"policy"}, reason: "the language of conditions: its lexer and parser; judging is ours, because a guard must not pass quietly"},
@@ -75,9 +75,9 @@ var knownLibraries = []library{
 	{prefix: "go.uber.org/goleak", tests: true, reason: "whoever starts a goroutine also waits for it"},
 	{prefix: "pgregory.net/rapid", tests: true, reason: "state machines are tested against a model"},
 	{prefix: "github.com/gowebpki/jcs", tests: true, reason: "another implementation of RFC 8785, to compare with"},
-	{prefix: "github.com/emersion/go-smtp", tests: true, reason: "a real SMTP server"},
-	{prefix: "github.com/emersion/go-sasl", tests: true, reason: "its logins"},
-	{prefix: "github.com/chromedp/chromedp", tests: true, reason: "the console's pages in a real browser"},
+	{prefix: "github.com/emersion/go-smtp", tests: true, integration: true, reason: "a real SMTP server"},
+	{prefix: "github.com/emersion/go-sasl", tests: true, integration: true, reason: "its logins"},
+	{prefix: "github.com/chromedp/chromedp", tests: true, integration: true, reason: "the console's pages in a real browser"},
 	{prefix: "google.golang.org/grpc", tests: true, reason: "a Temporal frontend that fails on demand"},
 }
 

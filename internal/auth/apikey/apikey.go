@@ -42,7 +42,7 @@ const (
 	noteEvery = time.Minute
 	// maxNoted bounds the memory of that; a full one is begun anew.
 	maxNoted = 10_000
-	hint     = "send a key that is not expired or revoked as Authorization: Bearer wflo_...; wflo keys makes one"
+	hint     = "send a key that is not expired or revoked as Authorization: Bearer wflo_...; wflo keys create makes one"
 )
 
 // text is base32 in lower case: a double click selects all of it, and no proxy,

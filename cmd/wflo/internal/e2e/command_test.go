@@ -12,11 +12,13 @@ import (
 
 // Exit codes as `wflo exit-codes` documents them.
 const (
-	exitError  = 1
-	exitUsage  = 2
-	exitDenied = 3
-	exitAuth   = 4
-	exitBudget = 5
+	exitError   = 1
+	exitUsage   = 2
+	exitDenied  = 3
+	exitAuth    = 4
+	exitBudget  = 5
+	exitRefused = 7
+	exitLate    = 8
 )
 
 // decode reads what a command printed as JSON.
@@ -61,7 +63,7 @@ func (d *dev) testApprove(t *testing.T) {
 	if end.State != "completed" || len(end.Result.Refunds) != 2 || end.Spent == 0 {
 		t.Errorf("got %+v:\n%s", end, run.said())
 	}
-	d.wflo(t, "approve", "refunds", "--run", id, "--yes").wantHint(t, exitError, "is closed: refunds approved by ann", "nothing was changed")
+	d.wflo(t, "approve", "refunds", "--run", id, "--yes").wantHint(t, exitLate, "is closed: refunds approved by ann", "nothing was changed")
 	d.wflo(t, "halt", id, "--reason", "too late").wantHint(t, exitError, "has ended", "wflo status "+id)
 }
 
@@ -102,7 +104,7 @@ func (d *dev) testRespond(t *testing.T) {
 	c, id := d.client(t), unique("respond")
 	run := d.begin(t, "run", "agent", "--id", id, "--model", modelName, "--tools", "ask_human", "--prompt", "ask "+id)
 	awaitGate(t, c, id)
-	d.wflo(t, "approve", id, "--yes").wantHint(t, exitError, "decision.verdict", "respond")
+	d.wflo(t, "approve", id, "--yes").wantHint(t, exitRefused, "decision.verdict", "respond")
 	d.wflo(t, "respond", id, "--text", "you may").want(t, 0, "answered by ann")
 	run.want(t, 0, "done")
 }

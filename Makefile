@@ -169,12 +169,12 @@ vuln: bin/govulncheck ## known vulnerabilities that our code reaches
 # tenth of a second. The last command prints what counts and which target was missed;
 # a missed target fails nothing, because the machine decides that too.
 .PHONY: bench
-bench: setup-tests bin/wflo ## benchmarks: overhead, latency, start of wflo dev, ledgers, sandbox, prices
-	$(call step,bench,one after the other on this machine alone if you can; 2 to 4 minutes)
+bench: setup-tests bin/wflo ## benchmarks: overhead, latency, start of wflo dev, decisions, waiting runs, ledgers, sandbox, prices
+	$(call step,bench,one after the other on this machine alone if you can; 10,000 runs wait in one of them, for minutes)
 	@mkdir -p .cache
 	@{ go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 \
 		$$(grep -rlE '^func Benchmark' --include='*_test.go' . | grep -v '^./$(COMMAND)/' | xargs -r -n 1 dirname | sort -u) && \
-	   go test -run '^$$' -bench . -benchtime 100x ./$(COMMAND)/internal/govern; } > .cache/bench.txt \
+	   go test -run '^$$' -bench . -benchtime 100x -timeout 30m ./$(COMMAND)/internal/govern; } > .cache/bench.txt \
 		|| { cat .cache/bench.txt; exit 1; }
 	@awk -f $(COMMAND)/internal/govern/bench.awk .cache/bench.txt
 

@@ -40,6 +40,7 @@ const (
 	Halted   = "histories.Halted"
 	Parent   = "histories.Parent"
 	Allotted = "histories.Allotted"
+	Granted  = "histories.Granted"
 )
 
 // Registry is the part of a worker or a replayer that Register needs.
@@ -51,7 +52,7 @@ type Registry interface {
 func Register(r Registry) {
 	for name, fn := range map[string]any{
 		Plain: plain, Gated: gated, Saga: saga, Chain: chain, Halted: halted, Parent: parent,
-		Allotted: allotted,
+		Allotted: allotted, Granted: granted,
 	} {
 		r.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
 	}
@@ -89,6 +90,26 @@ func gated(ctx workflow.Context, timeout time.Duration) (string, error) {
 	}
 	return do(ctx, "delete")
 }
+
+// granted does what two people approve, as they may have changed it, when it is told to.
+func granted(ctx workflow.Context) (string, error) {
+	a := wflo.Approval{
+		Gate: "delete", Action: "Delete 7 rows", Payload: []byte(`"delete 7"`), Activity: Do,
+		Approvers: []string{"ann", "ben"}, Quorum: 2, Escalation: []wflo.Level{{Approvers: []string{"cat"}}},
+		Answers: []wflo.Verdict{wflo.VerdictApprove, wflo.VerdictReject, wflo.VerdictEdit},
+	}
+	return workflows.Step(ctx, "delete", workflows.StepOptions{Approval: &a}, func(ctx workflow.Context) (string, error) {
+		line, err := workflows.Approved[string](ctx)
+		if err != nil {
+			return "", err
+		}
+		workflow.GetSignalChannel(ctx, SignalAct).Receive(ctx, nil)
+		return do(ctx, line)
+	})
+}
+
+// SignalAct is what granted waits for between the approval and the action.
+const SignalAct = "act"
 
 // undoable is a step that says how to undo itself.
 func undoable(ctx workflow.Context, line string, opts workflows.StepOptions) error {

@@ -5,6 +5,9 @@
 BEGIN {
 	target["govern PluginOverhead", "ratio"] = 1.15
 	target["govern OneActivity", "p50-ms"] = 15
+	target["govern Decide", "ratio"] = 1.5
+	target["govern Waiting", "inbox-p95-ms"] = 200
+	target["govern Waiting", "lost"] = 0
 	target["govern DevStart/new", "p50-s"] = 2
 	target["govern DevStart/again", "p50-s"] = 2
 	target["postgres Chat/provider=100ms/callers=32", "added-p50-ms"] = 3

@@ -300,7 +300,7 @@ func waitingRuns(b *testing.B) int {
 // worker was replaced. It runs once whatever -benchtime says.
 func BenchmarkWaiting(b *testing.B) {
 	n := waitingRuns(b)
-	got := wait(b, n, time.Duration(n)*25*time.Millisecond+30*time.Second)
+	got := wait(b, n, time.Duration(n)*60*time.Millisecond+30*time.Second)
 	b.ReportMetric(float64(n), "runs")
 	b.ReportMetric(float64(got.heap)/1024, "KiB/run")
 	b.ReportMetric(ms(quantile(got.inbox, 50)), "inbox-p50-ms")

@@ -91,7 +91,16 @@ func TestRecordedHistories(t *testing.T) {
 		"gate timed out": {
 			workflow: histories.Gated, args: []any{200 * time.Millisecond}, code: string(wflo.CodeApprovalTimeout),
 		},
-		"saga": {workflow: histories.Saga, code: "test"},
+		"grant used": {workflow: histories.Granted, act: says("approve by ann", "ack by ben", "escalate by ann", "approve by cat", "act")},
+		"grant of an edited payload": {
+			workflow: histories.Granted, act: says("approve by ann", "edit by ben", "approve by ann", "act"),
+		},
+		"grant taken back": {
+			workflow: histories.Granted, code: string(wflo.CodeApprovalRejected),
+			act: says("approve by ann", "approve by ben", "reject by ann", "act"),
+		},
+		"grant by signal": {workflow: histories.Granted, act: says("signal by ann", "signal by ben", "act")},
+		"saga":            {workflow: histories.Saga, code: "test"},
 		"chain": {
 			workflow: histories.Chain, args: []any{0}, code: "test",
 		},
@@ -125,6 +134,29 @@ func TestRecordedHistories(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) { record(t, strings.ReplaceAll(name, " ", "-"), tt) })
+	}
+}
+
+// says has people decide on the run's gate, one after the other, and tells it to act.
+func says(words ...string) func(w *world, run client.WorkflowRun) {
+	return func(w *world, run client.WorkflowRun) {
+		g := w.gate(run, 1)
+		for _, word := range words {
+			verdict, by, _ := strings.Cut(word, " by ")
+			d := g.Decide(wflo.Verdict(verdict), by)
+			switch verdict {
+			case histories.SignalAct:
+				w.signal(run, histories.SignalAct, nil)
+				continue
+			case "signal":
+				d.Verdict = wflo.VerdictApprove
+				w.signal(run, wflo.SignalDecide, d)
+				continue
+			case string(wflo.VerdictEdit):
+				d.Edit = json.RawMessage(`"delete 6"`)
+			}
+			g = w.must(run, d)
+		}
 	}
 }
 

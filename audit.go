@@ -83,9 +83,13 @@ type AuditUse struct {
 	Gate   string `json:"gate"`   // the nonce
 	Digest string `json:"digest"` // of the gate as it was used
 	// PayloadSHA256 is the [CanonicalSHA256] of what was approved, and RanSHA256 of
-	// what the activity was about to do: its one argument, or an array of several.
+	// what the activity got, written out again: its one argument, or an array of several.
 	PayloadSHA256 string `json:"payload_sha256"`
 	RanSHA256     string `json:"ran_sha256,omitempty"`
+	// ReadSHA256 is of what was approved as the activity's own types read it, where
+	// that differs from what people saw: types leave out members that they do not know,
+	// and write those that were not given.
+	ReadSHA256 string `json:"read_sha256,omitempty"`
 	// Activity and Effect say who acted; empty where the workflow did, or nobody.
 	Activity string    `json:"activity,omitempty"`
 	Effect   EffectKey `json:"effect,omitempty"`

@@ -159,7 +159,7 @@ func (d Decision) fit() error {
 		return Invalid("decision.edit", with, "change the payload with the verdict edit")
 	case d.Verdict != VerdictRespond && len(d.Form) > 0:
 		return Invalid("decision.form", with, "answers go with the verdict respond")
-	case d.Verdict != VerdictRespond && d.Verdict != VerdictApprove && d.Text != "":
+	case d.Verdict == VerdictEdit && d.Text != "":
 		return Invalid("decision.text", with, "answers go with the verdict respond; a reason goes into reason")
 	case len(d.Reason) > maxReason || len(d.Text) > maxReason:
 		return Invalid("decision.reason", "or text is too long", fmt.Sprintf("use at most %d bytes", maxReason))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
-	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -57,24 +56,25 @@ func (in *inbound) mayBegin(ctx context.Context, g wflo.Gate, info activity.Info
 	if g.Approval.Activity != info.ActivityType.Name {
 		return wflo.Errorf(wflo.CodeConflict, "ask about this activity", "gate %s: the approval is for activity %s, not for %s", g.ID, g.Approval.Activity, info.ActivityType.Name)
 	}
-	if err := in.belongs(ctx, g, info); err != nil {
+	if err := belongs(ctx, g, info); err != nil {
 		return err
 	}
-	err := g.Authorizes(in.cfg.Terms(), time.Now())
-	if errors.Is(err, wflo.ErrApprovalExpired) && info.Attempt > 1 {
-		// It must begin in time; what has begun may be tried again later.
-		kept, readErr := in.cfg.Records.Gate(ctx, g.Nonce)
-		if readErr != nil {
-			return fmt.Errorf("read gate %s: %s", g.ID, readErr.Error())
-		}
-		if kept.Used {
-			err = g.Authorizes(in.cfg.Terms(), g.UseBy)
-		}
+	kept, err := in.cfg.Records.Gate(ctx, g.Nonce)
+	known := !errors.Is(err, fs.ErrNotExist)
+	if known && err != nil {
+		return fmt.Errorf("read gate %s: %s", g.ID, err.Error())
 	}
-	if err != nil {
+	now := time.Now()
+	if began := info.Attempt > 1 && known && kept.Used; began && now.After(g.UseBy) {
+		now = g.UseBy // it must begin in time; what has begun may be tried again later
+	}
+	if err := g.Authorizes(in.cfg.Terms(), now); err != nil {
 		return err
 	}
-	if use.RanSHA256, err = in.sameInput(g, args); err != nil {
+	if err := onRecord(g, kept, known); err != nil {
+		return err
+	}
+	if err := in.sameInput(g, args, use); err != nil {
 		return err
 	}
 	if err := in.cfg.Records.UseGrant(ctx, g.Nonce, use.Effect); err != nil {
@@ -84,57 +84,70 @@ func (in *inbound) mayBegin(ctx context.Context, g wflo.Gate, info activity.Info
 }
 
 // belongs refuses an approval that was carried over from another run: headers are what
-// their sender writes, and only the workflow's name is Temporal's own word. Where time
-// approved there is no signature either, and the index must know of the gate.
-func (in *inbound) belongs(ctx context.Context, g wflo.Gate, info activity.Info) error {
+// their sender writes, and only the workflow's name is Temporal's own word. The first
+// run and the epoch stay when a run is reset; the activity's own run id does not.
+func belongs(ctx context.Context, g wflo.Gate, info activity.Info) error {
 	run, _ := wflo.RunFrom(ctx)
-	if g.WorkflowID != info.WorkflowExecution.ID || g.FirstRunID != run.FirstRunID || g.Namespace != "" && g.Namespace != info.Namespace {
-		return wflo.Errorf(wflo.CodeConflict, "ask in the run that acts", "gate %s: the approval is for run %s, not for %s", g.ID, g.WorkflowID, info.WorkflowExecution.ID)
-	}
-	if !g.Granted() || g.Decision != nil {
+	id, space := info.WorkflowExecution.ID, info.Namespace
+	if g.WorkflowID == id && run.WorkflowID == id && g.Namespace == space && run.Namespace == space && g.FirstRunID == run.FirstRunID && g.Epoch == run.Epoch {
 		return nil
 	}
-	kept, err := in.cfg.Records.Gate(ctx, g.Nonce)
+	return wflo.Errorf(wflo.CodeConflict, "ask in the run that acts", "gate %s: the approval is for run %s, not for %s", g.ID, g.WorkflowID, id)
+}
+
+// onRecord refuses an approval of a gate that never opened, or that asked something
+// else: opening is recorded before anybody is asked. Its end is recorded while the
+// activity is on its way, so that the index may have the gate open still. Where time
+// approved there is no signature, and it must have been up.
+func onRecord(g, kept wflo.Gate, known bool) error {
+	hint := "ask again"
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return fmt.Errorf("read gate %s: %s", g.ID, err.Error())
-	case kept.Digest == g.Digest && kept.Status != wflo.GateRevoked && !time.Now().Before(kept.ExpiresAt):
-		return nil
+	case !known:
+		return wflo.Errorf(wflo.CodeConflict, hint, "gate %s: no such gate was opened", g.ID)
+	case !g.Continues(kept):
+		return wflo.Errorf(wflo.CodeConflict, hint, "gate %s: what was approved is not what the gate on record asks", g.ID)
+	case kept.Closed() && !kept.Granted():
+		return wflo.Errorf(wflo.CodeApprovalRejected, hint, "gate %s is %s", g.ID, kept.Status)
+	case kept.Granted() && !kept.UseBy.Equal(g.UseBy):
+		return wflo.Errorf(wflo.CodeConflict, hint, "gate %s: the approval on record is good until %s", g.ID, kept.UseBy.UTC().Format(time.RFC3339))
+	case g.Decision == nil && !kept.Granted() && time.Now().Before(kept.ExpiresAt):
+		return wflo.Errorf(wflo.CodeConflict, hint, "gate %s: nobody approved it, and its time is not up", g.ID)
 	}
-	return wflo.Errorf(wflo.CodeConflict, "ask again", "gate %s: nobody approved it, and no gate on record timed out like that", g.ID)
+	return nil
 }
 
 // sameInput holds what the activity got against what was approved, both as the
-// activity's own types, and gives the hash of what is equal. Comparing text would
-// take {"amount":1,"amount":2} for what a person saw, which programs read in
-// different ways.
-func (in *inbound) sameInput(g wflo.Gate, args []any) (string, error) {
+// activity's own types, and notes the hashes of both. Comparing text would take
+// {"amount":1,"amount":2} for what a person saw, which programs read in different ways.
+func (in *inbound) sameInput(g wflo.Gate, args []any, use *wflo.AuditUse) error {
 	differ := wflo.Errorf(wflo.CodeConflict, "ask again about what is to be done", "gate %s: activity %s was called with an input that was not approved", g.ID, g.Approval.Activity)
+	var err error
+	if use.RanSHA256, err = in.inputHash(args); err != nil {
+		return wflo.Errorf(wflo.CodeConflict, "approve an activity whose arguments are plain JSON", "gate %s: input of activity %s: %w", g.ID, g.Approval.Activity, err)
+	}
 	parts := []json.RawMessage{g.Approval.Payload}
 	if len(args) != 1 {
 		parts = nil
 		if err := json.Unmarshal(orNull(g.Approval.Payload), &parts); err != nil || len(parts) != len(args) {
-			return "", differ
+			return differ
 		}
 	}
-	compared := make([]string, len(args))
+	approved := make([]any, len(args))
 	for i, arg := range args {
-		part := orNull(parts[i])
-		if !in.same(part, arg) {
-			return "", differ
+		want, ok := in.readAs(orNull(parts[i]), arg)
+		if !ok || !same(want, arg) {
+			return differ
 		}
-		compared[i] = string(part)
+		approved[i] = want
 	}
-	input := "[" + strings.Join(compared, ",") + "]"
-	if len(compared) == 1 {
-		input = compared[0]
+	read, err := in.inputHash(approved)
+	if err != nil || read != use.RanSHA256 {
+		return differ
 	}
-	sum, err := wflo.CanonicalSHA256([]byte(input))
-	if err != nil {
-		return "", differ
+	if read != use.PayloadSHA256 {
+		use.ReadSHA256 = read
 	}
-	return sum, nil
+	return nil
 }
 
 func orNull(data json.RawMessage) json.RawMessage {
@@ -144,22 +157,53 @@ func orNull(data json.RawMessage) json.RawMessage {
 	return data
 }
 
-// same says that an argument is what approved JSON gives as its type.
-func (in *inbound) same(approved json.RawMessage, arg any) bool {
+// readAs gives approved JSON as a value of the argument's type.
+func (in *inbound) readAs(approved json.RawMessage, arg any) (any, bool) {
 	if arg == nil {
-		return string(approved) == "null"
-	}
-	if raw, ok := arg.(json.RawMessage); ok {
-		a, errA := wflo.CanonicalSHA256(approved)
-		b, errB := wflo.CanonicalSHA256(raw)
-		return errA == nil && errB == nil && a == b
+		return nil, string(approved) == "null"
 	}
 	want := reflect.New(reflect.TypeOf(arg))
 	payload := &commonpb.Payload{Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)}, Data: approved}
 	if err := in.cfg.Converter.FromPayload(payload, want.Interface()); err != nil {
-		return false
+		return nil, false
 	}
-	return reflect.DeepEqual(want.Elem().Interface(), arg)
+	return want.Elem().Interface(), true
+}
+
+func same(want, arg any) bool {
+	if raw, ok := arg.(json.RawMessage); ok {
+		approved, _ := want.(json.RawMessage)
+		a, errA := wflo.CanonicalSHA256(approved)
+		b, errB := wflo.CanonicalSHA256(raw)
+		return errA == nil && errB == nil && a == b
+	}
+	return reflect.DeepEqual(want, arg)
+}
+
+// inputHash is the hash of what an activity was called with, as it would go over the
+// wire: of its one argument, or the array of several.
+func (in *inbound) inputHash(args []any) (string, error) {
+	parts := make([]json.RawMessage, len(args))
+	for i, arg := range args {
+		p, err := in.cfg.Converter.ToPayload(arg)
+		if err != nil {
+			return "", fmt.Errorf("encode argument %d: %w", i, err)
+		}
+		if parts[i] = p.GetData(); json.Valid(parts[i]) {
+			continue
+		}
+		if parts[i], err = json.Marshal(arg); err != nil { // it goes encrypted, or is no JSON
+			return "", fmt.Errorf("encode argument %d: %w", i, err)
+		}
+	}
+	if len(parts) == 1 {
+		return wflo.CanonicalSHA256(parts[0])
+	}
+	input, err := json.Marshal(parts)
+	if err != nil {
+		return "", fmt.Errorf("encode arguments: %w", err)
+	}
+	return wflo.CanonicalSHA256(input)
 }
 
 // recordUse writes down that the action begins. The end of the gate is written before

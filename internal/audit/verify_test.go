@@ -273,9 +273,60 @@ func TestVerifyEdited(t *testing.T) {
 	records := seal(t, s.events(t)...)
 	wantKinds(t, verify(t, records, options(records)), audit.OK)
 
+	kept := s.closed
 	s.closed.Original = json.RawMessage(`{"amount":7}`)
 	records = seal(t, s.events(t)...)
 	wantKinds(t, verify(t, records, options(records)), audit.Breach, audit.Digest)
+
+	// A worker that uses an edit for another question, and makes the digest right.
+	s.closed = kept
+	s.closed.Requesters = nil
+	s.closed = s.closed.Seal("nonce")
+	s.uses[0].Digest = s.closed.Digest
+	records = seal(t, s.events(t)...)
+	wantKinds(t, verify(t, records, options(records)), audit.Breach, audit.Digest, audit.Unapproved)
+}
+
+// TestVerifyEditThatApproves has one editor's edit count as a vote, where four eyes are
+// not asked for, and a worker that uses it for what nobody was asked.
+func TestVerifyEditThatApproves(t *testing.T) {
+	s := newStory(t)
+	s.opened.Approval.Answers, s.opened.Approval.FourEyes = []wflo.Verdict{wflo.VerdictApprove, wflo.VerdictEdit}, false
+	s.opened = s.opened.Seal("nonce")
+	s.closed, s.votes = s.opened, nil
+	edit := s.closed.Decide(wflo.VerdictEdit, "bob")
+	edit.ID, edit.At, edit.Edit = "edit", noon, json.RawMessage(`{"to":"Zoë","amount":7}`)
+	edit = edit.Sign("console", voteKey)
+	next, err := s.closed.Apply(edit, auditor, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := next
+	s.closed, s.votes = next, []wflo.Decision{edit}
+	s.vote(t, wflo.VerdictApprove, "cat", time.Minute)
+	s.uses = []wflo.AuditUse{s.use(t, "effect")}
+	records := seal(t, s.events(t)...)
+	wantKinds(t, verify(t, records, options(records)), audit.OK)
+
+	s.closed, s.votes = edited, []wflo.Decision{edit}
+	s.closed.Approval.Quorum = 1
+	s.closed.Status, s.closed.ClosedAt, s.closed.UseBy = wflo.GateApproved, noon, noon.Add(time.Hour)
+	s.closed = s.closed.Seal("nonce")
+	s.uses = []wflo.AuditUse{s.use(t, "effect")}
+	records = seal(t, s.events(t)...)
+	wantKinds(t, verify(t, records, options(records)), audit.Breach, audit.Digest, audit.Unapproved)
+}
+
+// TestVerifyWhatTypesRead: what ran may be what the activity's types make of what was
+// approved, and nothing else.
+func TestVerifyWhatTypesRead(t *testing.T) {
+	s := newStory(t)
+	s.uses[0].RanSHA256, s.uses[0].ReadSHA256 = strings.Repeat("1", 64), strings.Repeat("1", 64)
+	records := seal(t, s.events(t)...)
+	wantKinds(t, verify(t, records, options(records)), audit.OK)
+	s.uses[0].ReadSHA256 = strings.Repeat("2", 64)
+	records = seal(t, s.events(t)...)
+	wantKinds(t, verify(t, records, options(records)), audit.Breach, audit.Payload)
 }
 
 // TestVerifyActivityWithoutInput: nothing to be done with is null to who approves it,

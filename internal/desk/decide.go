@@ -154,7 +154,7 @@ func garbles(r rune) bool {
 func (d *Desk) admit(a attempt, req Request) error {
 	g := a.gate
 	switch {
-	case g.Version > 0 && g.Digest != g.ComputeDigest():
+	case g.Digest != g.ComputeDigest():
 		return wflo.Errorf(wflo.CodeConflict, "do not decide; tell who runs the workers", "gate %s: its digest is not that of what it shows", g.ID)
 	case req.Digest != g.Digest:
 		return wflo.Invalid("decision.digest", "is not the gate's: it changed since it was shown", "look at it again, and decide on what it is now")

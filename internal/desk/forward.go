@@ -11,7 +11,8 @@ import (
 
 // Forward hands a decision that somebody else made to a run: one that is signed by a
 // key of its own, or, where the gate takes that, one without a signature. by is who
-// brings it. Without a signature it must be their own; a signed one proves itself.
+// brings it. Without a signature it must be their own, and counts with the groups that
+// the desk knows of them; a signed one proves itself.
 func (d *Desk) Forward(ctx context.Context, by wflo.Identity, workflowID string, dec wflo.Decision, from Origin) (wflo.Gate, error) {
 	a := attempt{
 		id: by, origin: from, decision: dec,
@@ -24,6 +25,10 @@ func (d *Desk) Forward(ctx context.Context, by wflo.Identity, workflowID string,
 	a.gate = g
 	if err := admitForward(by, g, dec); err != nil {
 		return wflo.Gate{}, d.refuse(ctx, a, err)
+	}
+	if dec.Signature == "" {
+		// Nothing proves what it says of its groups; whoever brings it is proved.
+		a.decision.Groups, a.decision.Method = d.groups(by), by.Method
 	}
 	a.gate.WorkflowID = workflowID
 	return d.deliver(ctx, a)

@@ -72,7 +72,8 @@ type Set struct {
 }
 
 // Inbox lists gates from the index, those that time out first first. Items leave
-// out the payload, which can be large; Gate has it. Somebody bound to an org sees
+// out what can be large: payloads, details, forms, and what votes hold of them; Gate
+// has it. Somebody bound to an org sees
 // those of the org only.
 func (d *Desk) Inbox(ctx context.Context, id wflo.Identity, q Query) ([]Item, error) {
 	if err := mayView(id); err != nil {
@@ -101,10 +102,31 @@ func (d *Desk) Inbox(ctx context.Context, id wflo.Identity, q Query) ([]Item, er
 			continue // the store has filtered; this wall does not rest on it
 		}
 		item := d.item(id, g)
-		item.Approval.Payload, item.Original = nil, nil
+		item.Gate = listed(g)
 		items = append(items, item)
 	}
 	return items, nil
+}
+
+// listed is a gate without what can be large. Its digest and signatures cannot be
+// checked any more.
+func listed(g wflo.Gate) wflo.Gate {
+	g.Approval.Payload, g.Approval.Details, g.Approval.Form, g.Original = nil, "", nil, nil
+	g.Votes = slices.Clone(g.Votes)
+	for i, v := range g.Votes {
+		g.Votes[i] = brief(v)
+	}
+	if g.Decision != nil {
+		last := brief(*g.Decision)
+		g.Decision = &last
+	}
+	return g
+}
+
+// brief is a decision without what was written for the gate alone.
+func brief(v wflo.Decision) wflo.Decision {
+	v.Text, v.Form, v.Edit, v.Groups = "", nil, nil, nil
+	return v
 }
 
 // Gate reads one gate by its nonce: from its run, or from the index where no worker

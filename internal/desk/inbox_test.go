@@ -71,6 +71,41 @@ func TestInbox(t *testing.T) {
 	}
 }
 
+// A list is small, however much was written at its gates; the gate itself has all.
+func TestInboxIsSmall(t *testing.T) {
+	o := newOffice(t)
+	large := func(kind string) json.RawMessage {
+		return json.RawMessage(`{"` + kind + `":"` + strings.Repeat("x", 50<<10) + `"}`)
+	}
+	g := o.ask(func(a *wflo.Approval) {
+		a.Quorum, a.Details = 2, strings.Repeat("x", 50<<10)
+		a.Answers = []wflo.Verdict{wflo.VerdictApprove, wflo.VerdictEdit, wflo.VerdictRespond}
+		a.Form = json.RawMessage(`{"description":"` + strings.Repeat("x", 50<<10) + `"}`)
+	})
+	edit := says(wflo.VerdictEdit, g)
+	edit.Edit = large("edit")
+	if _, err := o.desk.Decide(t.Context(), person("ann"), edit); err != nil {
+		t.Fatal(err)
+	}
+	answer := says(wflo.VerdictRespond, o.runs.Gate("n1"))
+	answer.Form = large("answer")
+	if g, err := o.desk.Decide(t.Context(), person("bob"), answer); err != nil || g.Status != wflo.GateAnswered {
+		t.Fatalf("%s, %v", g.Status, err)
+	}
+	items, err := o.desk.Inbox(t.Context(), person("ann"), desk.Query{Closed: true})
+	if err != nil || len(items) != 1 || len(items[0].Votes) != 2 || items[0].Decision == nil || items[0].Decision.By != "bob" || items[0].Have != 2 {
+		t.Fatalf("%+v, %v", items, err)
+	}
+	data, err := json.Marshal(items)
+	if err != nil || len(data) > 4<<10 {
+		t.Errorf("the list has %d bytes, %v", len(data), err)
+	}
+	kept, err := o.records.Gate(t.Context(), "n1")
+	if err != nil || len(kept.Votes[1].Form) == 0 || len(kept.Votes[0].Edit) == 0 || len(kept.Decision.Form) == 0 {
+		t.Errorf("the list has changed what is kept: %+v, %v", kept, err)
+	}
+}
+
 func TestStanding(t *testing.T) {
 	o := newOffice(t)
 	o.ask(func(a *wflo.Approval) {
@@ -241,6 +276,54 @@ func TestForward(t *testing.T) {
 	}
 	if all := o.trail("acme"); all[len(all)-1] != "approval.decided bob" {
 		t.Errorf("trail %q", all)
+	}
+}
+
+// Who brings a decision of their own without a signature is in the groups that the desk
+// knows, not in those that they say.
+func TestForwardUnsigned(t *testing.T) {
+	for name, tt := range map[string]struct {
+		by   wflo.Identity
+		said []string
+		want string // in the refusal; empty for none
+	}{
+		"a group that they say":        {person("eve"), []string{"ops"}, "not an approver"},
+		"a group that they are in":     {person("pat", in("ops")), nil, ""},
+		"and one that they say beside": {person("pat", in("ops")), []string{"board"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			o.runs.Terms.AllowUnsigned = true
+			g := o.ask(func(a *wflo.Approval) { a.Approvers, a.Quorum = []string{"group:ops", "group:board"}, 2 })
+			dec := g.Decide(wflo.VerdictApprove, tt.by.Subject)
+			dec.Groups, dec.Method = tt.said, "oidc"
+			got, err := o.desk.Forward(t.Context(), tt.by, "r1", dec, desk.Origin{Channel: "api"})
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%v; want %q", err, tt.want)
+				}
+				return
+			}
+			if err != nil || len(got.Votes) != 1 || !slices.Equal(got.Votes[0].Groups, []string{"ops"}) || got.Votes[0].Method != "ldap" {
+				t.Errorf("%+v, %v", got.Votes, err)
+			}
+		})
+	}
+}
+
+// What a gate shows is what its digest covers, of gates of old histories too.
+func TestDigestOfOldGates(t *testing.T) {
+	o := newOffice(t)
+	o.ask(nil)
+	o.runs.Change("n1", func(g wflo.Gate) wflo.Gate {
+		g.Version = 0
+		g = g.Seal(g.Nonce)
+		g.Approval.Action = "something harmless"
+		return g
+	})
+	_, err := o.desk.Decide(t.Context(), person("ann"), says(wflo.VerdictApprove, o.runs.Gate("n1")))
+	if wflo.CodeOf(err) != wflo.CodeConflict || len(o.runs.Updates()) != 0 {
+		t.Errorf("%v, %d updates", err, len(o.runs.Updates()))
 	}
 }
 

@@ -2,6 +2,7 @@ package wflo
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,9 @@ type ActivityTool struct {
 	Approval *Approval `json:"approval,omitempty"`
 }
 
+// ownPrefix is that of the activities of wflo itself.
+const ownPrefix = "wflo."
+
 // Validate says what is wrong with the task, if anything.
 func (t Task) Validate() error {
 	switch {
@@ -110,6 +114,10 @@ func (t Task) Validate() error {
 	for i, a := range t.Activities {
 		if a.Name == "" || a.Activity == "" {
 			return Invalid(fmt.Sprintf("task.activities[%d]", i), "lacks a name or an activity", "set both")
+		}
+		if strings.HasPrefix(a.Activity, ownPrefix) {
+			return Invalid(fmt.Sprintf("task.activities[%d].activity", i), fmt.Sprintf("is %q, which is wflo's own", a.Activity),
+				"offer activities of your worker; the runtime's would act without being judged")
 		}
 	}
 	if err := t.Sandbox.Validate(); err != nil {

@@ -27,6 +27,8 @@ const (
 	HeaderCarry = "wflo-carry"
 	// HeaderGate carries the granted Gate to the activity that acts on it.
 	HeaderGate = "wflo-gate"
+	// HeaderTime tells a child when its outermost run began, for policies about time.
+	HeaderTime = "wflo-time"
 	// HeaderUndo is on the calls of a run that is being undone or tidied up, which
 	// nothing may keep from happening.
 	HeaderUndo = "wflo-undo"
@@ -93,6 +95,9 @@ type StepRecord struct {
 	Key    string      `json:"key"`
 	Effect EffectClass `json:"effect,omitempty"`
 	Error  string      `json:"error,omitempty"`
+	// Unused is the activity that people approved for the step, and that it did not
+	// call.
+	Unused string `json:"unused,omitempty"`
 }
 
 // CompensationState says what became of a registered undo action.

@@ -63,7 +63,7 @@ func (d ApprovalDefaults) fill(g wflo.Gate) wflo.Gate {
 }
 
 // Open draws the gate's nonce and computes its digest. The nonce follows from
-// the step's effect and Temporal's run id: every attempt of this opening gives
+// the step's effect, Temporal's run id and the gate's ID: every attempt of this opening gives
 // the same gate, and a run that was reset to before it gives another, for which
 // old decisions do not count. A gate that nobody could ever approve does not open.
 func (a *Approval) Open(ctx context.Context, g wflo.Gate) (step.Opening, error) {
@@ -74,7 +74,7 @@ func (a *Approval) Open(ctx context.Context, g wflo.Gate) (step.Opening, error) 
 		return step.Opening{}, err
 	}
 	run, _ := wflo.RunFrom(ctx)
-	sum := sha256.Sum256([]byte(string(run.EffectKey()) + ":" + activity.GetInfo(ctx).WorkflowExecution.RunID))
+	sum := sha256.Sum256([]byte(string(run.EffectKey()) + ":" + activity.GetInfo(ctx).WorkflowExecution.RunID + ":" + g.ID))
 	g = g.Seal(hex.EncodeToString(sum[:16]))
 	terms := a.Terms
 	if g.Version > 0 {

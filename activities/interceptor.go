@@ -2,7 +2,9 @@ package activities
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -65,6 +67,11 @@ type InterceptorConfig struct {
 	// acts on an approval.
 	Records Records
 	Terms   func() wflo.Terms
+	// RequireApproval are the activities, by their registered names, of which no attempt
+	// begins without an approval, whoever schedules it: calls that undo, local ones, and
+	// calls that a risk rule let pass are refused too. None means that workflow code
+	// decides what needs one.
+	RequireApproval []string
 	// Emergency says why an attempt may not begin, see [Emergency.Check]; nil means
 	// that every attempt may.
 	Emergency func(ctx context.Context, f wflo.Facts) error
@@ -108,6 +115,9 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 	var out any
 	err := in.emergency(ctx, info, input)
 	if err == nil {
+		err = in.approved(ctx, info)
+	}
+	if err == nil {
 		err = in.redeem(ctx, info, input.Args)
 	}
 	if err == nil {
@@ -120,6 +130,31 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 	}
 	in.report(ctx, info, err, time.Since(start))
 	return out, toWire(err)
+}
+
+// approved refuses an activity that needs an approval and was called without one. What
+// the call says about its approval is for redeem to look at. The refusal stands also
+// where it cannot be recorded.
+func (in *inbound) approved(ctx context.Context, info activity.Info) error {
+	name := info.ActivityType.Name
+	if _, ok := interceptor.Header(ctx)[wflo.HeaderGate]; ok || !slices.Contains(in.cfg.RequireApproval, name) {
+		return nil
+	}
+	err := wflo.Errorf(wflo.CodePolicyDenied, "ask in the workflow (StepOptions.Approval with its Activity), and call it with the context of the step",
+		"activity %s begins only with an approval on this worker, and was called without one", name)
+	run, _ := wflo.RunFrom(ctx)
+	use := wflo.AuditUse{Activity: name, Effect: run.EffectKey(), Error: err.Error()}
+	if in.cfg.Records == nil {
+		return err
+	}
+	if auditErr := in.cfg.Records.Append(ctx, wflo.AuditEvent{
+		ID:    fmt.Sprintf("unapproved:%s:%s:%s", info.WorkflowExecution.RunID, name, use.Effect),
+		Chain: run.AuditChain(), At: time.Now(), Type: wflo.AuditGrantRefused, Severity: wflo.SeverityError, Actor: workerName,
+		Namespace: run.Namespace, WorkflowID: run.WorkflowID, FirstRunID: run.FirstRunID, Step: run.Step, Data: data(use),
+	}); auditErr != nil {
+		in.cfg.Logger.ErrorContext(ctx, "a call without an approval is not on record", "activity", name, "step", run.Step, "error", auditErr.Error())
+	}
+	return err
 }
 
 // run reads whom the activity acts for. A workflow without the plugin sends no

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,6 +103,10 @@ type Config struct {
 	// Approvals says which decisions count at approval gates. The zero value
 	// trusts nobody, and then opening a gate fails.
 	Approvals wflo.Terms
+	// RequireApproval are the registered names of activities that this worker never
+	// begins without an approval, whatever workflow code says and whoever schedules them:
+	// see activities.InterceptorConfig. Workers of a task queue should agree.
+	RequireApproval []string
 	// ApprovalDefaults fill in what gates do not say themselves.
 	ApprovalDefaults activities.ApprovalDefaults
 	// Channels are where notices go, by the names that gates and policies use, such as
@@ -176,6 +181,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Prices == nil {
 		c.Prices = pricing.Default()
+	}
+	if slices.Contains(c.RequireApproval, "") {
+		return c, wflo.Invalid("plugin.Config.RequireApproval", "has an empty name", "name activities as they are registered")
 	}
 	if err := c.validateCost(); err != nil {
 		return c, err

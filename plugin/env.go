@@ -23,6 +23,7 @@ import (
 //	WFLO_OWNER            Config.Owner
 //	WFLO_APPROVER_KEYS    NAME=BASE64,...: Ed25519 public keys that decisions may be signed with
 //	WFLO_ALLOW_UNSIGNED   true: decisions without a signature count; for development
+//	WFLO_REQUIRE_APPROVAL  Config.RequireApproval, a list with commas
 //	WFLO_POLICIES         Config.PolicyFile
 //	WFLO_EMERGENCY_POLICIES  Config.EmergencyFile
 //	WFLO_PRICES           a price book file whose rows stand above the embedded ones
@@ -83,6 +84,12 @@ func overlay(c Config) (Config, error) {
 	if v := os.Getenv("WFLO_APPROVER_KEYS"); v != "" {
 		if c.Approvals.Keys, err = parseKeys(v); err != nil {
 			return c, err
+		}
+	}
+	if v := os.Getenv("WFLO_REQUIRE_APPROVAL"); v != "" {
+		c.RequireApproval = nil
+		for _, name := range strings.Split(v, ",") {
+			c.RequireApproval = append(c.RequireApproval, strings.TrimSpace(name))
 		}
 	}
 	if v := os.Getenv("WFLO_ALLOW_UNSIGNED"); v != "" {

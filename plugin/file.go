@@ -44,7 +44,7 @@ func FromFile(path string) (Config, error) {
 	c := Config{
 		Budgets: f.Budgets, Routes: f.Routes, Strict: f.Estimates == config.EstimatesStrict,
 		CacheTTL: f.Cache.TTL, CacheURL: f.Cache.Redis, Meter: Meter(f.Meter),
-		Approvals: f.Approvals.Terms, PolicyFile: f.Policies.File, EmergencyFile: f.Policies.Emergency,
+		Approvals: f.Approvals.Terms, RequireApproval: f.Approvals.RequiredActivities, PolicyFile: f.Policies.File, EmergencyFile: f.Policies.Emergency,
 		Checkpoints: Checkpoints{Dir: f.Audit.Checkpoints, KeyFile: f.Audit.Key},
 		ApprovalDefaults: activities.ApprovalDefaults{
 			FourEyes: f.Approvals.FourEyes, ReasonRequired: f.Approvals.ReasonRequired, SignedOnly: f.Approvals.SignedOnly,

@@ -165,6 +165,7 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
 			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals }, Emergency: p.stops,
+			RequireApproval: p.cfg.RequireApproval,
 		}),
 	}
 }

@@ -33,6 +33,12 @@ type openGate struct {
 	// has ended. cancel ends it before.
 	called, over bool
 	cancel       workflow.CancelFunc
+	// auto says that a risk rule approved it and nobody was asked: it is in no index,
+	// and only the run holds its activity to the payload.
+	auto bool
+	// ofCall says that policies asked about one call of an activity; covered that the
+	// call which this approval is for acted on such a gate.
+	ofCall, covered bool
 	// abandoned says that the run ended while the gate was open.
 	abandoned bool
 	// guarded says that a coroutine takes late rejections.
@@ -50,6 +56,11 @@ type desk struct {
 	early map[string]int
 	// grants are the gates whose approval an activity may act on, outside of steps.
 	grants []*openGate
+	// issued are the gates whose approval was given to code to act on.
+	issued []*openGate
+	// lapsed are activities that people approved in the run before, which did not call
+	// them; the values are the gates.
+	lapsed map[string]string
 	// telling are the futures of bookkeeping that nobody waits for until the run ends.
 	telling []workflow.Future
 	// asking counts the coroutines that wait for a gate.
@@ -68,7 +79,10 @@ type desk struct {
 //
 // Where a.Activity is set, the next call of that activity in the same step (in the
 // run, outside of steps) acts on the approval: its input must be the payload, and
-// the worker that runs it checks that again. A second call needs another approval.
+// the worker that runs it checks that again. A second call needs another approval, and
+// until this one is used or too old, calls of the activity elsewhere in the run are
+// refused. An approval that is not used before the run continues as new has expired
+// there: the next run must ask again before it calls the activity.
 //
 // Who may decide, and how decisions are authenticated, is the worker's
 // configuration and a.Approvers.
@@ -148,8 +162,8 @@ func (st *state) ask(ctx workflow.Context, key string, a wflo.Approval, accepts 
 	if waitErr == nil {
 		waitErr = g.outcome(workflow.Now(ctx))
 	}
-	if waitErr == nil && g.Revision > 0 {
-		waitErr = st.rejudge(ctx, key, g.Approval)
+	if waitErr == nil && (g.Revision > 0 || g.waited(workflow.Now(ctx))) {
+		waitErr = st.rejudge(ctx, key, g)
 	}
 	if waitErr == nil && a.Activity == "" {
 		g.Used = true // the workflow acts from here on
@@ -267,14 +281,6 @@ func (st *state) gate(id string) *openGate {
 		}
 	}
 	return nil
-}
-
-func (st *state) publicGates() []wflo.Gate {
-	gates := make([]wflo.Gate, 0, len(st.gates))
-	for _, g := range st.gates {
-		gates = append(gates, g.Gate)
-	}
-	return gates
 }
 
 // quick are the options of bookkeeping activities: short, and retried for an

@@ -3,6 +3,7 @@ package workflows
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/workflow"
@@ -21,7 +22,7 @@ type held struct {
 // withGrant gives the calls of the gate's activity in ctx its approval to act on.
 func (st *state) withGrant(ctx workflow.Context, g *openGate) workflow.Context {
 	outer, _ := ctx.Value(grantKey{}).(*held)
-	if g.Approval.Activity != "" {
+	if g.Approval.Activity != "" && !g.auto {
 		st.guard(ctx, g)
 	}
 	return workflow.WithValue(ctx, grantKey{}, &held{gate: g, outer: outer})
@@ -33,12 +34,29 @@ func (st *state) approveStep(ctx workflow.Context, key string, a wflo.Approval) 
 	if err != nil {
 		return nil, err
 	}
-	return st.withGrant(ctx, g), nil
+	return st.issue(ctx, g), nil
+}
+
+// issue is withGrant where code of others holds the context, and may call the activity
+// with another one.
+func (st *state) issue(ctx workflow.Context, g *openGate) workflow.Context {
+	st.track(g)
+	return st.withGrant(ctx, g)
+}
+
+func (st *state) track(g *openGate) {
+	if g.Approval.Activity != "" {
+		st.issued = append(slices.DeleteFunc(st.issued, func(g *openGate) bool { return g.called || g.covered || !g.Granted() }), g)
+		delete(st.lapsed, g.Approval.Activity)
+	}
 }
 
 // keepGrant gives it to the calls that follow in the same step.
 func (st *state) keepGrant(ctx workflow.Context, g *openGate) {
-	st.guard(ctx, g)
+	st.track(g)
+	if !g.auto {
+		st.guard(ctx, g)
+	}
 	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
 		s.grants = append(s.grants, g)
 		return
@@ -77,23 +95,37 @@ func (st *state) grantsFor(ctx workflow.Context, activity string) []*openGate {
 func (st *state) grantFor(ctx workflow.Context, activity string, args []any) (*openGate, error) {
 	all := st.grantsFor(ctx, activity)
 	if len(all) == 0 {
-		return nil, nil
+		return nil, st.strayed(ctx, activity)
 	}
 	sum, err := st.inputHash(args)
 	if err != nil {
 		return nil, err
 	}
-	var unused *openGate
+	var unused, meant, also *openGate
 	for _, g := range all {
-		if g.called || g.Status == wflo.GateExpired {
+		if g.called || g.covered || g.Status == wflo.GateExpired {
 			continue
 		}
 		if unused == nil {
 			unused = g
 		}
-		if want, err := wflo.CanonicalSHA256(g.Approval.Payload); err == nil && want == sum {
-			return g, st.mayAct(ctx, g)
+		if want, err := wflo.CanonicalSHA256(g.Approval.Payload); err != nil || want != sum {
+			continue
 		}
+		if meant != nil {
+			also = g
+			break
+		}
+		if meant = g; !g.ofCall {
+			break
+		}
+	}
+	if meant != nil {
+		err := st.mayAct(ctx, meant)
+		if err == nil && also != nil {
+			also.covered = true
+		}
+		return meant, err
 	}
 	if unused == nil {
 		return nil, wflo.Errorf(wflo.CodeApprovalExpired, "ask again; an approval covers one call",
@@ -103,13 +135,35 @@ func (st *state) grantFor(ctx workflow.Context, activity string, args []any) (*o
 		"gate %s: activity %s is called with an input that was not approved", unused.ID, activity)
 }
 
+// strayed refuses a call that no approval covers where it is made, while the run has
+// one for the activity that was not used: it was made with the context from outside of
+// the step, in another step, or by a run that has continued since people were asked.
+func (st *state) strayed(ctx workflow.Context, activity string) error {
+	if undoing(ctx) {
+		return nil
+	}
+	for _, g := range st.issued {
+		if g.Approval.Activity == activity && !g.called && !g.covered && g.Granted() && !workflow.Now(ctx).After(g.UseBy) {
+			return wflo.Errorf(wflo.CodeConflict, "call it with the context that the step's function gets, or ask about this call too",
+				"gate %s: activity %s was approved, and is called outside of where the approval holds", g.ID, activity)
+		}
+	}
+	if gate, ok := st.lapsed[activity]; ok {
+		return wflo.Errorf(wflo.CodeApprovalExpired, "ask again after the run has continued as new",
+			"gate %s: activity %s was approved before the run continued as new, and was not called there", gate, activity)
+	}
+	return nil
+}
+
 // mayAct says why the approval does not let its activity be called now.
 func (st *state) mayAct(ctx workflow.Context, g *openGate) error {
 	if g.Status == wflo.GateRevoked {
 		return g.rejected()
 	}
 	if err := g.stale(workflow.Now(ctx)); err != nil {
-		st.recordEnd(ctx, g)
+		if !g.auto {
+			st.recordEnd(ctx, g)
+		}
 		return err
 	}
 	return nil

@@ -103,6 +103,60 @@ func higher(a, b wflo.Risk) wflo.Risk {
 	return a
 }
 
+// maxClosedGates bounds the gates that a run still shows after they have closed, and
+// maxClosedText, in bytes, what people wrote there. A query whose answer is too large
+// fails, and then nobody could decide at the gates that are open.
+const (
+	maxClosedGates = 50
+	maxClosedText  = 500
+)
+
+// publicGates are the gates that are open and the latest of those that have closed, the
+// oldest first. The index and the trail have all of them.
+func (st *state) publicGates() []wflo.Gate {
+	closed := 0
+	for _, g := range st.gates {
+		if g.Closed() {
+			closed++
+		}
+	}
+	gates := make([]wflo.Gate, 0, len(st.gates)-max(closed-maxClosedGates, 0))
+	for _, g := range st.gates {
+		if !g.Closed() {
+			gates = append(gates, g.Gate)
+			continue
+		}
+		if closed--; closed < maxClosedGates {
+			gates = append(gates, g.public())
+		}
+	}
+	return gates
+}
+
+// public is a closed gate without what makes it large. One whose action has not begun
+// keeps the question, on which people may still say no.
+func (g *openGate) public() wflo.Gate {
+	p := g.Gate
+	if !p.Granted() || p.Used || p.Version == 0 {
+		p.Approval.Payload, p.Approval.Form, p.Original = nil, nil, nil
+	}
+	p.Votes = slices.Clone(p.Votes)
+	for i, v := range p.Votes {
+		p.Votes[i] = brief(v)
+	}
+	if p.Decision != nil {
+		d := brief(*p.Decision)
+		p.Decision = &d
+	}
+	return p
+}
+
+func brief(d wflo.Decision) wflo.Decision {
+	d.Edit, d.Form = nil, nil
+	d.Reason, d.Text = clip(d.Reason, maxClosedText), clip(d.Text, maxClosedText)
+	return d
+}
+
 const (
 	// maxShownGates bounds the gates that the Temporal Web UI shows at once, and
 	// maxShownText and maxShownPayload what is shown of one, in bytes.

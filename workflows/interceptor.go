@@ -196,6 +196,8 @@ func (o *outbound) execute(ctx workflow.Context, activity string, args []any, lo
 		return failed(ctx, toWire(err))
 	}
 	key := st.key(ctx, activity)
+	// What is asked about the call is no part of it, and has keys of its own.
+	ctx = workflow.WithValue(ctx, fixedKey{}, nil)
 	if !st.regime.governs(activity) {
 		return call(ctx, key, activity, args)
 	}
@@ -226,6 +228,10 @@ func (o *outbound) activity(ctx workflow.Context, key, activity string, args []a
 	if err != nil {
 		return failed(ctx, toWire(err))
 	}
+	if g != nil && g.auto {
+		g.called, g.over = true, true
+		return o.Next.ExecuteActivity(ctx, activity, args...)
+	}
 	if g != nil {
 		return o.state.act(ctx, g, func(ctx workflow.Context) workflow.Future { return o.Next.ExecuteActivity(ctx, activity, args...) })
 	}
@@ -241,6 +247,9 @@ func (o *outbound) localActivity(ctx workflow.Context, key, activity string, arg
 	if all := o.state.grantsFor(ctx, activity); len(all) > 0 {
 		return failed(ctx, toWire(wflo.Errorf(wflo.CodeConflict, "call it with workflow.ExecuteActivity",
 			"gate %s: activity %s acts on an approval, and is called as a local activity", all[0].ID, activity)))
+	}
+	if err := o.state.strayed(ctx, activity); err != nil {
+		return failed(ctx, toWire(err))
 	}
 	return o.Next.ExecuteLocalActivity(ctx, activity, args...)
 }
@@ -271,9 +280,12 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		opts.TypedSearchAttributes = identity(run)
 		ctx = workflow.WithChildOptions(ctx, opts)
 	}
-	err := st.refusal(ctx)
+	err := st.mayStart(ctx)
 	if err == nil {
 		err = st.header(ctx, wflo.HeaderRun, run)
+	}
+	if g := st.regime; err == nil && g != nil {
+		err = st.header(ctx, wflo.HeaderTime, handed{Started: g.started, Passed: workflow.DeterministicKeys(g.passed)})
 	}
 	if err != nil {
 		// A child future cannot be made here; a cancelled context makes the
@@ -283,6 +295,15 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		cancel()
 	}
 	return o.Next.ExecuteChildWorkflow(ctx, child, args...)
+}
+
+// mayStart waits while a policy about time holds the run, since a child would do what
+// the run may not.
+func (st *state) mayStart(ctx workflow.Context) error {
+	if st.regime == nil || undoing(ctx) {
+		return st.refusal(ctx)
+	}
+	return st.released(ctx)
 }
 
 // identity makes a child as easy to find by user and team as its parent.
@@ -304,7 +325,7 @@ func (o *outbound) NewContinueAsNewError(ctx workflow.Context, wfn any, args ...
 	st.drain(ctx)
 	run := st.run
 	run.Generation++
-	c := carry{Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.stack, Halted: st.halted, Regime: st.regime.carry()}
+	c := st.handOver(ctx)
 	if err := st.header(ctx, wflo.HeaderRun, run); err != nil {
 		return err
 	}

@@ -36,6 +36,8 @@ type regime struct {
 	held int
 	// approved are the rules that were approved for the rest of the run.
 	approved map[string]bool
+	// passed are those of them that are about time.
+	passed map[string]bool
 }
 
 // carriedRegime is a regime as it stands in the header of a run that continues
@@ -45,6 +47,7 @@ type carriedRegime struct {
 	Started  time.Time `json:"started"`
 	Fired    int       `json:"fired,omitempty"`
 	Approved []string  `json:"approved,omitempty"`
+	Passed   []string  `json:"passed,omitempty"`
 }
 
 // pin decides which policies govern the run, once and for all: those that its
@@ -52,9 +55,6 @@ type carriedRegime struct {
 func (st *state) pin(ctx workflow.Context, policies bool, carried *carriedRegime) error {
 	info := workflow.GetInfo(ctx)
 	// Whoever starts a run does not choose the policies that govern it.
-	if info.ContinuedExecutionRunID == "" {
-		carried = nil
-	}
 	if info.ParentWorkflowExecution == nil && carried == nil {
 		st.run.Bundle = ""
 	}
@@ -70,11 +70,14 @@ func (st *state) pin(ctx workflow.Context, policies bool, carried *carriedRegime
 		st.run.Bundle = ""
 		return nil
 	}
-	g := &regime{started: info.WorkflowStartTime, approved: map[string]bool{}}
+	g := &regime{started: info.WorkflowStartTime, approved: map[string]bool{}, passed: map[string]bool{}}
 	if carried != nil {
 		g.pin, g.started, g.fired = carried.Pin, carried.Started, carried.Fired
 		for _, rule := range carried.Approved {
 			g.approved[rule] = true
+		}
+		for _, rule := range carried.Passed {
+			g.passed[rule] = true
 		}
 	} else {
 		pin, err := step.PolicyPin.DoLocal(recording(ctx, "policy/pin", "pin policies"), step.PinRequest{Bundle: st.run.Bundle})
@@ -82,6 +85,9 @@ func (st *state) pin(ctx workflow.Context, policies bool, carried *carriedRegime
 			return unasked("pin the run's policies", err)
 		}
 		g.pin = pin
+		if err := st.inherit(ctx, g); err != nil {
+			return err
+		}
 	}
 	if st.run.Bundle = g.pin.Bundle; g.pin.Bundle == "" {
 		return nil
@@ -97,7 +103,7 @@ func (g *regime) carry() *carriedRegime {
 	if g == nil {
 		return nil
 	}
-	c := &carriedRegime{Pin: g.pin, Started: g.started, Fired: g.fired, Approved: workflow.DeterministicKeys(g.approved)}
+	c := &carriedRegime{Pin: g.pin, Started: g.started, Fired: g.fired, Approved: workflow.DeterministicKeys(g.approved), Passed: workflow.DeterministicKeys(g.passed)}
 	for _, i := range g.asking {
 		c.Fired = min(c.Fired, i)
 	}

@@ -3,7 +3,9 @@ package workflows
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -45,15 +47,12 @@ func (st *state) govern(ctx workflow.Context, key, activity string, args []any, 
 		return ctx, nil, err
 	}
 	ctx = st.withGrant(ctx, g)
-	if g.Revision == 0 {
-		return ctx, c.args, st.released(ctx)
+	if g.Revision > 0 {
+		if err := c.edit(g.Approval.Payload); err != nil {
+			return ctx, nil, err
+		}
 	}
-	if err := c.edit(g.Approval.Payload); err != nil {
-		return ctx, nil, err
-	}
-	if asks, err = c.judge(ctx, g.Approval.Rules); err == nil && len(asks) > 0 {
-		_, err = st.askAgain(ctx, key, g.Approval, asks)
-	}
+	err = st.settled(ctx, key, g, g.Approval.Rules, func(met []string) ([]wflo.Approval, error) { return c.judge(ctx, met) })
 	return ctx, c.args, firstOf(err, st.released(ctx))
 }
 
@@ -98,7 +97,7 @@ func (c *judged) judge(ctx workflow.Context, met []string) ([]wflo.Approval, err
 	}
 	if prompt != nil && r.Model != "" {
 		p := *prompt
-		p.Model = r.Model
+		p.Model, p.Fallback = r.Model, nil // the policy chose this one, and no other
 		c.args, f.Model = []any{p}, r.Model
 	}
 	c.facts, c.ruling = f, r
@@ -131,6 +130,7 @@ func (c *judged) ask(ctx workflow.Context, asks []wflo.Approval) (*openGate, err
 	}
 	g, err := st.askPolicies(ctx, c.key, a)
 	if err == nil {
+		g.ofCall = true
 		s, _ := ctx.Value(stepKey{}).(*scope)
 		st.given(s, c.ruling, a.Rules)
 	}
@@ -151,6 +151,31 @@ func (st *state) askAgain(ctx workflow.Context, key string, done wflo.Approval, 
 	a := union(nil, asks)
 	a.Gate, a.Action, a.Payload, a.Answers = gateName(a.Rules), done.Action, done.Payload, yesOrNo
 	return st.askPolicies(ctx, key, a)
+}
+
+// staleAfter is how long a gate may wait before the policies are asked anew: by then
+// what the run has spent, and who else has acted, may be something else than they judged.
+const staleAfter = time.Minute
+
+func (g *openGate) waited(now time.Time) bool {
+	return g.Version > 0 && now.Sub(g.OpenedAt) > staleAfter
+}
+
+// settled judges anew what was approved after it was edited or had waited, and asks whom
+// the policies name besides the rules that are met, until nothing has changed meanwhile.
+func (st *state) settled(ctx workflow.Context, key string, g *openGate, met []string, judge func(met []string) ([]wflo.Approval, error)) error {
+	done := g.Approval
+	for edited := g.Revision > 0; edited || g.waited(workflow.Now(ctx)); edited = false {
+		asks, err := judge(met)
+		if err != nil || len(asks) == 0 {
+			return err
+		}
+		if g, err = st.askAgain(ctx, key, done, asks); err != nil {
+			return err
+		}
+		met = slices.Concat(met, g.Approval.Rules)
+	}
+	return nil
 }
 
 // firstOf is the first error that there is.

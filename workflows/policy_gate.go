@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -39,15 +40,16 @@ func (st *state) routed(ctx workflow.Context, a wflo.Approval) (merged wflo.Appr
 }
 
 // routedPast is the gate of an approval that a risk rule gives without asking
-// anybody. It is in no index: the ruling is its record. No activity acts on it, since
-// nobody's approval binds its input; policies judge that call for itself.
+// anybody. It is in no index: the ruling is its record. The run holds the activity to the
+// payload that was judged; no worker checks that again, because there is no signature.
 func (st *state) routedPast(ctx workflow.Context, key string, a wflo.Approval) *openGate {
-	a.Activity = ""
 	run := st.run
 	run.Step = key
-	g := &openGate{Gate: run.Ask(a.Gate, a, workflow.Now(ctx))}
+	now := workflow.Now(ctx)
+	g := &openGate{Gate: run.Ask(a.Gate, a, now), auto: true}
 	d := g.Decide(wflo.VerdictApprove, "policy "+a.Rules[len(a.Rules)-1])
-	g.Status, g.Used, g.Gate.Decision, g.ClosedAt = wflo.GateApproved, true, &d, workflow.Now(ctx)
+	g.Status, g.Used, g.Gate.Decision, g.ClosedAt = wflo.GateApproved, true, &d, now
+	g.UseBy = now.Add(cmp.Or(a.Expiry, wflo.DefaultApprovalExpiry))
 	return g
 }
 
@@ -71,20 +73,19 @@ func (st *state) judgeGate(ctx workflow.Context, a wflo.Approval, payload json.R
 	return r, st.obey(ctx, r)
 }
 
-// rejudge asks the policies about what a reviewer made of a payload, and asks whom
-// they name besides.
-func (st *state) rejudge(ctx workflow.Context, key string, a wflo.Approval) error {
+// rejudge asks the policies about what a reviewer made of a payload or what time made of
+// the run, and asks whom they name besides.
+func (st *state) rejudge(ctx workflow.Context, key string, g *openGate) error {
 	if _, asked := ctx.Value(policyGateKey{}).([]string); asked || !st.regime.judges() {
 		return nil // whoever opened the gate judges anew
 	}
-	r, err := st.judgeGate(ctx, a, a.Payload)
-	if err != nil {
-		return err
-	}
-	if asks := st.asks(ctx, r, a.Rules); len(asks) > 0 {
-		_, err = st.askAgain(ctx, key, a, asks)
-	}
-	return err
+	return st.settled(ctx, key, g, g.Approval.Rules, func(met []string) ([]wflo.Approval, error) {
+		r, err := st.judgeGate(ctx, g.Approval, g.Approval.Payload)
+		if err != nil {
+			return nil, err
+		}
+		return st.asks(ctx, r, met), nil
+	})
 }
 
 // permit asks the policies about a step before it runs, and people where the
@@ -119,17 +120,17 @@ func (st *state) permit(ctx workflow.Context, opts StepOptions, inner *scope) (w
 		return ctx, err
 	}
 	st.given(inner, r, a.Rules)
-	if g.Revision > 0 {
-		if r, err = st.judgeStep(ctx, opts, inner, g.Approval.Payload); err != nil {
-			return ctx, err
+	err = st.settled(ctx, inner.key, g, a.Rules, func(met []string) ([]wflo.Approval, error) {
+		r, err := st.judgeStep(ctx, opts, inner, g.Approval.Payload)
+		if err != nil {
+			return nil, err
 		}
-		if asks := st.asks(within, r, a.Rules); len(asks) > 0 {
-			if _, err := st.askAgain(ctx, inner.key, g.Approval, asks); err != nil {
-				return ctx, err
-			}
-		}
+		return st.asks(within, r, met), nil
+	})
+	if err != nil {
+		return ctx, err
 	}
-	return st.withGrant(ctx, g), nil
+	return st.issue(ctx, g), nil
 }
 
 // stepApproval is the one question before a step.

@@ -86,7 +86,7 @@ func stricter(out, a wflo.Approval) wflo.Approval {
 	out.FourEyes = out.FourEyes || a.FourEyes
 	out.ReasonRequired = out.ReasonRequired || a.ReasonRequired
 	out.SignedOnly = out.SignedOnly || a.SignedOnly
-	out.Timeout, out.Expiry = shorter(out.Timeout, a.Timeout), shorter(out.Expiry, a.Expiry)
+	out.Timeout, out.Expiry = shorter(out.Timeout, a.Timeout, wflo.DefaultApprovalTimeout), shorter(out.Expiry, a.Expiry, wflo.DefaultApprovalExpiry)
 	out.Denials = min(max(out.Denials, 1), max(a.Denials, 1))
 	if rank(risks, a.Risk) > rank(risks, out.Risk) {
 		out.Risk = a.Risk
@@ -109,12 +109,13 @@ func stricter(out, a wflo.Approval) wflo.Approval {
 	return out
 }
 
-// shorter is the lesser of two durations of which zero is the worker's default.
-func shorter(a, b time.Duration) time.Duration {
-	if a == 0 || b == 0 {
-		return cmp.Or(a, b)
+// shorter is the lesser of two durations. Zero is the worker's default, which only the
+// worker knows: it is taken to be wflo's, and stays zero where that is the lesser.
+func shorter(a, b, usual time.Duration) time.Duration {
+	if cmp.Or(b, usual) < cmp.Or(a, usual) {
+		return b
 	}
-	return min(a, b)
+	return a
 }
 
 // From the mildest to the strictest; what is not there is a rejection.

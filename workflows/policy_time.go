@@ -14,7 +14,8 @@ import (
 
 // watchTime judges the run at every moment at which a condition on its execution
 // time may come true, whatever the run is doing then. Nothing waits for it: it ends
-// with the run.
+// with the run, or with what halts it. A request to cancel the run does not end it,
+// because workflow code may go on after one.
 func (st *state) watchTime(ctx workflow.Context) {
 	g := st.regime
 	if g.fired >= len(g.pin.Timers) {
@@ -24,6 +25,12 @@ func (st *state) watchTime(ctx workflow.Context) {
 	due := g.dueAt(g.fired).Before(workflow.Now(ctx))
 	if due {
 		g.held++
+	}
+	ctx, cancel := workflow.NewDisconnectedContext(ctx)
+	stop := st.stop
+	st.stop = func() { stop(); cancel() }
+	if st.halted != nil {
+		cancel()
 	}
 	workflow.GoNamed(ctx, "policies about time", func(ctx workflow.Context) {
 		for i := g.fired; i < len(g.pin.Timers); i++ {
@@ -117,7 +124,7 @@ func (st *state) askForTime(ctx workflow.Context, a wflo.Approval, f wflo.Facts)
 	_, err := st.askPolicies(ctx, "policy/time", a)
 	if err == nil {
 		for _, rule := range a.Rules {
-			st.regime.approved[rule] = true
+			st.regime.approved[rule], st.regime.passed[rule] = true, true
 		}
 		return
 	}

@@ -300,6 +300,7 @@ func TestContinuedRunsKeepTheirPolicies(t *testing.T) {
 	g.SetStartTime(begun.Add(9 * time.Minute))
 	g.SetContinuedExecutionRunID("the-one-before")
 	setRun(t, g.Env, wflo.Run{User: "ann", Bundle: set.Hash()}, map[string]any{
+		"run_id": "the-one-before",
 		"regime": map[string]any{"pin": set.Pin(), "started": begun, "approved": []string{"dear"}},
 	})
 	var took time.Duration
@@ -333,7 +334,7 @@ func TestMomentsThatPassedComeFirst(t *testing.T) {
 	if err := g.Records().PutBundle(t.Context(), set.Hash(), set.Source()); err != nil {
 		t.Fatal(err)
 	}
-	setRun(t, g.Env, wflo.Run{Bundle: set.Hash()}, map[string]any{"regime": map[string]any{"pin": set.Pin(), "started": begun}})
+	setRun(t, g.Env, wflo.Run{Bundle: set.Hash()}, map[string]any{"run_id": "the-one-before", "regime": map[string]any{"pin": set.Pin(), "started": begun}})
 	wantType(t, g.Run(chargeOf(1)), wflo.CodePolicyDenied, "policy long halted")
 	if len(g.charged) != 0 {
 		t.Errorf("charged %v", g.charged)

@@ -56,21 +56,11 @@ type state struct {
 	observer   Observer // may be nil
 }
 
-// carry is what a run hands to its successor when it continues as new.
-type carry struct {
-	Spent  wflo.Money                   `json:"spent,omitempty"`
-	Calls  int                          `json:"calls,omitempty"`
-	Boxed  bool                         `json:"boxed,omitempty"`
-	Memo   map[string]*commonpb.Payload `json:"memo,omitempty"`
-	Stack  []*compensation              `json:"stack,omitempty"`
-	Halted *wflo.Halt                   `json:"halted,omitempty"`
-	Regime *carriedRegime               `json:"regime,omitempty"`
-}
-
 func newState(conv converter.DataConverter) *state {
 	return &state{
 		conv: conv, phase: wflo.StateRunning,
 		occurrences: map[string]int{}, memo: map[string]*commonpb.Payload{}, raises: map[string]*raise{},
+		desk: desk{lapsed: map[string]string{}},
 	}
 }
 
@@ -89,13 +79,16 @@ func (st *state) begin(ctx workflow.Context) (*carriedRegime, error) {
 	if err := st.decode(header[wflo.HeaderRun], &st.run); err != nil {
 		return nil, fmt.Errorf("read header %s: %w", wflo.HeaderRun, err)
 	}
-	var c carry
-	if err := st.decode(header[wflo.HeaderCarry], &c); err != nil {
-		return nil, fmt.Errorf("read header %s: %w", wflo.HeaderCarry, err)
+	c, err := st.carried(ctx)
+	if err != nil {
+		return nil, err
 	}
 	st.spent, st.calls, st.boxed, st.stack = c.Spent, c.Calls, c.Boxed, c.Stack
 	if c.Memo != nil {
 		st.memo = c.Memo
+	}
+	if c.Lapsed != nil {
+		st.lapsed = c.Lapsed
 	}
 	if st.halted == nil {
 		st.halted = c.Halted

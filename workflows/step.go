@@ -24,7 +24,10 @@ type StepOptions struct {
 	// a JSON object. Nil means the payload of Approval.
 	Args any
 	// Approval, when set, must be granted before the step runs. Policies may add to
-	// it, and may ask for one where it is nil.
+	// it, and may ask for one where it is nil. Where it names an Activity, that must be
+	// called with the context that the step's function gets: elsewhere in the run, calls
+	// of it are refused until the approval is used or too old. A step that ends well and
+	// never called it is logged, and its record says so.
 	Approval *wflo.Approval
 	// Compensation, when set, is registered before the step runs.
 	Compensation *Compensation
@@ -76,6 +79,8 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 		}
 	} else if err = st.remember(key, out); err != nil {
 		return zero, fmt.Errorf("step %s: %w", name, err)
+	} else if record.Unused = st.unused(key); record.Unused != "" {
+		workflow.GetLogger(ctx).Warn("the step asked about an activity and did not call it", "step", key, "activity", record.Unused)
 	}
 	st.steps = append(st.steps, record)
 	return out, err
@@ -86,6 +91,8 @@ func runStep[T any](ctx workflow.Context, st *state, key, name string, opts Step
 	inner := &scope{
 		key: key, occurrences: map[string]int{}, name: name, operation: opts.Operation, effect: opts.Effect, approved: map[string]bool{},
 	}
+	// What was approved for an earlier try of the step went with its context.
+	st.issued = slices.DeleteFunc(st.issued, func(g *openGate) bool { return g.Step == key })
 	ctx, err := st.permit(ctx, opts, inner)
 	if err != nil {
 		return zero, err
@@ -105,6 +112,16 @@ func runStep[T any](ctx workflow.Context, st *state, key, name string, opts Step
 		inner.lines = append(slices.Clip(inner.lines), lineOf(id, opts.Budget))
 	}
 	return fn(workflow.WithValue(ctx, stepKey{}, inner))
+}
+
+// unused is the activity that a step was approved for, and that nobody has called.
+func (st *state) unused(key string) string {
+	for _, g := range st.issued {
+		if g.Step == key && !g.called && !g.covered && g.Granted() {
+			return g.Approval.Activity
+		}
+	}
+	return ""
 }
 
 func (st *state) remember(key string, v any) error {

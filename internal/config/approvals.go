@@ -22,6 +22,8 @@ type Approvals struct {
 	FourEyes, ReasonRequired, SignedOnly bool
 	// Notify are the channels of gates that name none.
 	Notify []string
+	// RequiredActivities are activities that no worker begins without an approval.
+	RequiredActivities []string
 	// Timeout and Expiry are those of gates that say zero.
 	Timeout, Expiry time.Duration
 }
@@ -119,6 +121,7 @@ func (r *reader) approvals(n ast.Node, a *Approvals) error {
 		r.boolField("allow_unsigned", &a.Terms.AllowUnsigned),
 		r.durationField("timeout", &a.Timeout), r.durationField("expiry", &a.Expiry),
 		field{"notify", func(n ast.Node) (err error) { a.Notify, err = r.channels(n); return err }},
+		field{"required_activities", func(n ast.Node) (err error) { a.RequiredActivities, err = r.activities(n); return err }},
 		field{"unsigned_gates", func(n ast.Node) (err error) { a.Terms.UnsignedGates, err = r.patterns(n); return err }},
 		field{"groups", func(n ast.Node) (err error) { a.Terms.Groups, err = r.groups(n); return err }},
 		field{"keys", func(n ast.Node) (err error) {
@@ -184,6 +187,19 @@ func (r *reader) groups(n ast.Node) (map[string][]string, error) {
 		}
 	}
 	return groups, err
+}
+
+// activities reads the registered names of activities.
+func (r *reader) activities(n ast.Node) (names []string, err error) {
+	err = r.list(n, "required_activities", func(n ast.Node) error {
+		name, err := r.text(n, "an activity")
+		if err == nil && strings.TrimSpace(name) == "" {
+			err = r.fail(n, "name it as the worker registers it", "an activity without a name")
+		}
+		names = append(names, strings.TrimSpace(name))
+		return err
+	})
+	return names, err
 }
 
 // patterns reads patterns of gates, as path.Match has them.

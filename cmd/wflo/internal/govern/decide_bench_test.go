@@ -300,7 +300,12 @@ func waitingRuns(b *testing.B) int {
 // worker was replaced. It runs once whatever -benchtime says.
 func BenchmarkWaiting(b *testing.B) {
 	n := waitingRuns(b)
-	got := wait(b, n, time.Duration(n)*60*time.Millisecond+30*time.Second)
+	var got waited
+	for done := false; b.Loop(); done = true {
+		if !done {
+			got = wait(b, n, time.Duration(n)*60*time.Millisecond+30*time.Second)
+		}
+	}
 	b.ReportMetric(float64(n), "runs")
 	b.ReportMetric(float64(got.heap)/1024, "KiB/run")
 	b.ReportMetric(ms(quantile(got.inbox, 50)), "inbox-p50-ms")

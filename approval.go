@@ -18,8 +18,9 @@ const (
 	MaxApprovers = 100
 	// MaxLevels bounds the escalation.
 	MaxLevels = 10
-	// MaxFactors bounds the sets of approvers, and MaxChannels each list of channels.
-	MaxFactors  = 100
+	// MaxFactors bounds the sets of approvers.
+	MaxFactors = 100
+	// MaxChannels bounds each list of channels.
 	MaxChannels = 100
 	// maxPayload bounds what people are asked to judge, in bytes; maxLine and
 	// maxDetails bound the words around it.

@@ -174,7 +174,7 @@ bench: setup-tests bin/wflo ## benchmarks: overhead, latency, start of wflo dev,
 	@mkdir -p .cache
 	@{ go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 \
 		$$(grep -rlE '^func Benchmark' --include='*_test.go' . | grep -v '^./$(COMMAND)/' | xargs -r -n 1 dirname | sort -u) && \
-	   go test -run '^$$' -bench . -benchtime 100x -timeout 30m ./$(COMMAND)/internal/govern; } > .cache/bench.txt \
+	   go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./$(COMMAND)/internal/govern; } > .cache/bench.txt \
 		|| { cat .cache/bench.txt; exit 1; }
 	@awk -f $(COMMAND)/internal/govern/bench.awk .cache/bench.txt
 

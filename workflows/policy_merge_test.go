@@ -66,6 +66,16 @@ var unions = map[string]struct {
 		},
 		want: wflo.Approval{OnTimeout: wflo.OnTimeoutReject, Risk: wflo.RiskHigh, Denials: 1, Answers: yesOrNo, Rules: []string{"a", "b"}},
 	},
+	"a default that is shorter stays": {
+		own:  &wflo.Approval{Gate: "g"},
+		asks: []wflo.Approval{askedBy("a", wflo.Approval{Timeout: 24 * time.Hour, Expiry: 24 * time.Hour})},
+		want: wflo.Approval{Gate: "g", Denials: 1, Rules: []string{"a"}},
+	},
+	"a default that is longer does not": {
+		own:  &wflo.Approval{Gate: "g", Timeout: 24 * time.Hour},
+		asks: []wflo.Approval{askedBy("a", wflo.Approval{Expiry: time.Minute}), askedBy("b", wflo.Approval{Timeout: 48 * time.Hour})},
+		want: wflo.Approval{Gate: "g", Expiry: time.Minute, Denials: 1, Rules: []string{"a", "b"}},
+	},
 	"halting is the strictest end": {
 		own:  &wflo.Approval{Gate: "g", OnTimeout: wflo.OnTimeoutEscalate, Escalation: levels[:1], Approvers: []string{"ann"}},
 		asks: []wflo.Approval{askedBy("a", wflo.Approval{Approvers: []string{"ben"}, OnTimeout: wflo.OnTimeoutHalt})},

@@ -344,8 +344,13 @@ func TestMomentsThatPassedComeFirst(t *testing.T) {
 // setRun gives the run its headers: who it is for, and what the run before it left.
 func setRun(t *testing.T, env *wflotest.Env, r wflo.Run, carried map[string]any) {
 	t.Helper()
+	setHeader(t, env, map[string]any{wflo.HeaderRun: r, wflo.HeaderCarry: carried})
+}
+
+func setHeader(t *testing.T, env *wflotest.Env, values map[string]any) {
+	t.Helper()
 	fields := map[string]*commonpb.Payload{}
-	for name, v := range map[string]any{wflo.HeaderRun: r, wflo.HeaderCarry: carried} {
+	for name, v := range values {
 		p, err := converter.GetDefaultDataConverter().ToPayload(v)
 		if err != nil {
 			t.Fatal(err)

@@ -122,7 +122,7 @@ func judge(ctx workflow.Context, p Post) (Judgement, error) {
 	}
 	var j Judgement
 	if err := json.Unmarshal([]byte(reply.Text), &j); err != nil || j.Confidence == "" {
-		return Judgement{Verdict: "unknown", Confidence: "0", Reason: "the model did not answer in the form that was asked for"}, nil
+		return Judgement{Verdict: "unknown", Confidence: "0", Reason: "the model did not answer in the form that was asked for"}, nil //nolint:nilerr // see above
 	}
 	return j, nil
 }

@@ -68,7 +68,7 @@ func TestApprovalsAPI(t *testing.T) {
 	wants(t, "not asked", o.api(key, "POST", "/api/v1/approvals/n2/decisions", `{"verdict":"approve","digest":"`+o.runs.Gate("n2").Digest+`"}`), 422, "not an approver")
 	wants(t, "decide", o.api(key, "POST", "/api/v1/approvals/n1/decisions", `{"verdict":"approve","digest":"`+g.Digest+`","reason":"fine"}`), 200, `"status":"approved"`, `"by":"ann"`)
 	o.runs.StopWorkers()
-	wants(t, "no worker", o.api(o.key("zoe", "", wflo.RoleApprover), "POST", "/api/v1/approvals/n2/decisions", `{"verdict":"approve","digest":"`+o.runs.Gate("n2").Digest+`"}`), 503, "nothing was decided", "!10.1.2.3")
+	wants(t, "no worker", o.api(o.key("zoe", "", wflo.RoleApprover), "POST", "/api/v1/approvals/n2/decisions", `{"verdict":"approve","digest":"`+o.runs.Gate("n2").Digest+`"}`), 504, "has not confirmed", "!10.1.2.3")
 }
 
 func TestUnconfirmed(t *testing.T) {

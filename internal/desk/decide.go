@@ -56,27 +56,43 @@ func (d *Desk) Decide(ctx context.Context, id wflo.Identity, req Request) (wflo.
 	if err := d.admitCaller(id, req); err != nil {
 		return wflo.Gate{}, d.refuse(ctx, a, err)
 	}
-	v, err := d.look(ctx, id, req.Nonce)
+	indexed, err := d.indexed(ctx, id, req.Nonce)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return wflo.Gate{}, d.refuse(ctx, a, err)
 	case err != nil:
 		return wflo.Gate{}, err
-	case !v.Live && v.Status == wflo.GateOpen:
+	}
+	if a, err := d.attempt(a, indexed, req); err == nil && !counts(indexed, a.decision) {
+		// The run judges it in any case: asking it before would only cost time. What the
+		// index would refuse may be news that it has not got yet.
+		return d.deliver(ctx, a)
+	}
+	v := d.view(ctx, id, indexed)
+	if !v.Live && v.Status == wflo.GateOpen {
 		return v.Gate, refused(ErrUnavailable, "nothing was decided: "+v.Note, "see that a worker of the run is up, and decide again")
 	}
-	a.gate = v.Gate
-	a.decision = req.on(v.Gate, id, d.groups(id), a.update)
-	a.decision.At = d.now().UTC()
-	if counts(v.Gate, a.decision) {
+	a, err = d.attempt(a, v.Gate, req)
+	switch {
+	case counts(v.Gate, a.decision):
 		return v.Gate, nil // a click too many
-	}
-	a.update = since(v.Gate, id, a.update)
-	if err := d.admit(a, req); err != nil {
+	case err != nil:
 		return v.Gate, d.refuse(ctx, a, err)
 	}
-	a.decision = d.Sign(a.decision)
 	return d.deliver(ctx, a)
+}
+
+// attempt makes the signed decision about a gate, or says why it would not count.
+func (d *Desk) attempt(a attempt, g wflo.Gate, req Request) (attempt, error) {
+	a.gate = g
+	a.decision = req.on(g, a.id, d.groups(a.id), a.update)
+	a.decision.At = d.now().UTC()
+	a.update = since(g, a.id, a.update)
+	if err := d.admit(a, req); err != nil {
+		return a, err
+	}
+	a.decision = d.Sign(a.decision)
+	return a, nil
 }
 
 // Outcome is what became of one decision of a batch.

@@ -157,19 +157,30 @@ func (d *Desk) Peek(ctx context.Context, id wflo.Identity, nonce string) (View, 
 
 // look reads a gate for those who may see it.
 func (d *Desk) look(ctx context.Context, id wflo.Identity, nonce string) (View, error) {
-	if nonce == "" {
-		return View{}, noGate(nonce)
-	}
-	indexed, err := d.Records.Gate(ctx, nonce)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return View{}, noGate(nonce)
-	case err != nil:
-		return View{}, fmt.Errorf("read gate: %w", err)
-	}
-	if err := visible(id, indexed); err != nil {
+	indexed, err := d.indexed(ctx, id, nonce)
+	if err != nil {
 		return View{}, err
 	}
+	return d.view(ctx, id, indexed), nil
+}
+
+// indexed gives a gate as it was known last, where the person may see it.
+func (d *Desk) indexed(ctx context.Context, id wflo.Identity, nonce string) (wflo.Gate, error) {
+	if nonce == "" {
+		return wflo.Gate{}, noGate(nonce)
+	}
+	g, err := d.Records.Gate(ctx, nonce)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return wflo.Gate{}, noGate(nonce)
+	case err != nil:
+		return wflo.Gate{}, fmt.Errorf("read gate: %w", err)
+	}
+	return g, visible(id, g)
+}
+
+// view is the gate as its run has it, if that answers.
+func (d *Desk) view(ctx context.Context, id wflo.Identity, indexed wflo.Gate) View {
 	g, live, note := d.live(ctx, indexed)
 	v := View{Item: d.item(id, g), Live: live, Note: note}
 	shown := d.counted(g)
@@ -177,7 +188,7 @@ func (d *Desk) look(ctx context.Context, id wflo.Identity, nonce string) (View, 
 		need := max(f.Quorum, 1)
 		v.Sets = append(v.Sets, Set{Approvers: f.Approvers, Have: min(shown.Has(f, d.shownTerms()), need), Need: need, Rule: f.Rule})
 	}
-	return v, nil
+	return v
 }
 
 // live asks the run for the gate, and says why where it does not have it.

@@ -140,6 +140,9 @@ func (r *Runs) UpdateWorkflow(_ context.Context, o client.UpdateWorkflowOptions)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.updates = append(r.updates, o)
+	if r.down {
+		return nil, client.NewWorkflowUpdateServiceTimeoutOrCanceledError(context.DeadlineExceeded)
+	}
 	d, ok := o.Args[0].(wflo.Decision)
 	if !ok || o.UpdateName != wflo.UpdateDecide || r.ended[o.WorkflowID] {
 		return nil, serviceerror.NewNotFound("workflow execution already completed")

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/policy"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
@@ -25,20 +26,36 @@ func startChild(ctx workflow.Context) error {
 // TestChildrenCountTheTimeOfTheirParents halts a child that takes a minute, because all
 // of it has taken more than ten.
 func TestChildrenCountTheTimeOfTheirParents(t *testing.T) {
-	g := under(t, policy.Rules{Policies: []policy.Rule{
+	set, err := policy.New(policy.Rules{Default: wflo.EffectAllow, Policies: []policy.Rule{
 		{Name: "long", When: tenMinutes + " and workflow.type == 'child'", On: onTime, Halt: &policy.Halt{Reason: "it takes too long"}},
-	}}, nil)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := underSet(t, func(c *plugin.Config) { c.Policies = set }, nil)
+	if err := g.Records().PutBundle(t.Context(), set.Hash(), set.Source()); err != nil {
+		t.Fatal(err)
+	}
+	// The parent has gone on for nine and a half minutes when it continues here. The
+	// environment has children start at the present time, whatever its own clock says.
+	begun := time.Date(2021, 1, 1, 12, 0, 0, 0, time.UTC)
+	g.SetStartTime(begun.Add(9*time.Minute + 30*time.Second))
+	g.SetContinuedExecutionRunID("the-one-before")
+	setRun(t, g.Env, wflo.Run{User: "ann", Bundle: set.Hash()}, map[string]any{
+		"run_id": "the-one-before", "regime": map[string]any{"pin": set.Pin(), "started": begun},
+	})
+	var stopped time.Duration
 	g.RegisterWorkflowWithOptions(func(ctx workflow.Context) error {
-		if err := workflow.Sleep(ctx, time.Minute); err != nil {
+		err := workflow.Sleep(ctx, time.Minute)
+		stopped = workflow.Now(ctx).Sub(begun)
+		if err != nil {
 			return err
 		}
-		_, err := charge(ctx, order{Amount: 5})
+		_, err = charge(ctx, order{Amount: 5})
 		return err
 	}, workflow.RegisterOptions{Name: "child"})
-	err := g.Run(func(ctx workflow.Context) error {
-		return cmp.Or(workflow.Sleep(ctx, 9*time.Minute+30*time.Second), startChild(ctx))
-	})
-	wantType(t, err, wflo.CodePolicyDenied, "policy long halted")
+	wantType(t, g.Run(startChild), wflo.CodePolicyDenied, "policy long halted")
+	wantHaltedAt(t, stopped)
 	if len(g.charged) != 0 {
 		t.Errorf("charged %v", g.charged)
 	}

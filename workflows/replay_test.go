@@ -168,7 +168,7 @@ func TestHistoriesNameNoMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range h.Events {
-			// A task that a signal or a cancellation made the server begin itself has none.
+			// A task that the server begins itself, for an update, has none.
 			if a := e.GetWorkflowTaskStartedEventAttributes(); a.GetIdentity() != "" && a.GetIdentity() != "govern" {
 				t.Errorf("%s: event %d has identity %q", name, e.EventId, a.Identity)
 			}

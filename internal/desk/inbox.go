@@ -198,7 +198,7 @@ func (d *Desk) live(ctx context.Context, indexed wflo.Gate) (g wflo.Gate, live b
 		i := slices.IndexFunc(all, func(g wflo.Gate) bool { return g.Nonce == indexed.Nonce && g.FirstRunID == indexed.FirstRunID })
 		if i >= 0 {
 			if all[i].Status != wflo.GateOpen || !d.over(ctx, indexed) {
-				return all[i], true, ""
+				return whole(all[i], indexed), true, ""
 			}
 			return d.cancelled(ctx, all[i]), true, "its run is over"
 		}
@@ -214,6 +214,16 @@ func (d *Desk) live(ctx context.Context, indexed wflo.Gate) (g wflo.Gate, live b
 	}
 	d.log().WarnContext(ctx, "ask a run for its gates", "workflow_id", indexed.WorkflowID, "error", err.Error())
 	return indexed, false, "no worker answers for its run; this is what was known last"
+}
+
+// whole is a gate as its run has it, with what a run leaves out of gates that are
+// closed and the index has.
+func whole(g, indexed wflo.Gate) wflo.Gate {
+	if !g.Closed() || len(g.Approval.Payload) > 0 || indexed.Digest != g.Digest {
+		return g
+	}
+	g.Approval, g.Original = indexed.Approval, indexed.Original
+	return g
 }
 
 // ask gives the gates of a run as it knows them.

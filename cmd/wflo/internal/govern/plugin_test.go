@@ -69,7 +69,7 @@ func customAttributes(t *testing.T, namespace string) map[string]enumspb.Indexed
 func TestWorkerMakesSearchAttributes(t *testing.T) {
 	ns := bareNamespace(t)
 	w := newWorld(t, config{namespace: ns})
-	if got := customAttributes(t, ns); len(got) != 5 || got[wflo.AttrGates] != enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST {
+	if got := customAttributes(t, ns); len(got) != len(plugin.SearchAttributes()) || got[wflo.AttrGates] != enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST {
 		t.Errorf("attributes %v", got)
 	}
 	run := w.start(wflo.Run{User: "ann", Team: "books"}, histories.Gated, time.Minute)

@@ -103,7 +103,7 @@ func TestApprovalsThatAreCarriedElsewhere(t *testing.T) {
 	owner, again, deniedRun := w.status(ready).Run, w.status(used).Run, w.status(rejected).Run
 	again.Step = "another step"
 	turned := denied
-	turned.Status = wflo.GateApproved
+	turned.Status, turned.UseBy = wflo.GateApproved, turned.ClosedAt.Add(time.Minute)
 
 	c, err := client.DialContext(t.Context(), client.Options{
 		HostPort: server.HostPort(), Namespace: server.Namespace(), Logger: logger(t), ContextPropagators: []workflow.ContextPropagator{forger{}},

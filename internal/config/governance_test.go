@@ -40,7 +40,7 @@ func TestExample(t *testing.T) {
 			Groups:        map[string][]string{"senior-ops": {"ann", "bob", "eve"}},
 			UnsignedGates: []string{"question-*"},
 		},
-		FourEyes: true, ReasonRequired: true, SignedOnly: true, Notify: []string{"slack://ops-channel"}, Timeout: 4 * time.Hour, Expiry: 30 * time.Minute,
+		FourEyes: true, ReasonRequired: true, SignedOnly: true, RequiredActivities: []string{"bank.Pay"}, Notify: []string{"slack://ops-channel"}, Timeout: 4 * time.Hour, Expiry: 30 * time.Minute,
 	}
 	if diff := cmp.Diff(wantApprovals, f.Approvals); diff != "" {
 		t.Errorf("approvals (-want +got):\n%s", diff)

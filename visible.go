@@ -23,7 +23,7 @@ func visible(s, keep string) string {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case strings.ContainsRune(keep, r), !hidden(r):
+		case strings.ContainsRune(keep, r), !Hidden(r):
 			b.WriteString(s[i : i+size])
 		case r < 0x80:
 			fmt.Fprintf(&b, `\x%02x`, r)
@@ -37,11 +37,14 @@ func visible(s, keep string) string {
 	return b.String()
 }
 
-// hidden says that a rune may change how other text looks without being seen.
-func hidden(r rune) bool {
+// Hidden says that a rune may change how other text looks, or pass for nothing,
+// without being seen. Of the white space only the space itself is not hidden.
+func Hidden(r rune) bool {
 	switch {
 	case r == ' ':
 		return false
+	case r == 0x2800: // a Braille pattern without dots
+		return true
 	case unicode.IsControl(r), unicode.IsSpace(r), unicode.In(r, unicode.Cf, unicode.Co, unicode.Z):
 		return true
 	}

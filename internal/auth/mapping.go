@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/wflo-ai/wflo-go"
@@ -228,7 +227,7 @@ func nameProblem(name string) string {
 		return "is empty"
 	case len(name) > maxName:
 		return fmt.Sprintf("has %d bytes, more than %d", len(name), maxName)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, hidden) || strings.TrimSpace(name) != name:
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, wflo.Hidden) || strings.TrimSpace(name) != name:
 		return "has characters that cannot be seen"
 	case group:
 		return "begins like a group"
@@ -236,16 +235,10 @@ func nameProblem(name string) string {
 	return ""
 }
 
-// hidden is what would let two names look like one: control and format
-// characters, such as those that turn the direction of text.
-func hidden(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
-}
-
 // display keeps what is shown, and nothing that hides.
 func display(s string) string {
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
-		if hidden(r) || r == utf8.RuneError {
+		if wflo.Hidden(r) || r == utf8.RuneError {
 			return -1
 		}
 		return r

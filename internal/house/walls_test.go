@@ -56,11 +56,11 @@ var walls = []wall{
 		reason: "who may begin is decided from amounts and quotas alone, so it must not know containers or callers",
 	},
 	{
-		folder: "sandbox/egress", own: []string{".", "sandbox"},
+		folder: "sandbox/egress", own: []string{".", "sandbox", "internal/publicnet"},
 		reason: "what a program may reach is decided in one place, which must not depend on how its bytes get there",
 	},
 	{
-		folder: "sandbox/docker", own: []string{".", "sandbox", "sandbox/admission", "sandbox/egress", "sandbox/docker/...", "internal/frame"},
+		folder: "sandbox/docker", own: []string{".", "sandbox", "sandbox/admission", "sandbox/egress", "sandbox/docker/...", "internal/frame", "internal/publicnet"},
 		foreign: []string{"github.com/docker/", "github.com/opencontainers/", "github.com/distribution/reference", "github.com/containerd/errdefs"},
 		reason:  "the one package that talks to Docker knows specifications and containers, not agents",
 	},
@@ -105,7 +105,11 @@ var walls = []wall{
 		reason: "one way to prove who somebody is knows its protocol and nothing of the others",
 	},
 	{
-		folder: "internal/notify/outbound", own: []string{"."},
+		folder: "internal/publicnet", own: []string{},
+		reason: "which addresses are public is a table, and sandboxes and channels read the same one",
+	},
+	{
+		folder: "internal/notify/outbound", own: []string{".", "internal/publicnet"},
 		reason: "where connections may go is decided in one place, which must not depend on what they are for",
 	},
 	{

@@ -5,56 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/wflo-ai/wflo-go"
 )
 
 // Text makes text of others safe to show: control and format characters, escape
 // sequences, bidirectional overrides, zero-width and other invisible characters,
 // spaces that are not the space, and bytes that are not UTF-8 become visible as
 // \x1b or \u202e. Line feeds stay.
-func Text(s string) string { return escape(strings.ReplaceAll(s, "\r\n", "\n"), true) }
+func Text(s string) string {
+	lines := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = wflo.VisibleLine(l)
+	}
+	return strings.Join(lines, "\n")
+}
 
 // Line is Text for what must stay on one line.
-func Line(s string) string { return escape(s, false) }
-
-func escape(s string, lines bool) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case lines && r == '\n', !hidden(r):
-			b.WriteString(s[i : i+size])
-		case r < 0x80:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r <= 0xffff:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		}
-		i += size
-	}
-	return b.String()
-}
-
-// hidden says that a rune may change how other text looks without being seen.
-func hidden(r rune) bool {
-	switch {
-	case unicode.IsControl(r), r != ' ' && unicode.IsSpace(r):
-		return true
-	case unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp):
-		return true
-	case r != ' ' && unicode.Is(unicode.Zs, r):
-		return true
-	case unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point):
-		return true
-	case r == 0x2800: // a Braille pattern without dots
-		return true
-	}
-	return false
-}
+func Line(s string) string { return wflo.VisibleLine(s) }
 
 // JSON writes JSON for people: indented, and with every hidden character as a
 // JSON escape, so that the value stays the same. What is not JSON is shown as it
@@ -67,7 +36,7 @@ func JSON(data []byte) string {
 	}
 	for _, r := range indented.String() {
 		switch {
-		case r == '\n', !hidden(r): // outside of text, JSON has no other hidden ones
+		case r == '\n', !wflo.Hidden(r): // outside of text, JSON has no other hidden ones
 			b.WriteRune(r)
 		case r <= 0xffff:
 			fmt.Fprintf(&b, `\u%04x`, r)

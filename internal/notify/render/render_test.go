@@ -42,7 +42,7 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		shown := JSON(data)
 		for _, r := range shown {
-			if r != '\n' && hidden(r) {
+			if r != '\n' && wflo.Hidden(r) {
 				t.Fatalf("%q is shown with the hidden %U", data, r)
 			}
 		}

@@ -396,7 +396,7 @@ func (a *app) completeBudgets(cmd *cobra.Command, given []string, _ string) ([]s
 	var ids []string
 	for _, s := range all {
 		// A name with odd characters could not be told from the shell's own.
-		if !strings.ContainsFunc(s.Budget, func(r rune) bool { return hidden(r) || r == ' ' }) {
+		if !strings.ContainsFunc(s.Budget, func(r rune) bool { return wflo.Hidden(r) || r == ' ' }) {
 			ids = append(ids, s.Budget)
 		}
 	}

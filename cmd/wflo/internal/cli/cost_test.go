@@ -117,7 +117,7 @@ func FuzzCSV(f *testing.F) {
 			t.Fatalf("%q became %q: %v", []string{x, y}, out.String(), err)
 		}
 		for _, cell := range rows[1] {
-			if strings.IndexAny(cell, "=+-@\t\r\n＝＋－＠") == 0 || strings.ContainsFunc(cell, hidden) {
+			if strings.IndexAny(cell, "=+-@\t\r\n＝＋－＠") == 0 || strings.ContainsFunc(cell, wflo.Hidden) {
 				t.Errorf("%q became the cell %q", []string{x, y}, cell)
 			}
 		}
@@ -229,7 +229,7 @@ func FuzzParseInvoice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		lines, err := parseInvoice(data)
 		if err != nil {
-			if wflo.CodeOf(err) != wflo.CodeInvalid || wflo.HintOf(err) == "" || strings.ContainsFunc(err.Error(), hidden) {
+			if wflo.CodeOf(err) != wflo.CodeInvalid || wflo.HintOf(err) == "" || strings.ContainsFunc(err.Error(), wflo.Hidden) {
 				t.Errorf("%q: %q", data, err)
 			}
 			return

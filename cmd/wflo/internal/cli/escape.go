@@ -4,55 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/wflo-ai/wflo-go"
 )
 
 // Escape makes text safe to show on a terminal: control characters, escape
 // sequences, bidirectional overrides, zero-width and other invisible
 // characters, and bytes that are not UTF-8 become visible as \x1b or \u202e.
 // Line feeds and tabs stay.
-func Escape(s string) string { return escape(s, true) }
+func Escape(s string) string { return wflo.Visible(s) }
 
 // escapeLine is Escape for text that must stay on one line.
-func escapeLine(s string) string { return escape(s, false) }
-
-func escape(s string, lines bool) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case lines && (r == '\n' || r == '\t'):
-			b.WriteRune(r)
-		case !hidden(r):
-			b.WriteString(s[i : i+size])
-		case r < 0x80:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r <= 0xffff:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		}
-		i += size
-	}
-	return b.String()
-}
-
-// hidden says that a rune may change how other text looks without being seen.
-func hidden(r rune) bool {
-	switch {
-	case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r), unicode.Is(unicode.Co, r):
-		return true
-	case r >= 0xfe00 && r <= 0xfe0f, r >= 0xe0100 && r <= 0xe01ef: // variation selectors
-		return true
-	case r == 0x115f, r == 0x1160, r == 0x3164, r == 0xffa0: // blank Hangul letters
-		return true
-	}
-	return false
-}
+func escapeLine(s string) string { return wflo.VisibleLine(s) }
 
 // escapeJSON is Escape for JSON text: the value stays the same, because the
 // hidden characters become JSON escapes. Outside strings, valid JSON has none
@@ -64,7 +28,7 @@ func escapeJSON(data []byte) []byte {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			b.WriteString(`\ufffd`)
-		case r < 0x20, !hidden(r):
+		case r < 0x20, !wflo.Hidden(r):
 			b.Write(data[i : i+size])
 		case r <= 0xffff:
 			fmt.Fprintf(&b, `\u%04x`, r)

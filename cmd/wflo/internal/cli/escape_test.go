@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wflo-ai/wflo-go"
 )
 
 func TestEscape(t *testing.T) {
@@ -56,7 +58,7 @@ func FuzzEscape(f *testing.F) {
 				t.Fatalf("%q is not UTF-8", text)
 			}
 			for _, r := range strings.NewReplacer("\n", "", "\t", "").Replace(text) {
-				if hidden(r) {
+				if wflo.Hidden(r) {
 					t.Fatalf("%q still has %U", text, r)
 				}
 			}

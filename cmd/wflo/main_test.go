@@ -128,7 +128,7 @@ func TestFromDevToDecision(t *testing.T) {
 	awaitGate(t, "p1")
 	begin(t, "approve", "payments", "--yes").want(t, cli.ExitAuth, "decision.signature is missing")
 	begin(t, "approve", "payments", "--yes", "--key", key).want(t, 0, "Pay 12 USD", "payments approved by ann")
-	begin(t, "approve", "p1", "--yes", "--key", key).want(t, cli.ExitError, "hint: ")
+	begin(t, "approve", "p1", "--yes", "--key", key).want(t, cli.ExitLate, "hint: ")
 	run.want(t, 0, "wflo approve payments --run p1", "paid 12 USD\n", "completed in")
 	begin(t, "status", "p1").want(t, 0, "completed", "billing", "of $5.00", "payments approved by ann")
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,14 +28,28 @@ func ReadKey(path string) (name string, key ed25519.PrivateKey, err error) {
 	if err != nil {
 		return "", nil, wflo.Errorf(wflo.CodeMissingKey, "name a readable file", "read key: %w", err)
 	}
-	if block, _ := pem.Decode(data); block != nil && block.Type == "PRIVATE KEY" {
-		parsed, _ := x509.ParsePKCS8PrivateKey(block.Bytes) // its error could quote the key
-		if key, ok := parsed.(ed25519.PrivateKey); ok {
-			base := filepath.Base(path)
-			return strings.TrimSuffix(base, filepath.Ext(base)), key, nil
-		}
+	if key, err = parseKey(data); err != nil {
+		return "", nil, wflo.Errorf(wflo.CodeMissingKey, "make one with: wflo keygen FILE", "key %s: %w", path, err)
 	}
-	return "", nil, wflo.Errorf(wflo.CodeMissingKey, "make one with: wflo keygen FILE", "key %s is no Ed25519 key in PKCS #8", path)
+	base := filepath.Base(path)
+	return strings.TrimSuffix(base, filepath.Ext(base)), key, nil
+}
+
+// parseKey reads a PKCS #8 PEM block. Its errors never quote the data.
+func parseKey(data []byte) (ed25519.PrivateKey, error) {
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, errors.New("is not a PEM private key")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("is not a PKCS #8 private key")
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, errors.New("is not an Ed25519 key")
+	}
+	return key, nil
 }
 
 func base64Of(text string) ([]byte, error) { return base64.StdEncoding.DecodeString(text) }

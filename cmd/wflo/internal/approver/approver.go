@@ -18,10 +18,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/config"
 )
 
 // FileName is the key that `wflo dev` makes in its data directory, and that
@@ -42,41 +42,11 @@ func (k Key) Public() string {
 
 // Load reads a private key. A file that is missing matches fs.ErrNotExist.
 func Load(path string) (Key, error) {
-	info, err := os.Stat(path)
+	name, private, err := config.ReadKey(path)
 	if err != nil {
-		return Key{}, wflo.Errorf(wflo.CodeMissingKey, "make one with: wflo keygen "+path, "approver key: %w", err)
+		return Key{}, fmt.Errorf("approver key: %w", err)
 	}
-	// Windows has no such bits.
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return Key{}, wflo.Errorf(wflo.CodeMissingKey, "chmod 600 "+path,
-			"approver key %s can be read by others (mode %#o)", path, info.Mode().Perm())
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return Key{}, wflo.Errorf(wflo.CodeMissingKey, "", "approver key: %w", err)
-	}
-	private, err := parse(data)
-	if err != nil {
-		return Key{}, wflo.Errorf(wflo.CodeMissingKey, "make one with: wflo keygen FILE", "approver key %s: %w", path, err)
-	}
-	return Key{Name: keyName(path), Private: private}, nil
-}
-
-// parse reads a PKCS #8 PEM block. Its errors never quote the data.
-func parse(data []byte) (ed25519.PrivateKey, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New("is not a PEM private key")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("is not a PKCS #8 private key")
-	}
-	private, ok := parsed.(ed25519.PrivateKey)
-	if !ok {
-		return nil, errors.New("is not an Ed25519 key")
-	}
-	return private, nil
+	return Key{Name: name, Private: private}, nil
 }
 
 // Create makes a new key at path, readable by its owner only. It never

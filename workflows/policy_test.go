@@ -87,6 +87,8 @@ func underSet(t *testing.T, set func(*plugin.Config), who people, change ...func
 	}
 	g.Env, g.journal = newEnv(t, cfg)
 	g.RegisterActivityWithOptions(func(_ context.Context, o order) (int, error) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.charged = append(g.charged, o)
 		return o.Amount, nil
 	}, activity.RegisterOptions{Name: "test.Charge"})

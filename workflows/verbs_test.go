@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,9 +24,15 @@ import (
 )
 
 // journal records what activities did, in order.
-type journal struct{ lines []string }
+// journal is what test.Do was asked for. Activities of a run run at the same time.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
 
 func (j *journal) do(_ context.Context, line string) (string, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.lines = append(j.lines, line)
 	if strings.HasPrefix(line, "fail") {
 		return "", temporal.NewNonRetryableApplicationError("told to", "test", nil)

@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chromedp/chromedp"
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
@@ -104,4 +107,68 @@ func (d *dev) testTemporalUpdate(t *testing.T) {
 	}
 	send(decision(t, gate, gate.Digest, wflo.VerdictApprove)).want(t, 0, "approved")
 	wantRefunds(t, c, id, "tom", 2)
+}
+
+// chromium is what deploy/setup.sh tests installs.
+const chromium = "/usr/bin/chromium"
+
+// webUI is a person's browser at Temporal's Web UI.
+type webUI struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func newWebUI(t *testing.T) *webUI {
+	t.Helper()
+	if !exists(chromium) {
+		t.Fatal("Chromium is missing; run deploy/setup.sh tests, or apt-get install chromium")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	ctx, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(1400, 1600))...)
+	t.Cleanup(stop)
+	ctx, quit := chromedp.NewContext(ctx)
+	t.Cleanup(quit)
+	return &webUI{t, ctx}
+}
+
+func (w *webUI) do(steps ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	if err := chromedp.Do(w.ctx, steps...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// shows waits until the page, together with the frames in it in which the Web UI
+// renders what workflows wrote, shows all of the words.
+func (w *webUI) shows(what string, words ...string) {
+	w.t.Helper()
+	const everything = `[document, ...[...document.querySelectorAll("iframe")].map(f => f.contentDocument)].map(d => d?.body?.innerText ?? "").join("\n")`
+	for _, word := range words {
+		await(w.t, what+" to show "+word, func() bool {
+			text, err := chromedp.Run(w.ctx, chromedp.Evaluate[string](everything))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return strings.Contains(text, word)
+		})
+	}
+}
+
+// A person who has only Temporal's Web UI sees what a gate asks, of whom, until when
+// and where to decide: on the page of the run, its tab of metadata, and in the list.
+func TestWebUIShowsTheGate(t *testing.T) {
+	t.Parallel()
+	_, env := vendor(t, cast)
+	d := startDev(t, t.TempDir(), env...)
+	t.Cleanup(func() { d.stop(t) })
+	id, g := d.atGate(t, d.client(t), "webui")
+	w := newWebUI(t)
+	w.do(chromedp.Navigate(d.UI + "/namespaces/default/workflows/" + id))
+	w.shows("the page of the run", id, refund.Name, "gate "+g.ID+" times out")
+	w.do(chromedp.Click(chromedp.CSS(`a[href$="/user-metadata"]`)))
+	w.shows("the current details", g.ID, g.Approval.Action, g.Digest, "wflo approve")
+	w.do(chromedp.Click(chromedp.CSS(`a[href$="/search-attributes"]`)))
+	w.shows("the search attributes", "WfloState", string(wflo.StateWaiting), "WfloGates", g.ID)
 }

@@ -3,8 +3,11 @@ package console
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -31,10 +34,11 @@ type caller struct {
 	id wflo.Identity
 	// proved is false where the console has no authenticator.
 	proved bool
-	// session says that a cookie proved it, which other sites can make a browser send.
-	// csrf is what they cannot: the token of the session.
-	session bool
-	csrf    string
+	// session says that a cookie proved it, and ambient that something else did that
+	// other sites can make a browser send. csrf is what they cannot: the token of the
+	// session, or of the person.
+	session, ambient bool
+	csrf             string
 }
 
 type callerKey struct{}
@@ -49,11 +53,18 @@ func callerOf(ctx context.Context) caller {
 	return c
 }
 
-// identify says who sends a request. A header decides before a cookie: a bad key is
-// refused even where a good cookie comes with it.
+// identify says who sends a request. What is ambient decides before all else: whom a
+// proxy names is not somebody else by an old cookie. A header decides before a cookie:
+// a bad key is refused even where a good cookie comes with it.
 func (h *Handler) identify(r *http.Request) (caller, error) {
 	if h.cfg.Auth == nil {
 		return h.anybody(r)
+	}
+	if h.cfg.Ambient != nil {
+		c, err := h.ambient(r)
+		if !errors.Is(err, auth.ErrNone) {
+			return c, err
+		}
 	}
 	if h.cfg.Logins != nil && r.Header.Get("Authorization") == "" {
 		c, err := h.session(r)
@@ -71,6 +82,26 @@ func (h *Handler) identify(r *http.Request) (caller, error) {
 		return caller{}, errNobody
 	}
 	return caller{id: id, proved: true}, nil
+}
+
+// ambient is the caller whom something proves that comes with every request.
+func (h *Handler) ambient(r *http.Request) (caller, error) {
+	id, err := h.cfg.Ambient.Authenticate(r)
+	switch {
+	case err != nil:
+		return caller{}, err
+	case id.Subject == "":
+		return caller{}, errNobody
+	}
+	return caller{id: id, proved: true, ambient: true, csrf: h.personToken(id.Subject)}, nil
+}
+
+// personToken is what forms repeat of somebody who has no session. It is good while
+// this console runs.
+func (h *Handler) personToken(subject string) string {
+	mac := hmac.New(sha256.New, []byte(h.formToken))
+	mac.Write([]byte(subject))
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // session is the caller whom a cookie proves.
@@ -135,13 +166,15 @@ func admit(c caller, rt Route) error {
 }
 
 // authentic refuses a request that changes something and may have been made by a
-// page that is not ours. The browser's own word is checked before, for all routes.
+// page that is not ours. The browser's own word is checked before, for all routes: it
+// is what protects the API where a proxy says who people are, because programs behind
+// the proxy have no token.
 func (h *Handler) authentic(r *http.Request, c caller, page bool) error {
 	want := h.formToken
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return nil
-	case c.session:
+	case c.session, c.ambient && page:
 		want = c.csrf
 	case c.proved || !page:
 		return nil // what proves it does not come along by itself

@@ -54,8 +54,13 @@ type Config struct {
 	// asked from their runs, and that decisions only pass through.
 	Desk *desk.Desk
 
-	// Auth proves who sends a request, by what it carries; nil means nobody can.
+	// Auth proves who sends a request, by what it carries; nil means nobody can, and
+	// auth.Nobody that they log in on pages only.
 	Auth auth.Authenticator
+	// Ambient proves it by what browsers or proxies add to every request by themselves,
+	// such as a header or a certificate. It is asked before sessions and Auth; nil means
+	// that there is no such way.
+	Ambient auth.Authenticator
 	// Logins keeps who is logged in to the pages; nil means that nobody can.
 	Logins Logins
 	// Passwords takes names and passwords on the login page; nil means none.
@@ -108,19 +113,27 @@ type Server struct {
 // Start listens and serves. An address that is taken, or not loopback where nobody
 // can prove who they are, is an *wflo.Error with CodeInvalid.
 func Start(cfg Config) (*Server, error) {
-	s := &Server{done: make(chan struct{})}
 	if cfg.Addr == "" {
+		s := &Server{done: make(chan struct{})} // a worker without an API needs no handler
 		close(s.done)
 		return s, nil
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
+	return NewHandler(cfg).Start()
+}
+
+// Start listens and serves, as the function of that name does, for a handler that may
+// be asked in other ways, too.
+func (h *Handler) Start() (*Server, error) {
+	cfg := h.cfg
+	s := &Server{done: make(chan struct{}), handler: h}
+	if cfg.Addr == "" {
+		close(s.done)
+		return s, nil
 	}
 	open, err := cfg.validate()
 	if err != nil {
 		return nil, err
 	}
-	s.handler = NewHandler(cfg)
 	s.http = &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // scanners on an open port are not our failures

@@ -62,6 +62,9 @@ func newHandler(cfg Config) *Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Ambient != nil && cfg.Auth == nil {
+		cfg.Auth = auth.Nobody // else everybody beside the proxy would be let in
+	}
 	return &Handler{
 		cfg: cfg, limit: newLimit(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
 		formToken: token(), login: osLogin(), clicks: newClicks(),

@@ -36,7 +36,7 @@ func (h *Handler) loginPage(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request, status int, back string, problem *wflo.Error) {
 	v := loginView{
 		page: page{Title: "Log in"}, Back: auth.LocalPath(back), Problem: problem,
-		Keys: h.cfg.Auth != nil, Passwords: h.cfg.Passwords != nil,
+		Keys: h.takesKeys(), Passwords: h.cfg.Passwords != nil,
 	}
 	for name := range h.cfg.Redirects {
 		v.Elsewhere = append(v.Elsewhere, name)
@@ -44,6 +44,9 @@ func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request, status int, 
 	slices.Sort(v.Elsewhere)
 	h.show(w, r, status, "login", v)
 }
+
+// takesKeys says that a key or a token of a program opens something.
+func (h *Handler) takesKeys() bool { return h.cfg.Auth != nil && h.cfg.Auth != auth.Nobody }
 
 // loginByKey opens a session for the holder of an API key.
 func (h *Handler) loginByKey(w http.ResponseWriter, r *http.Request) {

@@ -50,8 +50,8 @@ type page struct {
 func (h *Handler) page(r *http.Request, title string) page {
 	c := callerOf(r.Context())
 	p := page{Title: title, Who: c.id.Subject, CSRF: h.formToken}
-	if c.session {
-		p.CSRF, p.Out = c.csrf, true
+	if c.session || c.ambient {
+		p.CSRF, p.Out = c.csrf, c.session
 	}
 	return p
 }

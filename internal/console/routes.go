@@ -107,7 +107,7 @@ func (h *Handler) loginRoutes() []Route {
 		{Pattern: "GET /login", page: true, serve: h.loginPage},
 		{Pattern: "POST /logout", Role: viewer, Tenants: true, page: true, serve: h.logout},
 	}
-	if h.cfg.Auth != nil {
+	if h.takesKeys() {
 		all = append(all, Route{Pattern: "POST /login/key", page: true, serve: h.loginByKey})
 	}
 	if h.cfg.Passwords != nil {

@@ -1,5 +1,6 @@
 // Package consolecmd is the command `wflo console`: the pages and the API on which
 // people decide, as a program of its own. A program makes the command with [Command].
+// Package console of the root does it all; this is its flags and variables.
 //
 // The console signs decisions with a key that no worker holds, so that whoever runs
 // a worker cannot approve. It refuses to start where nobody could log in, where its
@@ -15,27 +16,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
-	"go.temporal.io/sdk/log"
 
-	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
-	"github.com/wflo-ai/wflo-go/internal/config"
-	"github.com/wflo-ai/wflo-go/internal/console"
-	"github.com/wflo-ai/wflo-go/plugin"
+	"github.com/wflo-ai/wflo-go/console"
 )
-
-// defaultListen is the address of `wflo dev`'s pages, too: where the command line
-// looks for an API.
-const defaultListen = "127.0.0.1:7244"
-
-// dialTimeout bounds the first connection to Temporal.
-const dialTimeout = 10 * time.Second
 
 // Config says what the program brings.
 type Config struct {
@@ -69,7 +57,7 @@ Notices are delivered by workers, not from here. Ctrl-C stops it.`,
 	}
 	cmd.PersistentFlags().StringVar(&f.file, "config", "", "configuration file (also WFLO_CONFIG)")
 	cmd.PersistentFlags().StringVar(&f.level, "log-level", "info", "log to standard error: debug, info, warn or error")
-	cmd.Flags().StringVar(&f.listen, "listen", "", "HOST:PORT to listen on (default: listen of the file, or "+defaultListen+")")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "HOST:PORT to listen on (default: listen of the file, or "+console.DefaultListen+")")
 	cmd.AddCommand(keyCommand(&f))
 	return cmd
 }
@@ -81,70 +69,42 @@ func noArgs(cmd *cobra.Command, given []string) error {
 	return nil
 }
 
-// setup is what both commands need.
-type setup struct {
-	file    config.File
-	ledger  activities.Ledger
-	records activities.Records
-	logger  *slog.Logger
-}
-
-func open(cmd *cobra.Command, f flags) (setup, error) {
+// configured gives what both commands need: the file and where to log to.
+func configured(cmd *cobra.Command, f flags) (path string, logger *slog.Logger, err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
-		return setup{}, cli.Usage("use debug, info, warn or error", "--log-level is %q", f.level)
+		return "", nil, cli.Usage("use debug, info, warn or error", "--log-level is %q", f.level)
 	}
-	path := cmp.Or(f.file, os.Getenv("WFLO_CONFIG"))
+	path = cmp.Or(f.file, os.Getenv("WFLO_CONFIG"))
 	if path == "" {
-		return setup{}, cli.Usage("name one with --config or WFLO_CONFIG; docs/wflo.example.yaml is one", "the console has no configuration file")
+		return "", nil, cli.Usage("name one with --config or WFLO_CONFIG; docs/wflo.example.yaml is one", "the console has no configuration file")
 	}
-	file, err := config.Load(path)
-	if err != nil {
-		return setup{}, err
-	}
-	s := setup{file: file, logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))}
-	s.ledger, s.records, err = plugin.OpenDatabase(cmd.Context(), plugin.Config{
-		DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"), Logger: s.logger,
-	})
-	return s, err
+	return path, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})), nil
 }
 
 func run(cmd *cobra.Command, cfg Config, f flags) error {
-	ctx := cmd.Context()
-	s, err := open(cmd, f)
+	path, logger, err := configured(cmd, f)
 	if err != nil {
 		return err
 	}
-	defer s.ledger.Close()
-	sign, err := s.signer()
+	opts, err := temporalOptions(cmd, cfg)
 	if err != nil {
 		return err
 	}
-	checkpoints, err := s.checkpoints()
+	c, err := console.New(cmd.Context(), console.Config{
+		File: path, Listen: f.listen, DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"), Temporal: opts, Logger: logger,
+	})
 	if err != nil {
-		return err
-	}
-	served, err := s.access()
-	if err != nil {
-		return err
-	}
-	c, namespace, err := dial(cmd, cfg, s.logger)
-	if err != nil {
-		return stopped(ctx, err)
+		return stopped(cmd.Context(), err)
 	}
 	defer c.Close()
-	s.serve(&served, c, namespace, sign, checkpoints)
-	served.Addr = cmp.Or(f.listen, s.file.Console.Listen, defaultListen)
-	server, err := console.Start(served)
-	if err != nil {
+	if err := c.Start(); err != nil {
 		return err
 	}
-	defer server.Stop()
-	defer checkpoints.begin(ctx)()
-	if err := announce(cmd, server.URL(), s.file.Console.URL); err != nil {
+	if err := announce(cmd, c.URL(), c.PublicURL()); err != nil {
 		return err
 	}
-	<-ctx.Done()
+	<-cmd.Context().Done()
 	fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
 	return nil
 }
@@ -162,8 +122,8 @@ func announce(cmd *cobra.Command, listens, url string) error {
 	return err
 }
 
-// dial connects to Temporal as the other commands do.
-func dial(cmd *cobra.Command, cfg Config, logger *slog.Logger) (client.Client, string, error) {
+// temporalOptions says how to reach Temporal, as the other commands do.
+func temporalOptions(cmd *cobra.Command, cfg Config) (client.Options, error) {
 	given := func(name string) string {
 		if flag := cmd.Flag(name); flag != nil {
 			return flag.Value.String()
@@ -172,21 +132,14 @@ func dial(cmd *cobra.Command, cfg Config, logger *slog.Logger) (client.Client, s
 	}
 	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: given("profile")})
 	if err != nil {
-		return nil, "", cli.Usage("check the TEMPORAL_ variables and the profile", "connection settings: %w", err)
+		return opts, cli.Usage("check the TEMPORAL_ variables and the profile", "connection settings: %w", err)
 	}
 	opts.HostPort = cmp.Or(given("address"), opts.HostPort, cli.DefaultAddress)
-	opts.Namespace = cmp.Or(given("namespace"), opts.Namespace, client.DefaultNamespace)
-	opts.Logger, opts.Identity = log.NewStructuredLogger(logger), "wflo:console"
+	opts.Namespace = cmp.Or(given("namespace"), opts.Namespace)
 	if cfg.Configure != nil {
 		cfg.Configure(&opts)
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), dialTimeout)
-	defer cancel()
-	c, err := client.DialContext(ctx, opts)
-	if err != nil {
-		return nil, "", wflo.Errorf("", "name Temporal with --address or TEMPORAL_ADDRESS", "connect to Temporal at %s: %w", opts.HostPort, err)
-	}
-	return c, opts.Namespace, nil
+	return opts, nil
 }
 
 // stopped hides the error of a start that was interrupted: that is no failure.

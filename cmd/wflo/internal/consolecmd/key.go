@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
 	"github.com/wflo-ai/wflo-go/internal/auth/apikey"
+	"github.com/wflo-ai/wflo-go/internal/config"
+	"github.com/wflo-ai/wflo-go/plugin"
 )
 
 // keyCommand makes `wflo console key`: the first key of a console, for which nobody
@@ -35,33 +38,13 @@ see wflo keys.`,
 			if spec.Subject == "" || len(roles) == 0 {
 				return cli.Usage("for instance: --subject ann --role admin", "set --subject and --role")
 			}
-			s, err := open(cmd, *f)
-			if err != nil {
-				return err
-			}
-			defer s.ledger.Close()
-			keys, err := apikey.New(apikey.Config{Store: s.records, Logger: s.logger})
-			if err != nil {
-				return err
-			}
-			spec.Name, spec.MadeBy = cmp.Or(spec.Name, spec.Subject), "console:"+login()
 			for _, r := range roles {
 				spec.Roles = append(spec.Roles, wflo.AccessRole(r))
 			}
 			if expires > 0 {
 				spec.Expires = time.Now().Add(expires)
 			}
-			plain, kept, err := keys.Make(cmd.Context(), spec)
-			if err != nil {
-				return err
-			}
-			if err := s.recordKey(cmd.Context(), kept); err != nil {
-				// A key that nobody can account for must not open anything.
-				return errors.Join(err, s.records.RevokeKey(context.WithoutCancel(cmd.Context()), kept.ID, spec.MadeBy))
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "key %s of %s; it is not shown again\n", kept.ID, kept.Subject)
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), plain)
-			return err
+			return makeKey(cmd, *f, spec)
 		},
 	}
 	set := cmd.Flags()
@@ -74,12 +57,46 @@ see wflo keys.`,
 	return cmd
 }
 
-func (s setup) recordKey(ctx context.Context, k activities.APIKey) error {
+// makeKey makes the key and prints it.
+func makeKey(cmd *cobra.Command, f flags, spec apikey.Spec) error {
+	path, logger, err := configured(cmd, f)
+	if err != nil {
+		return err
+	}
+	if _, err := config.Load(path); err != nil {
+		return err
+	}
+	ledger, records, err := plugin.OpenDatabase(cmd.Context(), plugin.Config{
+		DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"), Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	keys, err := apikey.New(apikey.Config{Store: records, Logger: logger})
+	if err != nil {
+		return err
+	}
+	spec.Name, spec.MadeBy = cmp.Or(spec.Name, spec.Subject), "console:"+login()
+	plain, kept, err := keys.Make(cmd.Context(), spec)
+	if err != nil {
+		return err
+	}
+	if err := recordKey(cmd.Context(), records, kept); err != nil {
+		// A key that nobody can account for must not open anything.
+		return errors.Join(err, records.RevokeKey(context.WithoutCancel(cmd.Context()), kept.ID, spec.MadeBy))
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "key %s of %s; it is not shown again\n", kept.ID, kept.Subject)
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), plain)
+	return err
+}
+
+func recordKey(ctx context.Context, records activities.Records, k activities.APIKey) error {
 	data, err := json.Marshal(k) // the hash is left out
 	if err != nil {
 		return fmt.Errorf("encode key: %w", err)
 	}
-	err = s.records.Append(ctx, wflo.AuditEvent{
+	err = records.Append(ctx, wflo.AuditEvent{
 		ID: string(wflo.AuditKeyMade) + "/" + k.ID, Chain: wflo.Run{Org: k.Org}.AuditChain(), At: k.MadeAt, Type: wflo.AuditKeyMade, Actor: k.MadeBy, Data: data,
 	})
 	if err != nil {

@@ -16,6 +16,19 @@ const (
 	QueryStatus = "wflo.status"
 	// QueryGates answers []Gate, oldest first.
 	QueryGates = "wflo.gates"
+	// UpdateRestore carries a Restore to an open run. UpdateSnapshot carries a
+	// SnapshotOrder, and is answered by the Snapshot.
+	UpdateRestore  = "wflo.restore"
+	UpdateSnapshot = "wflo.snapshot"
+	// QueryPlan answers a RestorePlan for a Restore and the Snapshot that it names, nil
+	// for a time; QueryState answers a page of a run's state. Both work on closed runs.
+	QueryPlan  = "wflo.plan"
+	QueryState = "wflo.state"
+	// WorkflowRestore carries out a Restore, its argument, and answers a Restored.
+	// WorkflowCompensate carries out a CompensationOrder and answers the
+	// []CompensationRecord that it touched.
+	WorkflowRestore    = "wflo.Restore"
+	WorkflowCompensate = "wflo.Compensate"
 	// WorkflowAgent is the tool-calling agent; its argument is a Task.
 	WorkflowAgent = "wflo.Agent"
 	// WorkflowBudgetAlert delivers one BudgetAlert, its argument, to the worker's
@@ -32,6 +45,13 @@ const (
 	// HeaderUndo is on the calls of a run that is being undone or tidied up, which
 	// nothing may keep from happening.
 	HeaderUndo = "wflo-undo"
+	// HeaderEffect names the compensations of the effect that a call may have, so that
+	// it does not begin once they are undone. HeaderUndoOf carries an Undo.
+	HeaderEffect = "wflo-effect"
+	HeaderUndoOf = "wflo-undo-of"
+	// HeaderRestore names the restore that a run begins with; what it brings back is
+	// read from the worker's own store.
+	HeaderRestore = "wflo-restore"
 )
 
 // Search attributes that wflo sets on runs. Keyword values unless noted.
@@ -57,6 +77,7 @@ const (
 	StateRunning      RunState = "running"
 	StateWaiting      RunState = "waiting_approval"
 	StateCompensating RunState = "compensating"
+	StateRestoring    RunState = "restoring"
 	StateHalted       RunState = "halted"
 	StateCompleted    RunState = "completed"
 	StateFailed       RunState = "failed"
@@ -98,22 +119,4 @@ type StepRecord struct {
 	// Unused is the activity that people approved for the step, and that it did not
 	// call.
 	Unused string `json:"unused,omitempty"`
-}
-
-// CompensationState says what became of a registered undo action.
-type CompensationState string
-
-// The states of a compensation.
-const (
-	CompensationRegistered CompensationState = "registered"
-	CompensationDone       CompensationState = "compensated"
-	CompensationDead       CompensationState = "dead_letter"
-)
-
-// CompensationRecord is one registered undo action.
-type CompensationRecord struct {
-	Name     string            `json:"name"`
-	Activity string            `json:"activity"`
-	State    CompensationState `json:"state"`
-	Error    string            `json:"error,omitempty"`
 }

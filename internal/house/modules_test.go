@@ -48,6 +48,8 @@ var knownLibraries = []library{
 	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres"}, integration: true, reason: "PostgreSQL"},
 	{prefix: "modernc.org/sqlite", folders: []string{"internal/sqlite", "cmd/wflo"}, integration: true, reason: "SQLite without cgo, so that one static binary is enough"},
 	{prefix: "github.com/pressly/goose/v3", folders: []string{"internal/postgres", "internal/sqlite"}, reason: "migrations with a lock, the same for both databases"},
+	{prefix: "github.com/minio/minio-go/v7", folders: []string{"internal/objectstore/s3"}, integration: true, reason: "blobs in S3, MinIO and what speaks like them"},
+	{prefix: "github.com/klauspost/compress", folders: []string{"internal/tree", "internal/pgtables"}, reason: "zstd, which the standard library does not have"},
 	{prefix: "github.com/redis/go-redis/v9", folders: []string{"internal/cache/redis"}, integration: true, reason: "a response cache that all workers share"},
 	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config", "policy"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
 	{prefix: "github.com/openai/openai-go/v3", folders: []string{"internal/llm/openai", "examples/byosdk"}, integration: true, reason: "OpenAI and compatible servers"},

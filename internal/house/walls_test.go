@@ -118,14 +118,14 @@ var walls = []wall{
 	},
 	{
 		folder: "internal/step", own: []string{".", "sandbox"},
-		foreign: []string{"go.temporal.io/sdk/workflow"},
+		foreign: []string{"go.temporal.io/sdk/workflow", "go.temporal.io/api/common", "go.temporal.io/api/failure"},
 		reason:  "the halves meet here by name, so whatever this package reaches, workflow code reaches",
 	},
 	{
 		folder: "workflows", own: []string{".", "sandbox", "internal/step"},
 		foreign: []string{
 			"go.temporal.io/sdk/workflow", "go.temporal.io/sdk/temporal", "go.temporal.io/sdk/interceptor",
-			"go.temporal.io/sdk/converter", "go.temporal.io/sdk/log", "go.temporal.io/api/common",
+			"go.temporal.io/sdk/converter", "go.temporal.io/sdk/log", "go.temporal.io/api/common", "go.temporal.io/api/failure",
 			"github.com/santhosh-tekuri/jsonschema/v6",
 		},
 		reason: "workflow code is replayed: rules, prices and drivers change with a deploy and would answer differently the second time, so their verdicts are recorded by activities",

@@ -1,0 +1,150 @@
+package step
+
+import (
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	failurepb "go.temporal.io/api/failure/v1"
+
+	"github.com/wflo-ai/wflo-go"
+)
+
+// OutcomeKind says what an Outcome is of.
+type OutcomeKind string
+
+// The kinds of outcomes.
+const (
+	OutcomeStep     OutcomeKind = "step"
+	OutcomeActivity OutcomeKind = "activity" // local ones too
+	OutcomeTimer    OutcomeKind = "timer"    // that fired
+	OutcomeGate     OutcomeKind = "gate"
+	OutcomeSignal   OutcomeKind = "signal"
+	OutcomeSide     OutcomeKind = "side_effect"
+)
+
+// Outcome is one thing that a run knows happened, as it stands in its journal. A run
+// that is restored gets the outcomes that it keeps again, in their order, and does not
+// do the work.
+type Outcome struct {
+	// Seq numbers the outcomes of a run; it only grows, with gaps.
+	Seq  int         `json:"seq"`
+	Kind OutcomeKind `json:"kind"`
+	// Key is the step key; of signals, the name.
+	Key string `json:"key"`
+	// At is the workflow's time.
+	At time.Time `json:"at"`
+	// Result or Failure is how it ended; a signal's Result are its arguments.
+	Result  *commonpb.Payloads `json:"result,omitempty"`
+	Failure *failurepb.Failure `json:"failure,omitempty"`
+	// Input is the SHA-256, in hex, of what it was asked; empty means anything.
+	Input string `json:"input,omitempty"`
+	// Effect is the step's class.
+	Effect wflo.EffectClass `json:"effect,omitempty"`
+	// Signals says how many signals of a name a step took that will not run again.
+	Signals map[string]int `json:"signals,omitempty"`
+}
+
+// State is what a snapshot keeps of a run's own knowledge.
+type State struct {
+	// Workflow and Input start the run's code again, Generation numbers it.
+	Workflow   string             `json:"workflow"`
+	Input      *commonpb.Payloads `json:"input,omitempty"`
+	Generation int                `json:"generation"`
+	// Header holds the run's other headers, by name, that its code began with.
+	Header   map[string]*commonpb.Payload `json:"header,omitempty"`
+	Outcomes []Outcome                    `json:"outcomes,omitempty"`
+}
+
+// Capture asks for a snapshot. Its ID is made of the effect key.
+type Capture struct {
+	// Snapshot is the manifest without ID, Parts and Digest.
+	Snapshot wflo.Snapshot `json:"snapshot"`
+	// Base are the pieces of state that were saved before and count still: the blobs of
+	// a part. State adds to them.
+	Base  []string   `json:"base,omitempty"`
+	State State      `json:"state"`
+	Parts wflo.Parts `json:"parts,omitzero"`
+	// Inherit takes the parts besides the state from this snapshot instead of capturing
+	// them: for a moment that is past.
+	Inherit string `json:"inherit,omitempty"`
+}
+
+// Find asks for the snapshot that a restore of a run names.
+type Find struct {
+	Run wflo.Run          `json:"run"`
+	To  wflo.RestorePoint `json:"to"`
+}
+
+// Bring asks for parts of a snapshot to be brought back for the run that asks.
+type Bring struct {
+	Snapshot string     `json:"snapshot"`
+	Parts    wflo.Parts `json:"parts"`
+}
+
+// Loaded is the state of a snapshot, with its manifest.
+type Loaded struct {
+	Snapshot wflo.Snapshot `json:"snapshot"`
+	State    State         `json:"state"`
+}
+
+// PlanQuery is the argument of wflo.QueryPlan.
+type PlanQuery struct {
+	Restore  wflo.Restore   `json:"restore"`
+	Snapshot *wflo.Snapshot `json:"snapshot,omitempty"`
+}
+
+// PageQuery is the argument of wflo.QueryState, StatePage its answer: outcomes from the
+// From-th on, as many as fit into a message. Next is zero at the end.
+type PageQuery struct {
+	From int `json:"from"`
+}
+
+// StatePage is one page of a run's state.
+type StatePage struct {
+	State  State      `json:"state"`
+	Run    wflo.Run   `json:"run"`
+	Seq    int        `json:"seq"`
+	Height int        `json:"height"`
+	Spent  wflo.Money `json:"spent"`
+	Calls  int        `json:"calls"`
+	Next   int        `json:"next,omitempty"`
+}
+
+// CompensationMark is one change of a compensation's state.
+type CompensationMark struct {
+	ID    string                 `json:"id"`
+	State wflo.CompensationState `json:"state"`
+	Cause string                 `json:"cause,omitempty"`
+	Error string                 `json:"error,omitempty"`
+	By    string                 `json:"by,omitempty"`
+	// Reason is of a person.
+	Reason string `json:"reason,omitempty"`
+}
+
+// CompensationNotes are what a run has to say about its compensations: new ones, and
+// changes. Closed ends the run's list: those of the run that are neither in Kept nor
+// ended are left over from a branch that a reset gave up.
+type CompensationNotes struct {
+	New    []wflo.CompensationRecord `json:"new,omitempty"`
+	Marks  []CompensationMark        `json:"marks,omitempty"`
+	Closed bool                      `json:"closed,omitempty"`
+	Kept   []string                  `json:"kept,omitempty"`
+}
+
+// Prefixes of recovery.
+const (
+	PrefixSnapshot = "wflo.snapshot."
+	PrefixUndo     = "wflo.undo."
+	PrefixRecovery = "wflo.recovery."
+)
+
+// The activities of recovery that runs call themselves.
+const (
+	SnapshotTake  Of[Capture, wflo.Snapshot]                            = PrefixSnapshot + "Take"
+	SnapshotFind  Of[Find, wflo.Snapshot]                               = PrefixSnapshot + "Find"
+	SnapshotLoad  Of[string, Loaded]                                    = PrefixSnapshot + "Load" // of an ID
+	SnapshotBring Of[Bring, None]                                       = PrefixSnapshot + "Bring"
+	RestoreNote   Of[wflo.Restored, None]                               = PrefixSnapshot + "Note" // how far a restore is
+	UndoNote      Of[CompensationNotes, None]                           = PrefixUndo + "Note"
+	UndoList      Of[wflo.CompensationOrder, []wflo.CompensationRecord] = PrefixUndo + "List"
+)

@@ -78,6 +78,12 @@ type Config struct {
 	// Rate is how many requests a second an address may send, where there is Auth;
 	// zero means 100. Ten times as many may come at once.
 	Rate int
+	// Conns is how many connections may be open at the same time; zero means 4096. One
+	// more takes the place of one that waits for its client, of whoever has most of
+	// them; where all are being answered it is closed.
+	Conns int
+	// Patience bounds how long clients may take; the zero value has the defaults.
+	Patience Patience
 	// TLSCert and TLSKey are files in PEM; empty means plain HTTP, which is for the
 	// loopback interface and for proxies that speak TLS.
 	TLSCert, TLSKey string
@@ -106,6 +112,7 @@ type Logins interface {
 type Server struct {
 	http    *http.Server
 	handler *Handler
+	conns   *connections
 	url     string
 	done    chan struct{}
 }
@@ -134,8 +141,10 @@ func (h *Handler) Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	patience := cfg.Patience.orDefault()
 	s.http = &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: counted(s.handler), ConnContext: withConnection, MaxHeaderBytes: 64 << 10,
+		ReadHeaderTimeout: patience.Header, ReadTimeout: patience.Request, IdleTimeout: patience.Idle,
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // scanners on an open port are not our failures
 	}
 	scheme := "http://"
@@ -154,11 +163,12 @@ func (h *Handler) Start() (*Server, error) {
 		return nil, wflo.Errorf(wflo.CodeInvalid, "stop what listens there, or choose another address", "listen on %s: %w", cfg.Addr, err)
 	}
 	s.url = scheme + l.Addr().String()
+	s.conns = newConnections(l, cfg.Conns, cfg.Logger)
 	go func() {
 		defer close(s.done)
-		serve := func() error { return s.http.Serve(l) }
+		serve := func() error { return s.http.Serve(s.conns) }
 		if s.http.TLSConfig != nil {
-			serve = func() error { return s.http.ServeTLS(l, "", "") }
+			serve = func() error { return s.http.ServeTLS(s.conns, "", "") }
 		}
 		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 			cfg.Logger.Error("serve console", "error", err.Error())
@@ -178,6 +188,8 @@ func (c Config) validate() (open bool, err error) {
 		return false, err
 	}
 	switch {
+	case c.Conns < 0 || min(c.Patience.Header, c.Patience.Request, c.Patience.Idle) < 0:
+		return false, wflo.Invalid("console", "has a bound below zero for its connections", "use zero for the default")
 	case c.Insecure && c.Auth != nil:
 		return false, wflo.Invalid("console", "is to be insecure and has an authenticator", "choose one")
 	case (c.TLSCert == "") != (c.TLSKey == ""):

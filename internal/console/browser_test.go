@@ -14,46 +14,65 @@ import (
 
 const chromium = "/usr/bin/chromium"
 
-// A person with a real browser, without scripts, on a phone: log in, find the gate,
-// approve it.
-func TestApproveInChromium(t *testing.T) {
+// chromiumUser is somebody with a browser that runs no scripts.
+type chromiumUser struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// phone is how wide a window is there, in pixels, and wideDesk where there is more room.
+const phone, wideDesk = 390, 1280
+
+func newChromium(t *testing.T, width int) *chromiumUser {
+	t.Helper()
 	if _, err := os.Stat(chromium); err != nil {
 		t.Fatalf("Chromium is missing; run deploy/setup.sh, or apt-get install chromium: %v", err)
 	}
-	o := newOffice(t, nil)
-	o.gate("n1", "", func(a *wflo.Approval) { a.Details = "<script>document.title='owned'</script>" })
-	key := o.key("ann", "", wflo.RoleApprover)
-
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute) // the test's own ends before it can quit
 	ctx, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(390, 844), chromedp.Flag("blink-settings", "imagesEnabled=false,scriptEnabled=false"))...)
-	defer stop()
+		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(width, 844), chromedp.Flag("blink-settings", "imagesEnabled=false,scriptEnabled=false"))...)
 	ctx, quit := chromedp.NewContext(ctx)
-	defer func() {
+	t.Cleanup(func() {
 		if err := chromedp.Cancel(ctx); err != nil {
 			t.Error(err)
 		}
 		quit()
-	}()
-	do := func(steps ...chromedp.Action[chromedp.Void]) {
-		t.Helper()
-		if err := chromedp.Do(ctx, steps...); err != nil {
-			t.Fatal(err)
-		}
+		stop()
+		cancel()
+	})
+	return &chromiumUser{t, ctx}
+}
+
+func (b *chromiumUser) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatal(err)
 	}
-	text := func() string {
-		t.Helper()
-		got, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("main")))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got
+}
+
+// text is what the page shows.
+func (b *chromiumUser) text() string {
+	b.t.Helper()
+	got, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("main")))
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	do(chromedp.Navigate(o.server.URL+"/"), chromedp.WaitVisible(chromedp.CSS("#key")), chromedp.SendKeys(chromedp.CSS("#key"), key+"\r"), chromedp.WaitVisible(chromedp.CSS("#yours")))
-	inbox := text()
-	do(chromedp.Click(chromedp.CSS(".gates a")), chromedp.WaitVisible(chromedp.CSS("button.yes")))
-	gate := text()
+	return got
+}
+
+// A person with a real browser, without scripts, on a phone: log in, find the gate,
+// approve it.
+func TestApproveInChromium(t *testing.T) {
+	o := newOffice(t, nil)
+	o.gate("n1", "", func(a *wflo.Approval) { a.Details = "<script>document.title='owned'</script>" })
+	key := o.key("ann", "", wflo.RoleApprover)
+
+	b := newChromium(t, phone)
+	ctx := b.ctx
+	b.do(chromedp.Navigate(o.server.URL+"/"), chromedp.WaitVisible(chromedp.CSS("#key")), chromedp.SendKeys(chromedp.CSS("#key"), key+"\r"), chromedp.WaitVisible(chromedp.CSS("#yours")))
+	inbox := b.text()
+	b.do(chromedp.Click(chromedp.CSS(".gates a")), chromedp.WaitVisible(chromedp.CSS("button.yes")))
+	gate := b.text()
 	title, err := chromedp.Run(ctx, chromedp.Title())
 	if err != nil {
 		t.Fatal(err)
@@ -66,8 +85,8 @@ func TestApproveInChromium(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	do(chromedp.SendKeys(chromedp.CSS("#reason-approve"), "looks right"), chromedp.Click(chromedp.CSS("button.yes")), chromedp.WaitVisible(chromedp.CSS(".note.good")))
-	done := text()
+	b.do(chromedp.SendKeys(chromedp.CSS("#reason-approve"), "looks right"), chromedp.Click(chromedp.CSS("button.yes")), chromedp.WaitVisible(chromedp.CSS(".note.good")))
+	done := b.text()
 	for what, tt := range map[string][2]string{
 		"inbox": {inbox, "refund order 17"}, "gate": {gate, "Exactly what will be done"}, "details": {gate, "<script>"}, "done": {done, "The gate is approved"}, "title": {title, "refunds"},
 	} {

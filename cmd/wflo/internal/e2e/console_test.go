@@ -266,6 +266,7 @@ func TestGoverned(t *testing.T) {
 			{"APIKey", b.testAPIKey},
 			{"LDAP", b.testLDAP},
 			{"OpenIDConnect", b.testOpenIDConnect},
+			{"TrustedProxy", b.testTrustedProxy},
 			{"Mail", b.testMail},
 			{"Slack", b.testSlack},
 			{"CurrentDetails", b.testCurrentDetails},

@@ -80,6 +80,77 @@ func (b *bureau) testOpenIDConnect(t *testing.T) {
 	b.wantDone(t, id, "ann", "oidc")
 }
 
+// proxySecret is what a proxy in front of a console adds to every request.
+const proxySecret = "canary-secret-of-the-proxy-4711-x"
+
+// throughProxy adds what a proxy says of who sends a request.
+type throughProxy http.Header
+
+func (p throughProxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	for name, values := range p {
+		r.Header[name] = values
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// A program of a user's own serves the console to whom a proxy names, and to nobody who
+// only says that a proxy did.
+func (b *bureau) testTrustedProxy(t *testing.T) {
+	url, p := b.startProxied(t)
+	b.keys = append(b.keys, proxySecret) // to be looked for in the end
+	id, g := b.atGate(t, "proxy", "ops")
+	someone := func(headers http.Header) *visitor {
+		v := b.visitor(t)
+		v.base, v.Transport = url, throughProxy(headers)
+		return v
+	}
+	for name, headers := range map[string]http.Header{
+		"nobody":         {},
+		"without secret": {"X-Forwarded-User": {"ann"}, "X-Forwarded-Groups": {"finance"}},
+		"wrong secret":   {"X-Forwarded-User": {"ann"}, "X-Forwarded-Groups": {"finance"}, "X-Proxy-Secret": {"guess"}},
+	} {
+		if status, page := someone(headers).page(http.MethodGet, "/gates/"+g.Nonce, nil); strings.Contains(page, g.Digest) || !strings.Contains(page, "Log in") {
+			t.Errorf("%s: %d %s", name, status, page)
+		}
+		if status, body := someone(headers).page(http.MethodGet, "/api/v1/whoami", nil); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	said := func(user, groups string) http.Header {
+		return http.Header{"X-Forwarded-User": {user}, "X-Forwarded-Groups": {groups}, "X-Proxy-Secret": {proxySecret}}
+	}
+	if status, page := someone(said("vic", "staff")).page(http.MethodGet, "/gates/"+g.Nonce, nil); status != http.StatusOK || strings.Contains(page, `value="approve"`) {
+		t.Errorf("somebody who may look: %d %s", status, page)
+	}
+	if status, page := someone(said("ann", "finance")).decide(g, "approve"); status != http.StatusOK || !strings.Contains(page, "approved") {
+		t.Errorf("approve: %d %s", status, page)
+	}
+	b.wantDone(t, id, "ann", "proxy")
+	if log := p.said(); strings.Contains(log, proxySecret) || !strings.Contains(log, "the proxy's secret is wrong") {
+		t.Errorf("the log of the console behind the proxy: %s", log)
+	}
+}
+
+// startProxied builds and starts the example with the bureau's file and database, beside
+// the bureau's own console, and gives its address and the program.
+func (b *bureau) startProxied(t *testing.T) (url string, p *program) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "console")
+	build := exec.Command("go", "build", "-C", "../../../..", "-trimpath", "-o", path, "./examples/trustedproxy/console")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the example: %v: %s", err, out)
+	}
+	file, err := os.ReadFile(filepath.Join(b.dir, "wflo.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.TrimPrefix(b.url, "http://")
+	b.write(t, "proxied.yaml", strings.Replace(string(file), "listen: "+at, "listen: 127.0.0.1:0", 1))
+	p = start(t, append(b.consoleEnv(), "WFLO_CONFIG="+filepath.Join(b.dir, "proxied.yaml"), "PROXY_SECRET="+proxySecret), path)
+	return p.find(t, `Console (http://127\.0\.0\.1:\d+)`), p
+}
+
 // startProvider builds and starts the program of tools/oidc, which ends with its
 // standard input, and gives its issuer.
 func startProvider(t *testing.T, callback string) string {

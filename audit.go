@@ -32,6 +32,10 @@ const (
 	AuditLoginRefused  AuditType = "login.refused"
 	AuditKeyMade       AuditType = "key.made"
 	AuditKeyRevoked    AuditType = "key.revoked"
+	AuditSnapshotTaken AuditType = "snapshot.taken"
+	AuditRestoreAsked  AuditType = "restore.asked"
+	AuditRestoreNoted  AuditType = "restore.noted" // how far it is
+	AuditRestoreEnded  AuditType = "restore.ended"
 )
 
 // AuditEvent is something that is to be recorded.

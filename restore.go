@@ -21,7 +21,7 @@ type Restore struct {
 	// is closed.
 	Mode RestoreMode `json:"mode,omitempty"`
 	// Parts are those that are brought back besides the state; nil means all that the
-	// snapshot has.
+	// snapshot has, and for a fork no tables, which the first run goes on using.
 	Parts *Parts `json:"parts,omitempty"`
 	// DryRun only plans.
 	DryRun bool `json:"dry_run,omitempty"`
@@ -108,6 +108,8 @@ type RestorePlan struct {
 	SpentTotal Money `json:"spent_total"`
 	// Warnings say what a restore cannot bring back, in words.
 	Warnings []string `json:"warnings,omitempty"`
+	// Refusals say why the restore would not be done, in words; none means that it would.
+	Refusals []string `json:"refusals,omitempty"`
 	// Diffs are between the snapshot and now, by part.
 	Diffs []PartDiff `json:"diffs,omitempty"`
 }

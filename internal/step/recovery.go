@@ -81,10 +81,19 @@ type Bring struct {
 	Parts    wflo.Parts `json:"parts"`
 }
 
-// Loaded is the state of a snapshot, with its manifest.
+// Loaded is the state of a snapshot, with its manifest. The outcomes end before the
+// first successful step whose effect was undone meanwhile; Moved says so then.
 type Loaded struct {
 	Snapshot wflo.Snapshot `json:"snapshot"`
 	State    State         `json:"state"`
+	Moved    string        `json:"moved,omitempty"`
+	// The rest is for a run that a fork or a reopening started, which loads by the ID of
+	// its restore: what was asked, its epoch, the parts that it brings back, and
+	// the compensations that it takes over, the lowest first.
+	Restore *wflo.Restore             `json:"restore,omitempty"`
+	Epoch   int                       `json:"epoch,omitempty"`
+	Parts   wflo.Parts                `json:"parts,omitzero"`
+	Stack   []wflo.CompensationRecord `json:"stack,omitempty"`
 }
 
 // PlanQuery is the argument of wflo.QueryPlan.
@@ -142,7 +151,7 @@ const (
 const (
 	SnapshotTake  Of[Capture, wflo.Snapshot]                            = PrefixSnapshot + "Take"
 	SnapshotFind  Of[Find, wflo.Snapshot]                               = PrefixSnapshot + "Find"
-	SnapshotLoad  Of[string, Loaded]                                    = PrefixSnapshot + "Load" // of an ID
+	SnapshotLoad  Of[string, Loaded]                                    = PrefixSnapshot + "Load" // of a snapshot's ID, or of the restore's that started the run
 	SnapshotBring Of[Bring, None]                                       = PrefixSnapshot + "Bring"
 	RestoreNote   Of[wflo.Restored, None]                               = PrefixSnapshot + "Note" // how far a restore is
 	UndoNote      Of[CompensationNotes, None]                           = PrefixUndo + "Note"

@@ -16,7 +16,7 @@ import (
 var ErrNone = errors.New("no credential")
 
 // Authenticator proves who sends a request by what it carries in its headers. Its
-// methods may be called at the same time. Implement it to bring a way of your own.
+// methods may be called at the same time.
 type Authenticator interface {
 	Authenticate(r *http.Request) (wflo.Identity, error)
 }

@@ -4,10 +4,11 @@
 // the role that it takes, is in one table: [Routes].
 //
 // People log in with an API key, a password or a provider of [Config.Redirects] and
-// have a session; programs send Authorization: Bearer. Without an authenticator the
-// console listens on the loopback interface only. There [Config.Insecure], for
-// development, takes everybody for who they say they are; else the API answers as a
-// worker's own does, and nobody's decisions are signed.
+// have a session; programs send Authorization: Bearer; and a proxy may say who somebody
+// is, by [Config.Ambient]. Without any of these the console listens on the loopback
+// interface only. There [Config.Insecure], for development, takes everybody for who they
+// say they are; else the API answers as a worker's own does, and nobody's decisions are
+// signed.
 //
 // No GET or HEAD decides or changes anything. What changes something must come from
 // our own pages, or from no page at all. A decision counts only on the terms of its

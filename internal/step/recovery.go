@@ -1,6 +1,7 @@
 package step
 
 import (
+	"encoding/json"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -42,6 +43,41 @@ type Outcome struct {
 	Effect wflo.EffectClass `json:"effect,omitempty"`
 	// Signals says how many signals of a name a step took that will not run again.
 	Signals map[string]int `json:"signals,omitempty"`
+}
+
+// plainOutcome is an Outcome whose failure is in its wire format: it holds an
+// interface, which encoding/json writes and cannot read.
+type plainOutcome struct {
+	outcome
+	Failure []byte `json:"failure,omitempty"`
+}
+
+type outcome Outcome
+
+// MarshalJSON writes the failure in its wire format.
+func (o Outcome) MarshalJSON() ([]byte, error) {
+	p := plainOutcome{outcome: outcome(o)}
+	if o.Failure != nil {
+		var err error
+		if p.Failure, err = o.Failure.Marshal(); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(p)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (o *Outcome) UnmarshalJSON(data []byte) error {
+	var p plainOutcome
+	if err := json.Unmarshal(data, &p); err != nil {
+		return err
+	}
+	*o = Outcome(p.outcome)
+	if len(p.Failure) == 0 {
+		return nil
+	}
+	o.Failure = &failurepb.Failure{}
+	return o.Failure.Unmarshal(p.Failure)
 }
 
 // State is what a snapshot keeps of a run's own knowledge.

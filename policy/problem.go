@@ -5,10 +5,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/strictyaml"
 )
 
 // Position is a place in a file. Line and Column count from 1; both are 0 where the
@@ -110,66 +110,19 @@ func excerpt(line string, number, column, upTo int) string {
 	if to < len(runes) {
 		shown += "…"
 	}
-	margin := fmt.Sprintf("%5d | ", number)
-	return fmt.Sprintf("\n%s%s\n%s| %s^", margin, shown, strings.Repeat(" ", len(margin)-2), strings.Repeat(" ", max(column-1-from, 0)))
+	return strictyaml.Mark(number, shown, column-1-from)
 }
 
-// plain has no characters that a terminal acts on or that are not seen.
-func plain(s string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, "?"))
-}
+func plain(s string) string { return strictyaml.Plain(s) }
 
 // cut is a text in bounds, for messages.
-func cut(s string, most int) string {
-	if runes := []rune(s); len(runes) > most {
-		s = string(runes[:most]) + "…"
-	}
-	return plain(s)
-}
+func cut(s string, most int) string { return strictyaml.Cut(s, most) }
 
 // nearest is the hint for an unknown name: the one that was probably meant, or all
 // that there are after the prefix.
 func nearest(name string, known []string, prefix string) string {
-	best, least := "", 3
-	if len([]rune(name)) <= 3 {
-		least = 2
-	}
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), k, least); d < least && k != "" {
-			best, least = k, d
-		}
-	}
-	if best != "" {
+	if best := strictyaml.Nearest(name, known); best != "" {
 		return fmt.Sprintf("did you mean %s?", best)
 	}
 	return prefix + strings.Join(slices.DeleteFunc(slices.Clone(known), func(k string) bool { return k == "" }), ", ")
-}
-
-// distance counts the letters to insert, remove or replace between a and b, as far
-// as it is below most: Levenshtein's distance.
-func distance(a, b string, most int) int {
-	if len(a) >= len(b)+most || len(b) >= len(a)+most {
-		return most
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := left
-			if a[i] != b[j] {
-				cost++
-			}
-			left, row[j+1] = row[j+1], min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

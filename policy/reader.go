@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/strictyaml"
 )
 
 // reader turns nodes into values. Unlike most readers it goes on after a mistake:
@@ -66,22 +67,18 @@ func (r *reader) excerpt(at Position, hide bool) string {
 	return excerpt(line, at.Line, at.Column, upTo)
 }
 
-// place is where a node begins: a mapping's own token is its first colon.
+// refuse notes a fault.
+func (r *reader) refuse(f *strictyaml.Fault) {
+	if f.Name {
+		r.hidden(f.Node, f.Hint, "%s", f.Message)
+		return
+	}
+	r.bad(f.Node, f.Hint, "%s", f.Message)
+}
+
 func (r *reader) place(n ast.Node) Position {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		if len(m.Values) > 0 && !m.IsFlowStyle {
-			return r.place(m.Values[0].Key)
-		}
-	case *ast.MappingValueNode:
-		return r.place(m.Key)
-	}
-	if n != nil {
-		if t := n.GetToken(); t != nil && t.Position != nil {
-			return Position{r.name, t.Position.Line, t.Position.Column}
-		}
-	}
-	return Position{r.name, 1, 1}
+	line, column := strictyaml.Place(n)
+	return Position{r.name, line, column}
 }
 
 // fieldReader reads the value of one field.
@@ -110,67 +107,49 @@ func (r *reader) mapping(n ast.Node, what string, at func(name string, p Positio
 	}
 }
 
-func keyOf(v *ast.MappingValueNode) string {
-	if s, ok := v.Key.(*ast.StringNode); ok {
-		return s.Value
-	}
-	return v.Key.GetToken().Value
-}
+func keyOf(v *ast.MappingValueNode) string { return strictyaml.Key(v) }
 
 // pairs are the keys and values of a mapping whose keys are text.
 func (r *reader) pairs(n ast.Node, what string) []*ast.MappingValueNode {
-	var values []*ast.MappingValueNode
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		values = m.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{m}
-	default:
-		r.bad(n, "write fields as NAME: VALUE", "%s is %s", what, nodeKind(n))
-		return nil
+	good, faults := strictyaml.Pairs(n, what)
+	for _, f := range faults {
+		r.refuse(f)
 	}
-	seen := map[string]int{}
-	return slices.DeleteFunc(slices.Clone(values), func(v *ast.MappingValueNode) bool {
-		if _, ok := v.Key.(*ast.StringNode); !ok {
-			r.hidden(v.Key, "write fields as NAME: VALUE", "a field of %s has a name that is not text", what)
-			return true
-		}
-		key := keyOf(v)
-		if before, twice := seen[key]; twice {
-			r.hidden(v.Key, "", "%s is set again, after line %d", cut(key, 60), before)
-			return true
-		}
-		seen[key] = r.place(v.Key).Line
-		return false
-	})
+	return good
 }
 
 // list gives the values of a sequence.
 func (r *reader) list(n ast.Node, what string) []ast.Node {
-	s, ok := n.(*ast.SequenceNode)
-	if !ok {
-		r.bad(n, "write a list: one value per line, each after a dash", "%s is %s", what, nodeKind(n))
-		return nil
+	values, f := strictyaml.List(n, what)
+	if f != nil {
+		r.refuse(f)
 	}
-	return s.Values
+	return values
 }
 
 // text reads text, a block of lines included.
 func (r *reader) text(n ast.Node, what string, into *string) {
-	switch s := n.(type) {
-	case *ast.StringNode:
-		*into = strings.ReplaceAll(s.Value, star, "*")
-		return
-	case *ast.LiteralNode:
-		*into = strings.ReplaceAll(s.Value.Value, star, "*")
+	keep(r, into, func() (string, *strictyaml.Fault) { return textOf(n, what) })
+}
+
+func textOf(n ast.Node, what string) (string, *strictyaml.Fault) {
+	s, f := "", (*strictyaml.Fault)(nil)
+	if block, ok := n.(*ast.LiteralNode); ok {
+		s = block.Value.Value
+	} else {
+		s, f = strictyaml.Text(n, what)
+	}
+	return strings.ReplaceAll(s, star, "*"), f
+}
+
+// keep writes what was read, or notes why it cannot be.
+func keep[T any](r *reader, into *T, read func() (T, *strictyaml.Fault)) {
+	v, f := read()
+	if f != nil {
+		r.refuse(f)
 		return
 	}
-	hint := ""
-	switch n.Type() {
-	case ast.IntegerType, ast.FloatType, ast.BoolType:
-		hint = "write it in quotes"
-	}
-	r.bad(n, hint, "%s is %s, want text", what, nodeKind(n))
+	*into = v
 }
 
 // texts reads a list of texts, or one alone where that is allowed.
@@ -188,64 +167,30 @@ func (r *reader) texts(n ast.Node, what string, alone bool, into *[]string) {
 }
 
 func (r *reader) boolean(n ast.Node, what string, into *bool) {
-	b, ok := n.(*ast.BoolNode)
-	if !ok {
-		r.bad(n, "write true or false", "%s is %s", what, nodeKind(n))
-		return
-	}
-	*into = b.Value
+	keep(r, into, func() (bool, *strictyaml.Fault) { return strictyaml.Bool(n, what) })
 }
 
 func (r *reader) integer(n ast.Node, what string, into *int) {
-	if i, ok := n.(*ast.IntegerNode); ok {
-		switch v := i.Value.(type) {
-		case uint64:
-			if v <= 1<<31 {
-				*into = int(v)
-				return
-			}
-		case int64:
-			if v >= -(1 << 31) {
-				*into = int(v)
-				return
-			}
-		}
-	}
-	r.bad(n, "", "%s is %s, want a whole number", what, nodeKind(n))
+	keep(r, into, func() (int, *strictyaml.Fault) {
+		v, f := strictyaml.Integer(n, what, -1<<31, 1<<31)
+		return int(v), f
+	})
 }
 
 func (r *reader) duration(n ast.Node, what string, into *time.Duration) {
-	var s string
-	before := len(r.problems)
-	r.text(n, what, &s)
-	if len(r.problems) > before {
-		return
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d <= 0 {
-		r.bad(n, "use a duration such as 90s, 10m or 24h", "%s is %q", what, cut(s, 60))
-		return
-	}
-	*into = d
+	keep(r, into, func() (time.Duration, *strictyaml.Fault) {
+		s, f := textOf(n, what)
+		if f != nil {
+			return 0, f
+		}
+		return strictyaml.Duration(n, what, s)
+	})
 }
 
 func (r *reader) money(n ast.Node, what string, into *wflo.Money) {
-	if t := n.Type(); t == ast.IntegerType || t == ast.FloatType {
-		r.bad(n, `write it in quotes, such as "5.00": numbers of YAML are rounded`, "%s is a number", what)
-		return
-	}
-	var s string
-	before := len(r.problems)
-	r.text(n, what, &s)
-	if len(r.problems) > before {
-		return
-	}
-	m, err := wflo.ParseMoney(s)
-	if err != nil || m <= 0 {
-		r.bad(n, `give dollars above zero, such as "5.00"`, "%s is %q", what, cut(s, 60))
-		return
-	}
-	*into = m
+	keep(r, into, func() (wflo.Money, *strictyaml.Fault) {
+		return strictyaml.Money(n, what, func() (string, *strictyaml.Fault) { return textOf(n, what) })
+	})
 }
 
 // json writes a node as JSON. Numbers stay as they are written. quoted says which
@@ -300,21 +245,4 @@ func marshal(v any) json.RawMessage {
 	return data
 }
 
-// nodeKind says in words what a node is.
-func nodeKind(n ast.Node) string {
-	switch n.Type() {
-	case ast.NullType:
-		return "empty"
-	case ast.MappingType, ast.MappingValueType:
-		return "a mapping"
-	case ast.SequenceType:
-		return "a list"
-	case ast.IntegerType, ast.FloatType, ast.InfinityType, ast.NanType:
-		return "a number"
-	case ast.BoolType:
-		return "true or false"
-	case ast.StringType, ast.LiteralType:
-		return "text"
-	}
-	return strings.ToLower(n.Type().String()) + ", which this file cannot use"
-}
+func nodeKind(n ast.Node) string { return strictyaml.Kind(n) }

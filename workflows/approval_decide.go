@@ -31,13 +31,39 @@ type lateDecision struct {
 
 // admit says why a decision would not count, without changing anything.
 func (st *state) admit(ctx workflow.Context, d wflo.Decision) error {
+	g, err := st.gateOf(d)
+	if err == nil {
+		err = g.Admit(d, g.terms, workflow.Now(ctx))
+	}
+	if err == nil {
+		err = g.takes(d)
+	}
+	return err
+}
+
+// weigh is admit with the gate as it is after the decision. Verifying signatures is most
+// of what either costs, so only one of them is asked.
+func (st *state) weigh(ctx workflow.Context, d wflo.Decision) (g *openGate, next wflo.Gate, err error) {
+	if g, err = st.gateOf(d); err == nil {
+		next, err = g.Apply(d, g.terms, workflow.Now(ctx))
+	}
+	if err == nil {
+		err = g.takes(d)
+	}
+	return g, next, err
+}
+
+// gateOf is the gate that a decision names; nil with the error where there is none.
+func (st *state) gateOf(d wflo.Decision) (*openGate, error) {
 	g := st.gate(d.Gate)
 	if g == nil {
-		return wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", clip(d.Gate, 200)), "list the gates with wflo approvals")
+		return nil, wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", clip(d.Gate, 200)), "list the gates with wflo approvals")
 	}
-	if err := g.Admit(d, g.terms, workflow.Now(ctx)); err != nil {
-		return err
-	}
+	return g, nil
+}
+
+// takes refuses what this gate cannot do, and answers that do not fit its form.
+func (g *openGate) takes(d wflo.Decision) error {
 	if err := g.fits(d); err != nil || g.accepts == nil {
 		return err
 	}
@@ -126,12 +152,7 @@ func (st *state) readDecision(arg *commonpb.Payloads, d *wflo.Decision) error {
 // decide applies a decision that counts, and counts one that does not. late says that
 // it is a rejection about which the store must decide: see revoke. It never blocks.
 func (st *state) decide(ctx workflow.Context, d wflo.Decision) (g *openGate, late bool, err error) {
-	g = st.gate(d.Gate)
-	if err := st.admit(ctx, d); err != nil {
-		st.refuse(g, d, err)
-		return g, false, err
-	}
-	next, err := g.Apply(d, g.terms, workflow.Now(ctx))
+	g, next, err := st.weigh(ctx, d)
 	switch {
 	case err != nil:
 		st.refuse(g, d, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -250,6 +251,9 @@ func (d *Desk) deliver(ctx context.Context, a attempt) (wflo.Gate, error) {
 	case err != nil:
 		return a.gate, d.refuse(kept, a, err)
 	}
+	// What the decision let begin goes first where its worker is in this program: all
+	// that follows here is on record already, as sent and in the run's history.
+	runtime.Gosched()
 	if err := d.record(kept, a, wflo.AuditGateDecided, nil); err != nil {
 		// It counts already, and is in the trail as sent and in the run's history.
 		d.log().ErrorContext(ctx, "record a decision that counted", "by", a.id.Subject, "gate", a.gate.ID, "error", err.Error())

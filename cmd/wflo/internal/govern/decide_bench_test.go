@@ -204,9 +204,8 @@ func governedDecider(b testing.TB, name string, change func(*plugin.Config)) *de
 					return false
 				}
 				g = gates[0]
-				return true
+				return atRest(b, w.Client, run)
 			})
-			w.gate(run, 1)
 		},
 		decide: func(run client.WorkflowRun) {
 			if name == "update" {
@@ -220,6 +219,13 @@ func governedDecider(b testing.TB, name string, change func(*plugin.Config)) *de
 	}
 }
 
+// atRest says that the run waits and no worker has anything to do for it. A query
+// would tell as well, and its end would be in the way of the decision that follows.
+func atRest(b testing.TB, c client.Client, run client.WorkflowRun) bool {
+	d, err := c.DescribeWorkflowExecution(b.Context(), run.GetID(), "")
+	return err == nil && d.GetPendingWorkflowTask() == nil && len(d.GetPendingActivities()) == 0
+}
+
 func bareDecider(b testing.TB) *decider {
 	heard, queue := &resumed{}, queueOf(b)+"-bare"
 	c := dial(b, server, "", nil)
@@ -230,10 +236,7 @@ func bareDecider(b testing.TB) *decider {
 	return &decider{
 		b: b, name: "bare", heard: heard, start: starter(b, c, queue, "bareUpdate"),
 		ready: func(run client.WorkflowRun) {
-			eventually(b, "the first task", func() bool {
-				d, err := c.DescribeWorkflowExecution(b.Context(), run.GetID(), "")
-				return err == nil && d.GetPendingWorkflowTask() == nil
-			})
+			eventually(b, "the first task", func() bool { return atRest(b, c, run) })
 		},
 		decide: func(run client.WorkflowRun) {
 			u, err := c.UpdateWorkflow(b.Context(), client.UpdateWorkflowOptions{

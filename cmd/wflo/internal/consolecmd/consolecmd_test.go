@@ -305,7 +305,7 @@ func TestRefusesToStart(t *testing.T) {
 		want       []string
 	}{
 		{"no file", "", nil, []string{"no configuration file", "--config"}},
-		{"a mistake", "console:\n  kye: a\n", nil, []string{"2:3", `did you mean "key"?`}},
+		{"a mistake", "console:\n  kez: a\n", nil, []string{"2:3", `did you mean "key"?`}},
 		{"no key", "console:\n  listen: 127.0.0.1:0\n", nil, []string{"no key to sign", "wflo keygen"}},
 		{"a key that is not there", "console:\n  key: " + key + ".gone\n", nil, []string{"console.key", "wflo keygen"}},
 		{"a key for all to read", "console:\n  key: " + public + "\n", nil, []string{"can be read by others", "chmod 600"}},

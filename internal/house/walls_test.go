@@ -159,6 +159,11 @@ var walls = []wall{
 		reason: "the door joins both halves, the engines and the drivers, and is joined by programs only",
 	},
 	{
+		folder: "console", own: []string{anything}, foreign: []string{anything},
+		never:  []string{"wflotest", "worker", "starter"},
+		reason: "the console as a library joins pages, desk and ways to log in, and is joined by programs only",
+	},
+	{
 		folder: "worker/...", own: []string{anything}, foreign: []string{anything},
 		never:  []string{"wflotest", "starter"},
 		reason: "a program is wiring around the door",

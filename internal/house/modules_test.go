@@ -51,7 +51,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/minio/minio-go/v7", folders: []string{"internal/objectstore/s3"}, integration: true, reason: "blobs in S3, MinIO and what speaks like them"},
 	{prefix: "github.com/klauspost/compress", folders: []string{"internal/tree", "internal/pgtables"}, reason: "zstd, which the standard library does not have"},
 	{prefix: "github.com/redis/go-redis/v9", folders: []string{"internal/cache/redis"}, integration: true, reason: "a response cache that all workers share"},
-	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/config", "policy"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
+	{prefix: "github.com/goccy/go-yaml", folders: []string{"internal/strictyaml", "internal/config", "policy"}, reason: "configuration files whose mistakes are shown with their line, which other parsers do not"},
 	{prefix: "github.com/openai/openai-go/v3", folders: []string{"internal/llm/openai", "examples/byosdk"}, integration: true, reason: "OpenAI and compatible servers"},
 	{prefix: "github.com/anthropics/anthropic-sdk-go", folders: []string{"internal/llm/anthropic"}, integration: true, reason: "Anthropic"},
 	{prefix: "google.golang.org/genai", folders: []string{"internal/llm/google"}, integration: true, reason: "Google"},

@@ -40,7 +40,7 @@ var walls = []wall{
 		reason: "prices are an engine that works without Temporal: tokens in, money out",
 	},
 	{
-		folder: "policy", own: []string{"."}, foreign: []string{"github.com/expr-lang/expr", "github.com/goccy/go-yaml"},
+		folder: "policy", own: []string{".", "internal/strictyaml"}, foreign: []string{"github.com/expr-lang/expr", "github.com/goccy/go-yaml"},
 		reason: "rules are an engine that works without Temporal: facts in, ruling out, and nothing in between that could ask or wait",
 	},
 	{
@@ -103,6 +103,10 @@ var walls = []wall{
 	{
 		folder: "internal/auth/ldap", own: []string{".", "internal/auth"}, foreign: []string{"github.com/go-ldap/ldap/v3", "golang.org/x/time/rate"},
 		reason: "one way to prove who somebody is knows its protocol and nothing of the others",
+	},
+	{
+		folder: "internal/strictyaml", own: []string{"."}, foreign: []string{"github.com/goccy/go-yaml"},
+		reason: "policies and configuration are read equally strictly, so what reads them must not know what they say",
 	},
 	{
 		folder: "internal/publicnet", own: []string{},

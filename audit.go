@@ -32,10 +32,15 @@ const (
 	AuditLoginRefused  AuditType = "login.refused"
 	AuditKeyMade       AuditType = "key.made"
 	AuditKeyRevoked    AuditType = "key.revoked"
-	AuditSnapshotTaken AuditType = "snapshot.taken"
-	AuditRestoreAsked  AuditType = "restore.asked"
-	AuditRestoreNoted  AuditType = "restore.noted" // how far it is
-	AuditRestoreEnded  AuditType = "restore.ended"
+	// What becomes of compensations. Their data is an AuditCompensation.
+	AuditCompensationDead     AuditType = "compensation.dead_letter"
+	AuditCompensationRetried  AuditType = "compensation.retried"
+	AuditCompensationResolved AuditType = "compensation.resolved" // a person undid it by hand
+	AuditCompensationSkipped  AuditType = "compensation.skipped"  // a person lets the effect stay
+	AuditSnapshotTaken        AuditType = "snapshot.taken"
+	AuditRestoreAsked         AuditType = "restore.asked"
+	AuditRestoreNoted         AuditType = "restore.noted" // how far it is
+	AuditRestoreEnded         AuditType = "restore.ended"
 )
 
 // AuditEvent is something that is to be recorded.
@@ -99,6 +104,17 @@ type AuditUse struct {
 	Effect   EffectKey `json:"effect,omitempty"`
 	// Error is why it was refused. A refusal without a reason is a finding.
 	Error string `json:"error,omitempty"`
+}
+
+// AuditCompensation is the data of what became of a compensation. State is the one
+// that it was in then; Reason is the error of a dead letter, or a person's words.
+type AuditCompensation struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	Activity string            `json:"activity"`
+	State    CompensationState `json:"state"`
+	Height   int               `json:"height,omitempty"`
+	Reason   string            `json:"reason,omitempty"`
 }
 
 // AuditRecord is an event in its chain.

@@ -146,7 +146,10 @@ type CompensationOrder struct {
 	// highest first.
 	RunID string `json:"run_id,omitempty"`
 	// Above is the height from which on compensations of the run are undone.
-	Above  int    `json:"above,omitempty"`
+	Above int `json:"above,omitempty"`
+	// Kept undoes what the run kept when it ended well, too: for a run that is opened
+	// again.
+	Kept   bool   `json:"kept,omitempty"`
 	By     string `json:"by"`
 	Reason string `json:"reason,omitempty"`
 }

@@ -72,6 +72,9 @@ type InterceptorConfig struct {
 	// calls that a risk rule let pass are refused too. None means that workflow code
 	// decides what needs one.
 	RequireApproval []string
+	// Recovery keeps compensations. Without it no activity begins whose effect has one,
+	// and nothing is undone.
+	Recovery Recovery
 	// Emergency says why an attempt may not begin, see [Emergency.Check]; nil means
 	// that every attempt may.
 	Emergency func(ctx context.Context, f wflo.Facts) error
@@ -121,7 +124,7 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 		err = in.redeem(ctx, info, input.Args)
 	}
 	if err == nil {
-		out, err = in.Next.ExecuteActivity(ctx, input)
+		out, err = in.attempt(ctx, info, input)
 	}
 	if err == nil {
 		if err = checkSize(info.ActivityType.Name, out, in.cfg.MaxResult); err != nil {

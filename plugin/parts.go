@@ -38,6 +38,7 @@ func Register(r Registry, p *Plugin) {
 	r.RegisterActivityWithOptions(p.parts.approval, activity.RegisterOptions{Name: step.PrefixApproval})
 	r.RegisterActivityWithOptions(p.parts.budget, activity.RegisterOptions{Name: step.PrefixBudget})
 	r.RegisterActivityWithOptions(p.parts.policy, activity.RegisterOptions{Name: step.PrefixPolicy})
+	registerUndo(r, p)
 }
 
 // wfloAgentWorkflow has a name that no user's function has: the SDK also
@@ -69,6 +70,7 @@ func (p *parts) prove() {
 	step.PolicyJudge.Check(p.policy.Judge)
 	step.BudgetTopUp.Check(p.budget.TopUp)
 	step.BudgetAlert.Check(p.budget.Alert)
+	p.undo.prove()
 }
 
 // stores opens the ledger and the blobs.
@@ -159,6 +161,7 @@ func (p *Plugin) activities(ctx context.Context) error {
 		Logger: p.cfg.Logger, Observer: p.metrics,
 	}
 	p.policyActivities()
+	p.undoActivities()
 	p.parts.prove()
 	return nil
 }

@@ -76,6 +76,7 @@ type parts struct {
 	approval *activities.Approval
 	budget   *activities.Budget
 	policy   *activities.Policy
+	undo     *undo
 	blobs    activities.Blobs
 	ledger   activities.Ledger
 	records  activities.Records
@@ -165,7 +166,7 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
 			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals }, Emergency: p.stops,
-			RequireApproval: p.cfg.RequireApproval,
+			RequireApproval: p.cfg.RequireApproval, Recovery: p.recovery(),
 		}),
 	}
 }

@@ -26,6 +26,7 @@ type carry struct {
 	Boxed  bool                         `json:"boxed,omitempty"`
 	Memo   map[string]*commonpb.Payload `json:"memo,omitempty"`
 	Stack  []*compensation              `json:"stack,omitempty"`
+	Salt   string                       `json:"salt,omitempty"`
 	Halted *wflo.Halt                   `json:"halted,omitempty"`
 	Regime *carriedRegime               `json:"regime,omitempty"`
 	// Lapsed are activities whose approval was not used, with its gate.
@@ -66,7 +67,7 @@ func (st *state) handOver(ctx workflow.Context) carry {
 	info := workflow.GetInfo(ctx)
 	return carry{
 		RunID: info.WorkflowExecution.RunID, FirstRunID: info.FirstRunID, Generation: st.run.Generation + 1,
-		Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.stack, Halted: st.halted, Regime: st.regime.carry(),
+		Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.known(ctx), Salt: st.salt, Halted: st.halted, Regime: st.regime.carry(),
 		Lapsed: st.lapse(ctx),
 	}
 }

@@ -175,8 +175,8 @@ func (o *outbound) ExecuteActivity(ctx workflow.Context, activity string, args .
 
 // ExecuteLocalActivity is ExecuteActivity for local ones.
 func (o *outbound) ExecuteLocalActivity(ctx workflow.Context, activity string, args ...any) workflow.Future {
-	if key, ok := ctx.Value(judgedKey{}).(string); ok && strings.HasPrefix(activity, step.PrefixPolicy) {
-		// A question about a call is not a call.
+	if key, ok := ctx.Value(judgedKey{}).(string); ok && (strings.HasPrefix(activity, step.PrefixPolicy) || strings.HasPrefix(activity, step.PrefixUndo)) {
+		// A question about a call, or a note about its undoing, is not a call.
 		if err := o.identify(ctx, key); err != nil {
 			return failed(ctx, err)
 		}
@@ -188,10 +188,11 @@ func (o *outbound) ExecuteLocalActivity(ctx workflow.Context, activity string, a
 // execute has the policies of the run judge a call, and makes it. Calls are judged
 // at the same time, so that none waits at another one's gate.
 func (o *outbound) execute(ctx workflow.Context, activity string, args []any, local bool) workflow.Future {
-	st, call := o.state, o.activity
+	st, call := o.state, caller(o.activity)
 	if local {
 		call = o.localActivity
 	}
+	call = st.fenced(call)
 	if err := st.refusal(ctx); err != nil {
 		return failed(ctx, toWire(err))
 	}
@@ -264,6 +265,7 @@ func (o *outbound) identify(ctx workflow.Context, key string) error {
 	}
 	run := st.run
 	run.Step, run.Lines = key, st.lines(ctx)
+	run = undoneFor(ctx, run)
 	return st.header(ctx, wflo.HeaderRun, run)
 }
 
@@ -281,6 +283,9 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		ctx = workflow.WithChildOptions(ctx, opts)
 	}
 	err := st.mayStart(ctx)
+	if err == nil {
+		err = st.beginEffect(ctx, child)
+	}
 	if err == nil {
 		err = st.header(ctx, wflo.HeaderRun, run)
 	}

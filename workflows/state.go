@@ -37,6 +37,8 @@ type state struct {
 	steps       []wflo.StepRecord
 	memo        map[string]*commonpb.Payload
 	stack       []*compensation
+	// salt tells the compensations of a retried run apart from those of the run before.
+	salt string
 	desk
 	// raises are the latest questions about budgets, by budget; turn orders them.
 	raises map[string]*raise
@@ -83,7 +85,8 @@ func (st *state) begin(ctx workflow.Context) (*carriedRegime, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.spent, st.calls, st.boxed, st.stack = c.Spent, c.Calls, c.Boxed, c.Stack
+	st.spent, st.calls, st.boxed, st.stack, st.salt = c.Spent, c.Calls, c.Boxed, c.Stack, c.Salt
+	st.takeOver(ctx, c)
 	if c.Memo != nil {
 		st.memo = c.Memo
 	}
@@ -160,7 +163,10 @@ type scope struct {
 	// for all of it.
 	name, operation string
 	effect          wflo.EffectClass
-	approved        map[string]bool
+	// undo are the compensations that were registered in it, own is the step's own.
+	undo     []*compensation
+	own      *compensation
+	approved map[string]bool
 }
 
 // lines are the budgets that a call in ctx must fit: the run's, and those of the
@@ -233,8 +239,8 @@ func (st *state) status() wflo.Status {
 		Run: st.run, State: st.phase, Doing: st.doing, Spent: st.spent, Calls: st.calls,
 		Gates: st.publicGates(), Steps: slices.Clone(st.steps), Halted: st.halted,
 	}
-	for _, c := range st.stack {
-		s.Compensations = append(s.Compensations, c.record())
+	for i, c := range st.stack {
+		s.Compensations = append(s.Compensations, c.record(i+1))
 	}
 	return s
 }

@@ -29,8 +29,16 @@ type StepOptions struct {
 	// of it are refused until the approval is used or too old. A step that ends well and
 	// never called it is logged, and its record says so.
 	Approval *wflo.Approval
-	// Compensation, when set, is registered before the step runs.
+	// Compensation, when set, is registered before the step runs. It counts as executed
+	// when the step ends well, and as unknown when it fails.
 	Compensation *Compensation
+	// Probe is the registered name of an activity that answers wflo.Probed: whether the
+	// effect of the step happened. It is asked when the step fails. If it says yes and
+	// knows the Result, the step succeeds with that; if it says no, nothing is undone.
+	// ProbeInput is its argument. The step's Compensation is asked about the same
+	// way, unless it has a probe of its own.
+	Probe      string
+	ProbeInput any
 	// Budget limits what the step may spend in this run, however often it is
 	// tried, on top of the run's budgets; it has neither scope, name nor period.
 	// A zero limit means none.
@@ -53,6 +61,9 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 		return zero, err
 	}
 	if err := opts.Effect.Validate(); err != nil {
+		return zero, fmt.Errorf("step %s: %w", name, err)
+	}
+	if err := opts.declared(ctx, st); err != nil {
 		return zero, fmt.Errorf("step %s: %w", name, err)
 	}
 	if err := opts.Budget.ValidateOwn(); err != nil {
@@ -89,7 +100,7 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 func runStep[T any](ctx workflow.Context, st *state, key, name string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
 	var zero T
 	inner := &scope{
-		key: key, occurrences: map[string]int{}, name: name, operation: opts.Operation, effect: opts.Effect, approved: map[string]bool{},
+		key: st.keyAfterUndo(key), occurrences: map[string]int{}, name: name, operation: opts.Operation, effect: opts.Effect, approved: map[string]bool{},
 	}
 	// What was approved for an earlier try of the step went with its context.
 	st.issued = slices.DeleteFunc(st.issued, func(g *openGate) bool { return g.Step == key })
@@ -97,10 +108,8 @@ func runStep[T any](ctx workflow.Context, st *state, key, name string, opts Step
 	if err != nil {
 		return zero, err
 	}
-	if opts.Compensation != nil {
-		if err := Compensate(ctx, *opts.Compensation); err != nil {
-			return zero, err
-		}
+	if err := opts.compensate(ctx, st, inner); err != nil {
+		return zero, err
 	}
 	st.doing = key
 	defer func() { st.doing = "" }()
@@ -111,7 +120,7 @@ func runStep[T any](ctx workflow.Context, st *state, key, name string, opts Step
 		id := wflo.Budget{Scope: wflo.ScopeStep, Name: st.run.ID() + "/" + key}.ID()
 		inner.lines = append(slices.Clip(inner.lines), lineOf(id, opts.Budget))
 	}
-	return fn(workflow.WithValue(ctx, stepKey{}, inner))
+	return conclude(workflow.WithValue(ctx, stepKey{}, inner), st, inner, opts, fn)
 }
 
 // unused is the activity that a step was approved for, and that nobody has called.

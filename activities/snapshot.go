@@ -333,4 +333,3 @@ func reopenedFrom(ctx context.Context, r Recovery, run string) (*wflo.Restored, 
 	}
 	return nil, nil //nolint:nilnil // the run began by itself
 }
-

@@ -1,0 +1,288 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/step"
+)
+
+// Claim saves what the run leaves behind, before a fork or a reopening touches anything:
+// the journal of a closed run, and the parts that will be brought back. It says which
+// compensations are left to undo.
+func (a *Restoring) Claim(ctx context.Context, in step.Restoring) (step.Restoring, error) {
+	stop := pulse(ctx, func() any { return nil })
+	defer stop()
+	kept, err := a.Snapshot.Recovery.Restored(ctx, in.Restored.Restore.ID)
+	if err != nil {
+		return in, fmt.Errorf("read restore %s: %w", in.Restored.Restore.ID, err)
+	}
+	in.Restored = kept
+	if ended(kept) || kept.State == wflo.RestoreRestoring {
+		return in, nil
+	}
+	if kept.PreRestore == "" {
+		if kept.PreRestore, err = a.leave(ctx, in); err != nil {
+			return in, fmt.Errorf("save what run %s leaves behind: %w", in.Run.ID(), err)
+		}
+	}
+	kept.State = wflo.RestoreCompensating
+	if kept.Plan.Mode == wflo.RestoreReopen {
+		rows, err := allCompensations(ctx, a.Snapshot.Recovery, in.Run)
+		if err != nil {
+			return in, err
+		}
+		undo, skipped := undoable(rows, in.Height)
+		kept.Plan.Undo, kept.Plan.Skipped = bare(undo), bare(skipped)
+	}
+	in.Restored = kept
+	return in, note(ctx, a.Snapshot.Recovery, a.Snapshot.Audit, in.Run, kept)
+}
+
+// leave takes the snapshot before the restore. Its ID is empty where the run cannot be
+// asked and nothing else is brought back: its last snapshot is all that there is.
+func (a *Restoring) leave(ctx context.Context, in step.Restoring) (string, error) {
+	r := in.Restored
+	var parts wflo.Parts
+	if r.Plan.Snapshot != nil {
+		parts = partsOf(r.Restore, *r.Plan.Snapshot)
+	}
+	if in.Unknown && !parts.Workspace && len(parts.Tables) == 0 {
+		return "", nil
+	}
+	m := wflo.Snapshot{
+		ID: derivedID("leave", r.Restore.ID), Kind: wflo.SnapshotPreRestore, Run: in.Run, RunID: in.RunID, TaskQueue: in.TaskQueue,
+	}
+	if done, err := a.Snapshot.Recovery.Snapshot(ctx, m.ID); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return done.ID, err
+	}
+	page, err := a.present(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	m.Seq, m.Height, m.Spent, m.Calls, m.At = page.Seq, page.Height, page.Spent, page.Calls, r.Asked
+	c := step.Capture{Snapshot: m, State: page.State, Parts: parts}
+	if err := a.Snapshot.capture(ctx, &m, c, derivedID("key", r.Restore.ID)); err != nil {
+		return "", err
+	}
+	saved, err := a.Snapshot.save(ctx, m)
+	return saved.ID, err
+}
+
+// present is what the run knows now: its journal, or the state of its last snapshot where
+// it cannot be asked.
+func (a *Restoring) present(ctx context.Context, in step.Restoring) (all step.StatePage, err error) {
+	if !in.Unknown {
+		return a.journal(ctx, in)
+	}
+	last, err := a.Snapshot.Recovery.ListSnapshots(ctx, SnapshotQuery{WorkflowID: in.Run.WorkflowID, FirstRunID: in.Run.FirstRunID, Limit: 1})
+	if err != nil {
+		return all, fmt.Errorf("read the snapshots of run %s: %w", in.Run.ID(), err)
+	}
+	if len(last) == 0 {
+		return all, wflo.Errorf(wflo.CodeConflict, "start a worker that has its code", "run %s cannot be asked, and has no snapshot", in.Run.ID())
+	}
+	s := last[0]
+	all = step.StatePage{Run: s.Run, Seq: s.Seq, Height: s.Height, Spent: s.Spent, Calls: s.Calls}
+	all.State, err = readState(ctx, a.Snapshot.Blobs, s)
+	return all, err
+}
+
+// journal reads all pages of what the run knows.
+func (a *Restoring) journal(ctx context.Context, in step.Restoring) (all step.StatePage, err error) {
+	info := RunInfo{WorkflowID: in.Run.WorkflowID, FirstRunID: in.Run.FirstRunID, RunID: in.RunID, TaskQueue: in.TaskQueue, Open: in.Open}
+	for from := 0; ; {
+		var page step.StatePage
+		if err := a.Runs.Query(ctx, info, wflo.QueryState, step.PageQuery{From: from}, &page); err != nil {
+			return all, fmt.Errorf("read the journal of run %s: %w", in.Run.ID(), err)
+		}
+		if from == 0 {
+			all = page
+		} else {
+			all.State.Outcomes = append(all.State.Outcomes, page.State.Outcomes...)
+		}
+		if page.Next <= from {
+			all.Next = 0
+			return all, nil
+		}
+		from = page.Next
+	}
+}
+
+// Start starts the run that goes on: a fork under its own id, a reopened run under the
+// id of the closed one. It begins with the snapshot, or with one that is derived from it
+// and ends earlier, which is then the plan's.
+func (a *Restoring) Start(ctx context.Context, in step.Restoring) (step.Restoring, error) {
+	stop := pulse(ctx, func() any { return nil })
+	defer stop()
+	store := a.Snapshot.Recovery
+	kept, err := store.Restored(ctx, in.Restored.Restore.ID)
+	if err != nil {
+		return in, fmt.Errorf("read restore %s: %w", in.Restored.Restore.ID, err)
+	}
+	dead := in.Restored.Dead
+	in.Restored = kept
+	workflowID, firstRunID := splitRunID(kept.Into)
+	if ended(kept) || firstRunID != "" {
+		return in, nil // it has been started
+	}
+	base, moved, err := a.base(ctx, in)
+	if err != nil {
+		return in, err
+	}
+	kept.Plan.Snapshot, kept.Plan.At, kept.State, kept.Dead = &base, base.At, wflo.RestoreRestoring, dead
+	if moved != "" {
+		kept.Plan.Moved = moved
+	}
+	if err := note(ctx, store, a.Snapshot.Audit, in.Run, kept); err != nil {
+		return in, err
+	}
+	in.Restored = kept
+	return in, a.start(ctx, in, base, workflowID)
+}
+
+func (a *Restoring) start(ctx context.Context, in step.Restoring, base wflo.Snapshot, workflowID string) error {
+	r := in.Restored
+	if latest, err := a.Runs.Describe(ctx, workflowID, ""); err == nil && latest.Restore == r.Restore.ID {
+		return nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("describe %s: %w", workflowID, err)
+	}
+	state, err := readState(ctx, a.Snapshot.Blobs, base)
+	if err != nil {
+		return err
+	}
+	s := RunStart{
+		WorkflowID: workflowID, Workflow: state.Workflow, TaskQueue: in.TaskQueue, Run: in.Run, Input: state.Input, Header: state.Header,
+		Restore: r.Restore.ID,
+	}
+	if r.Plan.Mode == wflo.RestoreFork {
+		s.Fresh, s.ForkedFrom = true, r.From
+	}
+	if from, err := a.Runs.Describe(ctx, in.Run.WorkflowID, in.Run.FirstRunID); err == nil {
+		s.ExecutionTimeout, s.RunTimeout, s.TaskTimeout = from.ExecutionTimeout, from.RunTimeout, from.TaskTimeout
+	}
+	_, err = a.Runs.Start(ctx, s)
+	if errors.Is(err, wflo.ErrConflict) {
+		if latest, descErr := a.Runs.Describe(ctx, workflowID, ""); descErr == nil && latest.Restore == r.Restore.ID {
+			return nil // an earlier attempt started it
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("start run %s: %w", workflowID, err)
+	}
+	return nil
+}
+
+// base is the snapshot that the run begins with, and why it is of an earlier moment.
+func (a *Restoring) base(ctx context.Context, in step.Restoring) (s wflo.Snapshot, moved string, err error) {
+	r := in.Restored
+	store := a.Snapshot.Recovery
+	id := derivedID("base", r.Restore.ID)
+	if s, err = store.Snapshot(ctx, id); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return s, r.Plan.Moved, err
+	}
+	m, state, timed, err := a.outcomes(ctx, in)
+	if err != nil {
+		return s, "", err
+	}
+	rows, err := rowsOf(ctx, store, m.Run, in.Run)
+	if err != nil {
+		return s, "", err
+	}
+	kept, at := cutUndone(m, state.Outcomes, rows)
+	if at == nil && !timed {
+		return m, "", nil
+	}
+	from := r.Plan.Snapshot
+	if at != nil && from != nil && from.Seq >= at.Seq {
+		if from, err = a.before(ctx, *from, at.Seq); err != nil {
+			return s, "", err
+		}
+	}
+	state.Outcomes = kept
+	m.ID, m.Name, m.Kind, m.Step, m.Digest, m.Height = id, "", wflo.SnapshotAuto, "", "", in.Height
+	m.Seq, m.Parts, m.Gates = 0, nil, nil
+	if n := len(kept); n > 0 {
+		m.Seq, m.At = kept[n-1].Seq, kept[n-1].At
+	}
+	c := step.Capture{Snapshot: m, State: state}
+	if from != nil {
+		c.Inherit = from.ID
+	}
+	if err := a.Snapshot.capture(ctx, &m, c, id); err != nil {
+		return s, "", err
+	}
+	s, err = a.Snapshot.save(ctx, m)
+	return s, movedText(at), err
+}
+
+// outcomes are what the run knew at the moment that the restore names, with a manifest
+// that describes them. timed says that they are not just those of that snapshot.
+func (a *Restoring) outcomes(ctx context.Context, in step.Restoring) (m wflo.Snapshot, state step.State, timed bool, err error) {
+	to, at := in.Restored.Plan.Snapshot, in.Restored.Restore.To.Time
+	if !at.IsZero() && !in.Unknown {
+		page, err := a.journal(ctx, in)
+		if err != nil {
+			return m, state, false, err
+		}
+		if to != nil && sameBranch(to.Run, page.Run) || to == nil && page.Run.Generation == 0 && page.Run.Epoch == 0 {
+			return live(in, to, page), until(page.State, at), true, nil
+		}
+	}
+	if to == nil {
+		return m, state, false, wflo.Errorf(wflo.CodeConflict, "name a later time, or a snapshot", "nothing is kept of what run %s was at %s", in.Run.ID(), at.UTC().Format(time.RFC3339))
+	}
+	state, err = readState(ctx, a.Snapshot.Blobs, *to)
+	return *to, state, false, err
+}
+
+// sameBranch says that what one of the two knew is part of what the other one knows.
+func sameBranch(a, b wflo.Run) bool {
+	return a.ID() == b.ID() && a.Generation == b.Generation && a.Epoch == b.Epoch
+}
+
+// live is a manifest for the journal of the run.
+func live(in step.Restoring, to *wflo.Snapshot, page step.StatePage) wflo.Snapshot {
+	m := wflo.Snapshot{Run: page.Run, RunID: in.RunID, TaskQueue: in.TaskQueue, At: page.State.Started}
+	if to != nil {
+		m.Spent, m.Calls, m.At = to.Spent, to.Calls, to.At
+	}
+	return m
+}
+
+// until leaves out what was later than a moment.
+func until(s step.State, at time.Time) step.State {
+	for i, o := range s.Outcomes {
+		if o.At.After(at) {
+			s.Outcomes = s.Outcomes[:i]
+			break
+		}
+	}
+	return s
+}
+
+// before is the latest snapshot of the same branch with less than so many outcomes; nil
+// without one: then nothing but the state is brought back.
+func (a *Restoring) before(ctx context.Context, s wflo.Snapshot, seq int) (*wflo.Snapshot, error) {
+	q := SnapshotQuery{WorkflowID: s.Run.WorkflowID, FirstRunID: s.Run.FirstRunID, Before: s.At}
+	for {
+		found, err := a.Snapshot.Recovery.ListSnapshots(ctx, q)
+		if err != nil {
+			return nil, fmt.Errorf("find an earlier snapshot: %w", err)
+		}
+		for i := range found {
+			if found[i].Seq < seq && sameBranch(found[i].Run, s.Run) {
+				return &found[i], nil
+			}
+		}
+		if len(found) == 0 {
+			return nil, nil //nolint:nilnil // there is none
+		}
+		q.After = found[len(found)-1].ID
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
@@ -224,7 +225,7 @@ var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, 
 var oftenRead = []string{queryAccount, queryRule, queryExpired}
 
 func (l *Ledger) prepare(ctx context.Context) (err error) {
-	if l.prepared, err = prepareAll(ctx, l.write, often); err != nil {
+	if l.prepared, err = prepareAll(ctx, l.write, slices.Concat(often, oftenRecovery)); err != nil {
 		return err
 	}
 	l.reading, err = prepareAll(ctx, l.read, oftenRead)

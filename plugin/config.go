@@ -53,8 +53,9 @@ type Config struct {
 	// the variables WFLO_SECRET_<NAME>. Where Docker.Secrets is set, neither is
 	// looked at.
 	SecretsDir string
-	// SweepEvery is how often sandboxes and gates of runs that were terminated are
-	// looked for, and removed or closed; zero means a minute.
+	// SweepEvery is how often sandboxes, gates and compensations of runs that were
+	// terminated are looked for, and removed, closed or undone; zero means a minute. A
+	// compensation is left alone for that time after its state changed.
 	SweepEvery time.Duration
 	// Owner marks sandboxes of this installation, so that the sweep of dead
 	// runs leaves others alone. Workers of one Temporal namespace should share
@@ -130,6 +131,9 @@ type Config struct {
 	// loaded again when it changes; it must be there from the start, and may
 	// have no policies ("default: allow").
 	EmergencyFile string
+	// Snapshots says where snapshots of runs are kept, what they may hold and for how long.
+	// The zero value keeps them in DataDir.
+	Snapshots Snapshots
 	// MaxTokens bounds an answer when the prompt does not; zero means
 	// activities.DefaultMaxTokens.
 	MaxTokens int64

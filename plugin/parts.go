@@ -39,6 +39,7 @@ func Register(r Registry, p *Plugin) {
 	r.RegisterActivityWithOptions(p.parts.budget, activity.RegisterOptions{Name: step.PrefixBudget})
 	r.RegisterActivityWithOptions(p.parts.policy, activity.RegisterOptions{Name: step.PrefixPolicy})
 	registerUndo(r, p)
+	registerRecovery(r, p)
 }
 
 // wfloAgentWorkflow has a name that no user's function has: the SDK also
@@ -71,6 +72,7 @@ func (p *parts) prove() {
 	step.BudgetTopUp.Check(p.budget.TopUp)
 	step.BudgetAlert.Check(p.budget.Alert)
 	p.undo.prove()
+	p.proveRecovery()
 }
 
 // stores opens the ledger and the blobs.
@@ -162,6 +164,9 @@ func (p *Plugin) activities(ctx context.Context) error {
 	}
 	p.policyActivities()
 	p.undoActivities()
+	if err := p.recoveryActivities(); err != nil {
+		return err
+	}
 	p.parts.prove()
 	return nil
 }

@@ -61,6 +61,8 @@ type Plugin struct {
 	// estimator is shared by all that calls models, so that each learns from all;
 	// nil where Config.Strict is set.
 	estimator *activities.Estimator
+	// reach is how restores reach runs, once there is a client.
+	reach reach
 
 	mu      sync.Mutex
 	options *client.Options               // of the client, once there is one
@@ -77,6 +79,8 @@ type parts struct {
 	budget   *activities.Budget
 	policy   *activities.Policy
 	undo     *undo
+	snapshot *activities.Snapshot
+	restore  *activities.Restoring
 	blobs    activities.Blobs
 	ledger   activities.Ledger
 	records  activities.Records
@@ -265,6 +269,10 @@ func (p *Plugin) start(ctx context.Context, o temporal.SimplePluginRunContextBef
 			c.Close()
 			return err
 		}
+	}
+	if err := p.reachRuns(ctx, *opts); err != nil {
+		c.Close()
+		return err
 	}
 	p.background(o.InstanceKey, queue, namespaceOf(opts), c)
 	return nil

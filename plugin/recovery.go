@@ -1,0 +1,153 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
+	"github.com/wflo-ai/wflo-go/internal/runs"
+	"github.com/wflo-ai/wflo-go/internal/step"
+	"github.com/wflo-ai/wflo-go/workflows"
+)
+
+// Snapshots says where snapshots of runs are kept.
+type Snapshots struct {
+	// Store is a directory for the blobs that snapshots consist of; empty means
+	// "snapshots" in Config.DataDir. Workers that share a database share it, too.
+	Store string
+}
+
+// recoveryActivities makes what takes snapshots and restores runs.
+func (p *Plugin) recoveryActivities() error {
+	store := p.recovery()
+	if store == nil {
+		return wflo.Invalid("plugin.Config.Database", "keeps no snapshots", "use SQLite or PostgreSQL")
+	}
+	blobs, err := p.openSnapshots()
+	if err != nil {
+		return fmt.Errorf("open snapshots: %w", err)
+	}
+	p.parts.snapshot = &activities.Snapshot{
+		Recovery: store, Blobs: blobs, Parts: map[wflo.PartKind]activities.PartKeeper{}, Audit: p.parts.records, Logger: p.cfg.Logger,
+	}
+	p.parts.restore = &activities.Restoring{
+		Snapshot: p.parts.snapshot, Runs: &p.reach, Ledger: p.parts.ledger, Gates: p.parts.records, Logger: p.cfg.Logger,
+	}
+	return nil
+}
+
+func (p *Plugin) openSnapshots() (activities.Blobs, error) {
+	dir := p.cfg.Snapshots.Store
+	if dir == "" {
+		dir = filepath.Join(p.cfg.DataDir, "snapshots")
+	}
+	blobs, err := file.Open(file.Config{Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, blobs.Close)
+	return blobs, nil
+}
+
+func (p *parts) proveRecovery() {
+	step.SnapshotTake.Check(p.snapshot.Take)
+	step.SnapshotFind.Check(p.snapshot.Find)
+	step.SnapshotLoad.Check(p.snapshot.Load)
+	step.SnapshotBring.Check(p.snapshot.Bring)
+	step.RestoreNote.Check(p.snapshot.Note)
+	step.RestorePlan.Check(p.restore.Plan)
+	step.RestoreBegin.Check(p.restore.Begin)
+	step.RestoreAsk.Check(p.restore.Ask)
+	step.RestoreClaim.Check(p.restore.Claim)
+	step.RestoreStart.Check(p.restore.Start)
+	step.RestoreFollow.Check(p.restore.Follow)
+	step.RestoreFail.Check(p.restore.Fail)
+}
+
+func registerRecovery(r Registry, p *Plugin) {
+	r.RegisterWorkflowWithOptions(wfloRestoreWorkflow, workflow.RegisterOptions{Name: wflo.WorkflowRestore})
+	r.RegisterActivityWithOptions(p.parts.snapshot, activity.RegisterOptions{Name: step.PrefixSnapshot})
+	r.RegisterActivityWithOptions(p.parts.restore, activity.RegisterOptions{Name: step.PrefixRecovery})
+}
+
+// wfloRestoreWorkflow: see wfloAgentWorkflow.
+func wfloRestoreWorkflow(ctx workflow.Context, r wflo.Restore) (wflo.Restored, error) {
+	return workflows.RunRestore(ctx, r)
+}
+
+// reach is an activities.Runs over the client that the plugin has dialled for itself,
+// with what the user's client proves who it is.
+type reach struct{ runs atomic.Pointer[runs.Client] }
+
+var _ activities.Runs = (*reach)(nil)
+
+// reachRuns dials a client that may write the headers of the runs that it starts.
+func (p *Plugin) reachRuns(ctx context.Context, opts client.Options) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reach.runs.Load() != nil {
+		return nil
+	}
+	opts.Interceptors = []interceptor.ClientInterceptor{runs.Headers(), newClientInterceptor(!p.cfg.NoSearchAttributes)}
+	c, err := client.DialContext(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("dial Temporal: %w", err)
+	}
+	p.closers = append(p.closers, func() error { c.Close(); return nil })
+	p.reach.runs.Store(runs.New(runs.Config{Client: c, Namespace: namespaceOf(&opts), Converter: opts.DataConverter}))
+	return nil
+}
+
+// get is the client's; workers have one from their start.
+func (r *reach) get() (*runs.Client, error) {
+	c := r.runs.Load()
+	if c == nil {
+		return nil, wflo.Errorf(wflo.CodeInvalid, "pass the plugin to client.Options.Plugins", "the worker has no client to reach runs with")
+	}
+	return c, nil
+}
+
+// Describe implements activities.Runs.
+func (r *reach) Describe(ctx context.Context, workflowID, firstRunID string) (activities.RunInfo, error) {
+	c, err := r.get()
+	if err != nil {
+		return activities.RunInfo{}, err
+	}
+	return c.Describe(ctx, workflowID, firstRunID)
+}
+
+// Query implements activities.Runs.
+func (r *reach) Query(ctx context.Context, run activities.RunInfo, query string, arg, out any) error {
+	c, err := r.get()
+	if err != nil {
+		return err
+	}
+	return c.Query(ctx, run, query, arg, out)
+}
+
+// Update implements activities.Runs.
+func (r *reach) Update(ctx context.Context, run activities.RunInfo, updateID, update string, arg any) error {
+	c, err := r.get()
+	if err != nil {
+		return err
+	}
+	return c.Update(ctx, run, updateID, update, arg)
+}
+
+// Start implements activities.Runs.
+func (r *reach) Start(ctx context.Context, s activities.RunStart) (string, error) {
+	c, err := r.get()
+	if err != nil {
+		return "", err
+	}
+	return c.Start(ctx, s)
+}

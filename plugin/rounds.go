@@ -14,8 +14,8 @@ import (
 
 // background does, for as long as the worker runs, what is nobody's activity:
 // it removes sandboxes of runs that are over, decides about holds that nobody
-// closed, hands alerts over, delivers notices, signs how far the trail has come, and
-// closes gates of runs that are over. It closes c.
+// closed, hands alerts over, delivers notices, signs how far the trail has come,
+// closes gates of runs that are over, and has undone what runs left. It closes c.
 func (p *Plugin) background(instance, queue, namespace string, c client.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.mu.Lock()
@@ -36,6 +36,9 @@ func (p *Plugin) background(instance, queue, namespace string, c client.Client) 
 		all.Go(func() { p.every(ctx, p.cfg.HoldSweepEvery, "sweep holds", swept.sweep) })
 		all.Go(func() { p.every(ctx, p.cfg.AlertEvery, "hand over budget alerts", sent.handOver) })
 		all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "close gates of runs that are over", gates.sweep) })
+		if left := p.unfinished(c, namespace, queue); left != nil {
+			all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "undo what runs left", left.sweep) })
+		}
 		if p.notices != nil {
 			all.Go(func() { p.notices.Run(ctx) })
 		}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
@@ -44,4 +45,14 @@ func registerUndo(r Registry, p *Plugin) {
 // wfloCompensateWorkflow: see wfloAgentWorkflow.
 func wfloCompensateWorkflow(ctx workflow.Context, o wflo.CompensationOrder) ([]wflo.CompensationRecord, error) {
 	return workflows.RunCompensate(ctx, o)
+}
+
+// unfinished is what looks for compensations of runs that are over; nil where none are
+// kept.
+func (p *Plugin) unfinished(c client.Client, namespace, queue string) *unfinished {
+	store := p.recovery()
+	if store == nil {
+		return nil
+	}
+	return &unfinished{client: c, namespace: namespace, queue: queue, store: store, records: p.parts.records, logger: p.cfg.Logger, quiet: p.cfg.SweepEvery}
 }

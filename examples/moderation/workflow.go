@@ -100,7 +100,7 @@ func Moderate(ctx workflow.Context, p Post) (Outcome, error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 5},
 	})
-	_, err = workflows.Step(ctx, "publish", workflows.StepOptions{Effect: wflo.EffectVerifiable}, func(ctx workflow.Context) (bool, error) {
+	_, err = workflows.Step(ctx, "publish", workflows.StepOptions{Effect: wflo.EffectIrreversible}, func(ctx workflow.Context) (bool, error) {
 		return true, workflow.ExecuteActivity(ctx, ActivityPublish, p).Get(ctx, nil)
 	})
 	return Outcome{Published: err == nil, By: d.By, Reason: d.Reason}, err

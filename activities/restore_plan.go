@@ -39,7 +39,7 @@ func (a *Restoring) Plan(ctx context.Context, r wflo.Restore) (step.Restoring, e
 	if isSnapshotID(r.ID) {
 		return step.Restoring{}, wflo.Invalid("restore.id", "looks like that of a snapshot", "draw one at random")
 	}
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	in, info, err := a.find(ctx, r)
 	if err != nil {

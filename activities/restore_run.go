@@ -128,7 +128,7 @@ func (a *Restoring) goesOn(ctx context.Context, r wflo.Restored) (open, known bo
 // Ask hands an in-place restore to its run, unless the run is at it already. It returns
 // when the run has begun to go back, or has refused.
 func (a *Restoring) Ask(ctx context.Context, in step.Restoring) (step.Restoring, error) {
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	for {
 		kept, err := a.Snapshot.Recovery.Restored(ctx, in.Restored.Restore.ID)
@@ -187,7 +187,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // Follow waits until the restore has ended. Where the run ends instead that it leads to,
 // it has failed.
 func (a *Restoring) Follow(ctx context.Context, in step.Restoring) (wflo.Restored, error) {
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	id := in.Restored.Restore.ID
 	gone := false

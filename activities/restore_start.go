@@ -15,7 +15,7 @@ import (
 // the journal of a closed run, and the parts that will be brought back. It says which
 // compensations are left to undo.
 func (a *Restoring) Claim(ctx context.Context, in step.Restoring) (step.Restoring, error) {
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	kept, err := a.Snapshot.Recovery.Restored(ctx, in.Restored.Restore.ID)
 	if err != nil {
@@ -117,7 +117,7 @@ func (a *Restoring) journal(ctx context.Context, in step.Restoring) (all step.St
 // id of the closed one. It begins with the snapshot, or with one that is derived from it
 // and ends earlier, which is then the plan's.
 func (a *Restoring) Start(ctx context.Context, in step.Restoring) (step.Restoring, error) {
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	store := a.Snapshot.Recovery
 	kept, err := store.Restored(ctx, in.Restored.Restore.ID)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
@@ -58,7 +60,7 @@ func (a *Snapshot) Take(ctx context.Context, c step.Capture) (wflo.Snapshot, err
 	if c.Snapshot.Run.ID() != run.ID() {
 		return wflo.Snapshot{}, wflo.Errorf(wflo.CodeInvalid, "take it in the run itself", "a snapshot of run %s is asked for by run %s", c.Snapshot.Run.ID(), run.ID())
 	}
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	m := c.Snapshot
 	m.ID = snapshotPrefix + string(run.EffectKey())[:snapshotDigits]
@@ -332,4 +334,12 @@ func reopenedFrom(ctx context.Context, r Recovery, run string) (*wflo.Restored, 
 		}
 	}
 	return nil, nil //nolint:nilnil // the run began by itself
+}
+
+// beating records heartbeats until stop is called, where somebody listens.
+func beating(ctx context.Context) (stop func()) {
+	if !activity.IsActivity(ctx) {
+		return func() {}
+	}
+	return pulse(ctx, func() any { return nil })
 }

@@ -195,7 +195,7 @@ func (a *Snapshot) Bring(ctx context.Context, b step.Bring) (step.None, error) {
 	if err != nil {
 		return step.None{}, err
 	}
-	stop := pulse(ctx, func() any { return nil })
+	stop := beating(ctx)
 	defer stop()
 	in := PartRequest{Run: run, Key: string(run.EffectKey())}
 	all, err := a.present(*s, b.Parts)

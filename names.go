@@ -1,5 +1,7 @@
 package wflo
 
+import "time"
+
 // Names on the wire. Approval tools, `temporal workflow signal` and dashboards
 // depend on them; they never change once released.
 const (
@@ -109,6 +111,18 @@ type Status struct {
 	// Compensations lists the registered undo actions, oldest first.
 	Compensations []CompensationRecord `json:"compensations,omitempty"`
 	Halted        *Halt                `json:"halted,omitempty"`
+	// Snapshots are the latest that the run took, oldest first.
+	Snapshots []SnapshotRef `json:"snapshots,omitempty"`
+	// Restoring is the ID of the restore that is under way; empty without one.
+	Restoring string `json:"restoring,omitempty"`
+}
+
+// SnapshotRef names a snapshot of a run.
+type SnapshotRef struct {
+	ID   string       `json:"id"`
+	Name string       `json:"name,omitempty"`
+	At   time.Time    `json:"at"`
+	Kind SnapshotKind `json:"kind"`
 }
 
 // StepRecord is one finished step.

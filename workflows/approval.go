@@ -27,6 +27,8 @@ type openGate struct {
 	// a coroutine of the gate takes both from here.
 	news []step.Telling
 	late []lateDecision
+	// recordedAs is the key of the gate in the journal.
+	recordedAs string
 	// told is ready when all news so far have been told.
 	told workflow.Future
 	// called says that an activity acts, or will act, on the approval; over that it
@@ -140,6 +142,17 @@ func (st *state) ask(ctx workflow.Context, key string, a wflo.Approval, accepts 
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
+	name := st.gateKey(ctx, key, a.Gate)
+	g, err := st.recallGate(ctx, name, a)
+	if g == nil && err == nil {
+		g, err = st.askPeople(silent(ctx), key, a, accepts)
+		st.keepGate(name, a, g, err)
+	}
+	return g, err
+}
+
+// askPeople is ask where nobody has been asked before.
+func (st *state) askPeople(ctx workflow.Context, key string, a wflo.Approval, accepts func(wflo.Decision) error) (*openGate, error) {
 	a, auto, err := st.routed(ctx, a)
 	if err != nil {
 		return nil, err

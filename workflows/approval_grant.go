@@ -22,7 +22,7 @@ type held struct {
 // withGrant gives the calls of the gate's activity in ctx its approval to act on.
 func (st *state) withGrant(ctx workflow.Context, g *openGate) workflow.Context {
 	outer, _ := ctx.Value(grantKey{}).(*held)
-	if g.Approval.Activity != "" && !g.auto {
+	if g.Approval.Activity != "" && !g.auto && !g.over {
 		st.guard(ctx, g)
 	}
 	return workflow.WithValue(ctx, grantKey{}, &held{gate: g, outer: outer})
@@ -54,7 +54,7 @@ func (st *state) track(g *openGate) {
 // keepGrant gives it to the calls that follow in the same step.
 func (st *state) keepGrant(ctx workflow.Context, g *openGate) {
 	st.track(g)
-	if !g.auto {
+	if !g.auto && !g.over {
 		st.guard(ctx, g)
 	}
 	if s, ok := ctx.Value(stepKey{}).(*scope); ok {

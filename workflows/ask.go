@@ -43,6 +43,8 @@ func Ask(ctx workflow.Context, p wflo.Prompt) (wflo.Reply, error) {
 		},
 	})
 	var reply wflo.Reply
+	known := false
+	call = workflow.WithValue(call, knownKey{}, &known)
 	err = st.parked(call, func(ctx workflow.Context) error {
 		var err error
 		reply, err = step.LLMChat.Do(ctx, p)
@@ -51,8 +53,10 @@ func Ask(ctx workflow.Context, p wflo.Prompt) (wflo.Reply, error) {
 	if err != nil {
 		return wflo.Reply{}, fmt.Errorf("ask %s: %w", p.Model, err)
 	}
-	st.calls++
-	st.spent += reply.Cost
+	if !known { // what was answered before a restore is counted
+		st.calls++
+		st.spent += reply.Cost
+	}
 	return reply, nil
 }
 

@@ -31,6 +31,13 @@ type carry struct {
 	Regime *carriedRegime               `json:"regime,omitempty"`
 	// Lapsed are activities whose approval was not used, with its gate.
 	Lapsed map[string]string `json:"lapsed,omitempty"`
+	// Signals are those that nobody has read; Rolled counts the tries of steps that were
+	// rolled back. Back says that the run is restored.
+	Signals []carriedSignal `json:"signals,omitempty"`
+	Rolled  map[string]int  `json:"rolled,omitempty"`
+	Back    *back           `json:"back,omitempty"`
+	// Seq is the number of the last outcome.
+	Seq int `json:"seq,omitempty"`
 }
 
 // changeCarry is the version since which a carry names the run that wrote it.
@@ -67,9 +74,29 @@ func (st *state) handOver(ctx workflow.Context) carry {
 	info := workflow.GetInfo(ctx)
 	return carry{
 		RunID: info.WorkflowExecution.RunID, FirstRunID: info.FirstRunID, Generation: st.run.Generation + 1,
-		Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.memo, Stack: st.known(ctx), Salt: st.salt, Halted: st.halted, Regime: st.regime.carry(),
+		Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.lasting(), Rolled: st.rolled, Seq: st.lastSeq(), Stack: st.known(ctx), Salt: st.salt, Halted: st.halted, Regime: st.regime.carry(),
 		Lapsed: st.lapse(ctx),
 	}
+}
+
+// lasting are the results of steps that have a key of their own: no code of the run's
+// successor asks for others.
+func (st *state) lasting() map[string]*commonpb.Payload {
+	out := map[string]*commonpb.Payload{}
+	for _, key := range workflow.DeterministicKeys(st.memo) {
+		if !numbered(key) {
+			out[key] = st.memo[key]
+		}
+	}
+	return out
+}
+
+// lastSeq is the number of the last outcome in the journal.
+func (st *state) lastSeq() int {
+	if st.journal == nil {
+		return st.seq
+	}
+	return st.journal.seq
 }
 
 // lapse ends the approvals that no activity has acted on: the run's successor does not

@@ -38,6 +38,9 @@ type InterceptorConfig struct {
 	// Policies says that the worker has policies, so that runs which begin on it
 	// are governed by them. A worker without replays such runs all the same.
 	Policies bool
+	// Snapshots says that the worker keeps snapshots, so that runs which begin on it keep
+	// a journal and can be taken back. A worker without replays such runs all the same.
+	Snapshots bool
 	// SearchAttributes says that the namespace knows wflo's search attributes,
 	// so runs may set them. It decides over commands: workers of one task queue
 	// must agree.
@@ -81,7 +84,7 @@ func (in *inbound) Init(next interceptor.WorkflowOutboundInterceptor) error {
 func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.ExecuteWorkflowInput) (any, error) {
 	st := in.state
 	st.attributes, st.observer = in.cfg.SearchAttributes, in.cfg.Observer
-	regime, err := st.begin(ctx)
+	regime, err := st.open(ctx)
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -96,11 +99,14 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	st.takeSignals(ctx)
 	var out any
 	if err = st.pin(ctx, in.cfg.Policies, regime); err == nil {
-		out, err = in.Next.ExecuteWorkflow(ctx, input)
+		out, err = in.run(ctx, input)
+	}
+	if st.askedBack(err) || st.stopping() {
+		out, err = nil, st.goBack(ctx, err)
 	}
 	if workflow.IsContinueAsNewError(err) {
 		st.settle(ctx)
-		return out, err
+		return out, st.handSignals(ctx, err)
 	}
 	err = st.end(ctx, err)
 	st.abandon(ctx)
@@ -128,7 +134,7 @@ func (in *inbound) HandleSignal(ctx workflow.Context, s *interceptor.HandleSigna
 		st.halt(h)
 		return nil
 	}
-	return in.Next.HandleSignal(ctx, s)
+	return in.userSignal(ctx, s)
 }
 
 // handlers registers what operators and approval tools call.
@@ -160,7 +166,7 @@ func (st *state) handlers(ctx workflow.Context) error {
 	if err != nil {
 		return fmt.Errorf("set update %s: %w", wflo.UpdateDecide, err)
 	}
-	return nil
+	return st.recoveryHandlers(ctx)
 }
 
 type outbound struct {
@@ -185,7 +191,7 @@ func (o *outbound) ExecuteLocalActivity(ctx workflow.Context, activity string, a
 	return o.execute(ctx, activity, args, true)
 }
 
-// execute has the policies of the run judge a call, and makes it. Calls are judged
+// execute names a call and makes it. Calls are judged
 // at the same time, so that none waits at another one's gate.
 func (o *outbound) execute(ctx workflow.Context, activity string, args []any, local bool) workflow.Future {
 	st, call := o.state, caller(o.activity)
@@ -199,6 +205,17 @@ func (o *outbound) execute(ctx workflow.Context, activity string, args []any, lo
 	key := st.key(ctx, activity)
 	// What is asked about the call is no part of it, and has keys of its own.
 	ctx = workflow.WithValue(ctx, fixedKey{}, nil)
+	return st.begin(ctx, key, activity, args, func(ctx workflow.Context) workflow.Future {
+		return o.govern(ctx, call, key, activity, args, local)
+	})
+}
+
+// govern has the policies of the run judge a call, and makes it.
+func (o *outbound) govern(ctx workflow.Context, call caller, key, activity string, args []any, local bool) workflow.Future {
+	st := o.state
+	if err := st.refusal(ctx); err != nil {
+		return failed(ctx, toWire(err))
+	}
 	if !st.regime.governs(activity) {
 		return call(ctx, key, activity, args)
 	}
@@ -228,6 +245,9 @@ func (o *outbound) activity(ctx workflow.Context, key, activity string, args []a
 	g, err := o.state.grantFor(ctx, activity, args)
 	if err != nil {
 		return failed(ctx, toWire(err))
+	}
+	if c, ok := ctx.Value(callKey{}).(*call); ok && g != nil {
+		c.grant = g.recordedAs
 	}
 	if g != nil && g.auto {
 		g.called, g.over = true, true
@@ -299,7 +319,9 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		ctx, cancel = workflow.WithCancel(ctx)
 		cancel()
 	}
-	return o.Next.ExecuteChildWorkflow(ctx, child, args...)
+	f := o.Next.ExecuteChildWorkflow(ctx, child, args...)
+	st.childRan(ctx, child, f)
+	return f
 }
 
 // mayStart waits while a policy about time holds the run, since a child would do what
@@ -331,6 +353,9 @@ func (o *outbound) NewContinueAsNewError(ctx workflow.Context, wfn any, args ...
 	run := st.run
 	run.Generation++
 	c := st.handOver(ctx)
+	if st.restoring != nil {
+		run, c = st.handBack(run, c)
+	}
 	if err := st.header(ctx, wflo.HeaderRun, run); err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (st *state) askForMore(ctx workflow.Context, r *wflo.Refusal) error {
 	if err != nil {
 		return err
 	}
-	g, err := st.ask(ctx, stepOf(ctx), a, func(d wflo.Decision) error {
+	g, err := st.ask(silent(ctx), stepOf(ctx), a, func(d wflo.Decision) error {
 		_, err := granted(d, r)
 		return err
 	})

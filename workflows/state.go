@@ -37,6 +37,18 @@ type state struct {
 	steps       []wflo.StepRecord
 	memo        map[string]*commonpb.Payload
 	stack       []*compensation
+	// journal is nil in runs that cannot be taken back. rolled counts the tries of a step
+	// that were rolled back.
+	journal *journal
+	rolled  map[string]int
+	// arrived are signals that came before the code began. back is how the run came to be
+	// restored, restoring where it goes; seeking is the ID of a restore that is looked at.
+	arrived   []*interceptor.HandleSignalInput
+	coding    bool
+	back      *back
+	restoring *restoring
+	seeking   string
+	seq       int // of the last outcome of the run before
 	// salt tells the compensations of a retried run apart from those of the run before.
 	salt string
 	desk
@@ -61,7 +73,7 @@ type state struct {
 func newState(conv converter.DataConverter) *state {
 	return &state{
 		conv: conv, phase: wflo.StateRunning,
-		occurrences: map[string]int{}, memo: map[string]*commonpb.Payload{}, raises: map[string]*raise{},
+		occurrences: map[string]int{}, memo: map[string]*commonpb.Payload{}, raises: map[string]*raise{}, rolled: map[string]int{},
 		desk: desk{lapsed: map[string]string{}},
 	}
 }
@@ -74,9 +86,9 @@ func stateOf(ctx workflow.Context) (*state, error) {
 	return nil, errNoPlugin
 }
 
-// begin fills the state from the headers that the run was started with. The regime
+// open fills the state from the headers that the run was started with. The regime
 // is what policies made of the run before it continued as new.
-func (st *state) begin(ctx workflow.Context) (*carriedRegime, error) {
+func (st *state) open(ctx workflow.Context) (*carriedRegime, error) {
 	header := interceptor.WorkflowHeader(ctx)
 	if err := st.decode(header[wflo.HeaderRun], &st.run); err != nil {
 		return nil, fmt.Errorf("read header %s: %w", wflo.HeaderRun, err)
@@ -90,6 +102,15 @@ func (st *state) begin(ctx workflow.Context) (*carriedRegime, error) {
 	if c.Memo != nil {
 		st.memo = c.Memo
 	}
+	if c.Rolled != nil {
+		st.rolled = c.Rolled
+	}
+	st.back, st.seq = c.Back, c.Seq
+	carried := make([]*interceptor.HandleSignalInput, len(c.Signals))
+	for i, s := range c.Signals {
+		carried[i] = &interceptor.HandleSignalInput{SignalName: s.Name, Arg: s.Args}
+	}
+	st.arrived = slices.Concat(carried, st.arrived)
 	if c.Lapsed != nil {
 		st.lapsed = c.Lapsed
 	}
@@ -153,9 +174,13 @@ func (st *state) next(name string) string {
 type scope struct {
 	key         string
 	occurrences map[string]int
+	// base is the key without what tells tries apart; snapshot was taken before it.
+	base     string
+	snapshot *wflo.Snapshot
 	// outer is the step around this one; grants are the approvals that its calls may
 	// act on.
 	outer  *scope
+	ended  bool
 	grants []*openGate
 	// lines are the budgets of the step and of those around it.
 	lines []wflo.BudgetLine
@@ -204,6 +229,9 @@ func (st *state) nextKey(ctx workflow.Context, activity string) string {
 
 // refusal is why the run may not start anything new, or nil.
 func (st *state) refusal(ctx workflow.Context) error {
+	if st.stopping() && !undoing(ctx) {
+		return wflo.Errorf(wflo.CodeConflict, "let it end", "run %s is being restored", st.run.WorkflowID)
+	}
 	if st.halted == nil {
 		return nil
 	}
@@ -238,6 +266,12 @@ func (st *state) status() wflo.Status {
 	s := wflo.Status{
 		Run: st.run, State: st.phase, Doing: st.doing, Spent: st.spent, Calls: st.calls,
 		Gates: st.publicGates(), Steps: slices.Clone(st.steps), Halted: st.halted,
+	}
+	if st.journal != nil {
+		s.Snapshots = slices.Clone(st.journal.refs)
+	}
+	if st.restoring != nil {
+		s.Restoring = st.restoring.order.ID
 	}
 	for i, c := range st.stack {
 		s.Compensations = append(s.Compensations, c.record(i+1))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
@@ -45,8 +46,18 @@ type StepOptions struct {
 	Budget wflo.Budget
 	// Rollback runs the compensations that were registered during the step,
 	// its own included, as soon as the step fails. Without it they run when
-	// the workflow fails.
-	Rollback bool
+	// the workflow fails. Nil means none; &Rollback{} runs compensations only.
+	Rollback *Rollback
+}
+
+// Rollback says what is brought back when a step fails, besides the effects that its
+// compensations undo. A snapshot is taken before the step. A step that is tried again
+// after it was rolled back asks the world with new effect keys.
+type Rollback struct {
+	// Workspace brings back the files of the run's sandbox.
+	Workspace bool
+	// Tables brings back sets of tables, by their names in the worker's configuration.
+	Tables []string
 }
 
 // Step runs fn as a named piece of work and memoises its result: a step whose
@@ -69,43 +80,96 @@ func Step[T any](ctx workflow.Context, name string, opts StepOptions, fn func(wo
 	if err := opts.Budget.ValidateOwn(); err != nil {
 		return zero, fmt.Errorf("step %s: %w", name, err)
 	}
+	if err := opts.Rollback.possible(st); err != nil {
+		return zero, fmt.Errorf("step %s: %w", name, err)
+	}
 	key := opts.Key
 	if key == "" {
-		key = st.next(name)
+		key = st.stepKey(ctx, name)
 	}
 	if p, ok := st.memo[key]; ok {
-		var out T
-		if err := st.decode(p, &out); err != nil {
-			return zero, wflo.Errorf(wflo.CodeConflict, "give the step another key; its type or meaning changed", "step %s: recorded result of key %s: %w", name, key, err)
-		}
-		return out, nil
+		return recorded[T](st, p, name, key)
 	}
+	o, err := st.recallStep(ctx, key, &opts)
+	if err != nil {
+		return zero, fmt.Errorf("step %s: %w", name, err)
+	}
+	if o != nil {
+		if o.Failure != nil {
+			return zero, fromWire(errorOf(o.Failure))
+		}
+		return recorded[T](st, onlyPayload(o.Result), name, key)
+	}
+	return takeStep(ctx, st, st.newScope(ctx, key, name, &opts), opts, fn)
+}
+
+// recorded reads what a step returned before.
+func recorded[T any](st *state, p *commonpb.Payload, name, key string) (T, error) {
+	var out T
+	if err := st.decode(p, &out); err != nil {
+		var zero T
+		return zero, wflo.Errorf(wflo.CodeConflict, "give the step another key; its type or meaning changed", "step %s: recorded result of key %s: %w", name, key, err)
+	}
+	return out, nil
+}
+
+// takeStep runs a step that has no result yet.
+func takeStep[T any](ctx workflow.Context, st *state, s *scope, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
+	begun := st.stepBegins(s, &opts)
 	mark := len(st.stack)
-	out, err := runStep(ctx, st, key, name, opts, fn)
-	record := wflo.StepRecord{Key: key, Effect: opts.Effect}
+	out, err := runStep(ctx, st, s, opts, fn)
+	record := wflo.StepRecord{Key: s.base, Effect: opts.Effect}
 	if err != nil {
 		record.Error = cause(err)
-		if opts.Rollback {
-			err = st.unwind(ctx, mark, err)
-		}
-	} else if err = st.remember(key, out); err != nil {
-		return zero, fmt.Errorf("step %s: %w", name, err)
-	} else if record.Unused = st.unused(key); record.Unused != "" {
-		workflow.GetLogger(ctx).Warn("the step asked about an activity and did not call it", "step", key, "activity", record.Unused)
+		err = st.rollBack(ctx, s, mark, opts.Rollback, err)
+	} else if err = st.remember(s.base, out); err != nil {
+		var zero T
+		return zero, fmt.Errorf("step %s: %w", s.name, err)
+	} else if record.Unused = st.unused(s.base); record.Unused != "" {
+		workflow.GetLogger(ctx).Warn("the step asked about an activity and did not call it", "step", s.base, "activity", record.Unused)
 	}
+	st.stepEnds(s, begun, err)
 	st.steps = append(st.steps, record)
 	return out, err
 }
 
-func runStep[T any](ctx workflow.Context, st *state, key, name string, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
-	var zero T
-	inner := &scope{
-		key: st.keyAfterUndo(key), occurrences: map[string]int{}, name: name, operation: opts.Operation, effect: opts.Effect, approved: map[string]bool{},
+// newScope is one try of a step.
+func (st *state) newScope(ctx workflow.Context, key, name string, opts *StepOptions) *scope {
+	s := &scope{
+		base: key, key: st.tryKey(key), occurrences: map[string]int{}, name: name, operation: opts.Operation,
+		effect: opts.Effect, approved: map[string]bool{},
 	}
+	s.outer, _ = ctx.Value(stepKey{}).(*scope)
+	return s
+}
+
+// rollBack undoes what a step that failed did.
+func (st *state) rollBack(ctx workflow.Context, s *scope, mark int, r *Rollback, err error) error {
+	if r == nil || st.stopping() {
+		return err
+	}
+	err = st.unwind(ctx, mark, err)
+	if st.journal == nil {
+		return err
+	}
+	st.rolled[s.base]++
+	if failed := st.bringBack(ctx, s.snapshot, r); failed != nil {
+		// Not errors.Join: Temporal records one chain of causes.
+		return fmt.Errorf("%w; %s", err, failed.Error())
+	}
+	return err
+}
+
+func runStep[T any](ctx workflow.Context, st *state, inner *scope, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
+	var zero T
+	key := inner.base
 	// What was approved for an earlier try of the step went with its context.
 	st.issued = slices.DeleteFunc(st.issued, func(g *openGate) bool { return g.Step == key })
 	ctx, err := st.permit(ctx, opts, inner)
 	if err != nil {
+		return zero, err
+	}
+	if inner.snapshot, err = st.snapshotBefore(ctx, inner, &opts); err != nil {
 		return zero, err
 	}
 	if err := opts.compensate(ctx, st, inner); err != nil {
@@ -113,8 +177,8 @@ func runStep[T any](ctx workflow.Context, st *state, key, name string, opts Step
 	}
 	st.doing = key
 	defer func() { st.doing = "" }()
-	if outer, ok := ctx.Value(stepKey{}).(*scope); ok {
-		inner.lines, inner.outer = outer.lines, outer
+	if inner.outer != nil {
+		inner.lines = inner.outer.lines
 	}
 	if opts.Budget.Limit > 0 {
 		id := wflo.Budget{Scope: wflo.ScopeStep, Name: st.run.ID() + "/" + key}.ID()

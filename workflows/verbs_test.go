@@ -212,7 +212,7 @@ func TestStepRollsBackAlone(t *testing.T) {
 		if err := undoable(ctx, "one", workflows.StepOptions{}); err != nil {
 			return err
 		}
-		if err := undoable(ctx, "fail two", workflows.StepOptions{Rollback: true}); err == nil {
+		if err := undoable(ctx, "fail two", workflows.StepOptions{Rollback: &workflows.Rollback{}}); err == nil {
 			return errors.New("the step did not fail")
 		}
 		_, err := do(ctx, "three")

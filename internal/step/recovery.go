@@ -43,6 +43,14 @@ type Outcome struct {
 	Effect wflo.EffectClass `json:"effect,omitempty"`
 	// Signals says how many signals of a name a step took that will not run again.
 	Signals map[string]int `json:"signals,omitempty"`
+	// In is the key of the step that a step is within; empty for others.
+	In string `json:"in,omitempty"`
+	// Together says of a signal that code had no turn between the outcome before and it.
+	Together bool `json:"together,omitempty"`
+	// Bound is the activity that a gate's approval is for, and Grant the key of the gate
+	// on whose approval an activity acted.
+	Bound string `json:"bound,omitempty"`
+	Grant string `json:"grant,omitempty"`
 }
 
 // plainOutcome is an Outcome whose failure is in its wire format: it holds an
@@ -86,9 +94,13 @@ type State struct {
 	Workflow   string             `json:"workflow"`
 	Input      *commonpb.Payloads `json:"input,omitempty"`
 	Generation int                `json:"generation"`
+	// Started is when its code began, by the workflow's time.
+	Started time.Time `json:"started,omitzero"`
 	// Header holds the run's other headers, by name, that its code began with.
 	Header   map[string]*commonpb.Payload `json:"header,omitempty"`
 	Outcomes []Outcome                    `json:"outcomes,omitempty"`
+	// Pending are the keys of activities that had been called and not answered.
+	Pending []string `json:"pending,omitempty"`
 }
 
 // Capture asks for a snapshot. Its ID is made of the effect key.

@@ -128,7 +128,7 @@ func saga(ctx workflow.Context) error {
 	if err := undoable(ctx, "book", workflows.StepOptions{Key: "booking"}); err != nil {
 		return err
 	}
-	if err := undoable(ctx, "fail optional", workflows.StepOptions{Rollback: true}); err == nil {
+	if err := undoable(ctx, "fail optional", workflows.StepOptions{Rollback: &workflows.Rollback{}}); err == nil {
 		return errors.New("the optional step did not fail")
 	}
 	return undoable(ctx, "fail pay", workflows.StepOptions{})

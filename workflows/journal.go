@@ -1,0 +1,387 @@
+package workflows
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/step"
+)
+
+// changeJournal is the version marker of runs that keep a journal. Those that began
+// without it cannot be taken back.
+const changeJournal = "wflo-journal"
+
+// quietRounds are how often in a row all code of a run is given its turn without doing
+// anything that is seen here, before it is taken to wait.
+const quietRounds = 3
+
+// journal holds the outcomes of what the run's code asked for. One coroutine, the pump,
+// gives them to the code one at a time and in the order of the journal, each after the
+// code has done what the one before made it do. A restored run gives them in the same
+// order, so its code does the same.
+type journal struct {
+	st *state
+	// root is the context of the run, for what belongs to no call.
+	root workflow.Context
+	seq  int
+	// all are the outcomes so far; heights are how many compensations there were then.
+	all     []step.Outcome
+	heights []int
+	// calls are under way, in the order in which they were made. moves counts what the
+	// code did, so that the pump notices.
+	calls []*call
+	moves int
+	// delivered counts the user's signals by name; alone says that code had its turn
+	// since the last outcome.
+	delivered map[string]int
+	alone     bool
+	// unkept are children and updates that ran: a restore runs them again.
+	unkept []wflo.PlanItem
+	// started is when the code began, floor how many compensations there were then.
+	started time.Time
+	floor   int
+	rerun
+	saving
+}
+
+// call is one that was made and is not answered.
+type call struct {
+	kind       step.OutcomeKind
+	key, input string
+	effect     wflo.EffectClass
+	// grant is the key of the gate on whose approval it acts.
+	grant string
+	// scope is the step that it is within; nil outside.
+	scope *scope
+	inner workflow.Future
+	set   workflow.Settable
+}
+
+func newJournal(st *state, ctx workflow.Context) *journal {
+	return &journal{st: st, root: st.unstoppable(ctx), seq: st.seq, floor: len(st.stack), delivered: map[string]int{}, started: workflow.Now(ctx)}
+}
+
+// keepsJournal decides whether the run has a journal, once and for all.
+func (st *state) keepsJournal(ctx workflow.Context, snapshots bool) bool {
+	name := workflow.GetInfo(ctx).WorkflowType.Name
+	if strings.HasPrefix(name, "wflo.") && name != wflo.WorkflowAgent {
+		return false
+	}
+	// A worker without snapshots replays the runs of one that has some: their marker says so.
+	if !snapshots && !workflow.IsReplaying(ctx) {
+		return false
+	}
+	return workflow.GetVersion(ctx, changeJournal, workflow.DefaultVersion, 1) == 1
+}
+
+type silentKey struct{}
+
+// silent marks what is done in ctx as a part of a verb that has an outcome of its own,
+// or none.
+func silent(ctx workflow.Context) workflow.Context { return workflow.WithValue(ctx, silentKey{}, true) }
+
+// journaled says that what is called in ctx has an outcome of its own.
+func (st *state) journaled(ctx workflow.Context) bool {
+	if st.journal == nil || undoing(ctx) {
+		return false
+	}
+	quiet, _ := ctx.Value(silentKey{}).(bool)
+	return !quiet
+}
+
+// partOfVerbs are activities of ours whose verbs have the outcome.
+var partOfVerbs = []string{
+	step.PrefixApproval, step.PrefixPolicy, step.PrefixBudget, step.PrefixSnapshot, step.PrefixUndo, step.PrefixRecovery,
+	string(step.SandboxClose),
+}
+
+func partOfVerb(activity string) bool {
+	for _, p := range partOfVerbs {
+		if strings.HasPrefix(activity, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// pump gives outcomes to the run's code, for as long as it runs.
+func (j *journal) pump(ctx workflow.Context) {
+	for {
+		if j.draining() {
+			j.drainOne(ctx)
+			continue
+		}
+		_ = workflow.Await(ctx, func() bool {
+			j.alone = true
+			return j.draining() || j.ready() >= 0
+		})
+		if i := j.ready(); i >= 0 {
+			c := j.calls[i]
+			j.calls = append(j.calls[:i], j.calls[i+1:]...)
+			j.settle(ctx, c)
+		}
+		j.quiet(ctx)
+	}
+}
+
+// ready is the first call that has ended, or -1.
+func (j *journal) ready() int {
+	for i, c := range j.calls {
+		if c.inner != nil && c.inner.IsReady() {
+			return i
+		}
+	}
+	return -1
+}
+
+// quiet waits until the code has done what it can.
+func (j *journal) quiet(ctx workflow.Context) {
+	for still := 0; still < quietRounds; {
+		before, asked := j.moves, false
+		// A condition that is false at first gives all others their turn.
+		_ = workflow.Await(ctx, func() bool { asked = !asked; return !asked })
+		if still++; j.moves != before {
+			still = 0
+		}
+	}
+}
+
+// settle writes down how a call ended and answers it.
+func (j *journal) settle(ctx workflow.Context, c *call) {
+	o := step.Outcome{Kind: c.kind, Key: c.key, Input: c.input, Effect: c.effect, Grant: c.grant}
+	var raw converter.RawValue
+	err := c.inner.Get(ctx, &raw)
+	switch {
+	case err != nil && c.kind == step.OutcomeTimer:
+		// A timer that was cancelled did not fire.
+	case err != nil && j.st.stopping() && temporal.IsCanceledError(err):
+		// What a restore stopped has no outcome: it may be done again.
+	case c.scope.over():
+		// The step that it was within has ended, and stands for it.
+	default:
+		o.Result, o.Failure = payloads(raw), failureOf(err)
+		j.replace(o)
+	}
+	c.set.Chain(c.inner)
+}
+
+// add appends an outcome.
+func (j *journal) add(o step.Outcome) {
+	j.seq++
+	o.Seq = j.seq
+	if o.At.IsZero() {
+		o.At = workflow.Now(j.root)
+	}
+	j.alone = false
+	j.moves++
+	j.all = append(j.all, o)
+	j.heights = append(j.heights, len(j.st.stack))
+}
+
+// replace appends the outcome of a call in place of an earlier one of the same call,
+// which was parked at a budget meanwhile.
+func (j *journal) replace(o step.Outcome) {
+	if o.Kind == step.OutcomeActivity {
+		for i := len(j.all) - 1; i >= 0; i-- {
+			if p := &j.all[i]; p.Kind == step.OutcomeStep && within(&o, p.Key) {
+				break
+			} else if p.Kind == o.Kind && p.Key == o.Key {
+				j.drop(i, func(p *step.Outcome) bool { return p.Kind == o.Kind && p.Key == o.Key })
+				break
+			}
+		}
+	}
+	j.add(o)
+}
+
+// drop takes out what matches, from the ith outcome on.
+func (j *journal) drop(i int, match func(*step.Outcome) bool) {
+	n := i
+	for ; i < len(j.all); i++ {
+		if match(&j.all[i]) {
+			continue
+		}
+		j.all[n], j.heights[n] = j.all[i], j.heights[i]
+		n++
+	}
+	clear(j.all[n:])
+	j.all, j.heights = j.all[:n], j.heights[:n]
+}
+
+// within says that an outcome is of a call within a step, in any of its tries, and good
+// for nothing else.
+func within(o *step.Outcome, of string) bool {
+	if o.Kind == step.OutcomeStep && o.In == of {
+		return o.Failure != nil || numbered(o.Key)
+	}
+	rest, ok := strings.CutPrefix(o.Key, of)
+	if !ok || o.Kind == step.OutcomeSignal || o.Kind == step.OutcomeStep {
+		return false
+	}
+	if tries, ok := strings.CutPrefix(rest, "~"); ok {
+		rest = strings.TrimLeft(tries, "0123456789")
+	}
+	return strings.HasPrefix(rest, "/")
+}
+
+// numbered says that the key of a step is not one that its author gave.
+func numbered(key string) bool {
+	generation, _, ok := strings.Cut(key, "/")
+	digits, g := strings.CutPrefix(generation, "g")
+	return ok && g && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
+// ended writes down a step, which stands from now on for all calls within it that were
+// made since it began, at seq.
+func (j *journal) ended(o step.Outcome, s *scope, since int) {
+	if j.st.stopping() || s.outer.over() {
+		return
+	}
+	first := len(j.all)
+	for first > 0 && j.all[first-1].Seq > since {
+		first--
+	}
+	j.drop(first, func(p *step.Outcome) bool { return within(p, o.Key) })
+	j.add(o)
+}
+
+// compact drops what later outcomes stand for: a run is saved in pieces, and a piece is
+// not written again when the step that it is within ends.
+func compact(all []step.Outcome) []step.Outcome {
+	gone := make([]bool, len(all))
+	inner := map[string][]int{} // by the keys of the steps that they may be within
+	last := map[string]int{}
+	for i := range all {
+		o := &all[i]
+		if o.Kind == step.OutcomeStep {
+			for _, k := range inner[o.Key] {
+				gone[k] = gone[k] || within(&all[k], o.Key)
+			}
+			delete(inner, o.Key)
+		}
+		if o.Kind == step.OutcomeActivity {
+			if before, ok := last[o.Key]; ok {
+				gone[before] = true
+			}
+			last[o.Key] = i
+		}
+		for _, of := range around(o) {
+			inner[of] = append(inner[of], i)
+		}
+	}
+	kept := make([]step.Outcome, 0, len(all))
+	for i, o := range all {
+		if !gone[i] {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+// around are the keys that may be those of a step that the outcome is within.
+func around(o *step.Outcome) []string {
+	switch o.Kind {
+	case step.OutcomeSignal:
+		return nil
+	case step.OutcomeStep:
+		return []string{o.In}
+	}
+	var all []string
+	for i := 0; i < len(o.Key); i++ {
+		if o.Key[i] == '/' {
+			all = append(all, baseOf(o.Key[:i]))
+		}
+	}
+	return all
+}
+
+// signal takes a user's signal in, and delivers it.
+func (j *journal) signal(ctx workflow.Context, in *inbound, s *interceptor.HandleSignalInput) error {
+	if j.draining() || j.loading {
+		j.held = append(j.held, s)
+		return nil
+	}
+	return j.deliver(ctx, in, s)
+}
+
+func (j *journal) deliver(ctx workflow.Context, in *inbound, s *interceptor.HandleSignalInput) error {
+	together := !j.alone
+	j.add(step.Outcome{Kind: step.OutcomeSignal, Key: s.SignalName, Result: s.Arg, Together: together})
+	j.delivered[s.SignalName]++
+	return in.Next.HandleSignal(ctx, s)
+}
+
+// taken counts the signals that code has received, by name.
+func (j *journal) taken() map[string]int {
+	if len(j.delivered) == 0 {
+		return nil
+	}
+	out := make(map[string]int, len(j.delivered))
+	for _, name := range workflow.DeterministicKeys(j.delivered) {
+		out[name] = j.delivered[name] - workflow.GetSignalChannel(j.root, name).Len()
+	}
+	return out
+}
+
+// takenSince counts those that were received since.
+func (j *journal) takenSince(before map[string]int) map[string]int {
+	var out map[string]int
+	now := j.taken()
+	for _, name := range workflow.DeterministicKeys(now) {
+		if n := now[name] - before[name]; n > 0 {
+			if out == nil {
+				out = map[string]int{}
+			}
+			out[name] = n
+		}
+	}
+	return out
+}
+
+// follow makes a call whose outcome goes through the journal. begin makes it, now or,
+// where the run is restored, when all that it had known is given.
+func (j *journal) follow(ctx workflow.Context, c *call, begin func() workflow.Future) workflow.Future {
+	j.moves++
+	if f, ok := j.answered(ctx, c); ok {
+		return f
+	}
+	future, set := workflow.NewFuture(ctx)
+	c.set = set
+	j.calls = append(j.calls, c)
+	if !j.draining() {
+		c.inner = begin()
+		return future
+	}
+	j.wait(ctx, c, begin)
+	return future
+}
+
+// inputOfCall is the SHA-256, in hex, of the arguments of a call; empty where they are
+// not JSON.
+func inputOfCall(args []any) string {
+	h := sha256.New()
+	e := json.NewEncoder(h)
+	for _, a := range args {
+		if _, ok := a.(converter.RawValue); ok || e.Encode(a) != nil {
+			return ""
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func payloads(raw converter.RawValue) *commonpb.Payloads {
+	if p := raw.Payload(); p != nil {
+		return &commonpb.Payloads{Payloads: []*commonpb.Payload{p}}
+	}
+	return nil
+}

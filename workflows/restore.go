@@ -1,0 +1,475 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/step"
+)
+
+const (
+	// maxRestores bounds how often a run is taken back: a run that fails in the same way
+	// each time would go on for ever.
+	maxRestores = 10
+	// stopPatience is how long a restore waits for activities that were asked to stop.
+	stopPatience = 10 * time.Minute
+)
+
+// back is how a run came to be restored, as its predecessor wrote it.
+type back struct {
+	Restored wflo.Restored `json:"restored"`
+	Snapshot string        `json:"snapshot"`
+	Keep     int           `json:"keep"` // the last outcome that is kept
+	Parts    wflo.Parts    `json:"parts,omitzero"`
+	// Refs are the snapshots that the run knew of.
+	Refs []wflo.SnapshotRef `json:"refs,omitempty"`
+}
+
+// restoring is a restore that is under way.
+type restoring struct {
+	order wflo.Restore
+	plan  wflo.RestorePlan
+	state step.State
+	// snap is what the parts are of; nil for a time before the first. at is the time that
+	// is gone back to, where there is no snapshot of it.
+	snap *wflo.Snapshot
+	at   time.Time
+	// keep is the last outcome that is kept, height how many compensations are.
+	keep, height int
+	pre          string
+}
+
+// restoreError is what Restore gives to code, to return it.
+type restoreError struct{ to string }
+
+func (e *restoreError) Error() string { return "the run goes back to snapshot " + e.to }
+
+// Restore takes the run back to a snapshot of its own, by ID or name. The workflow
+// returns the error that it gets, like one of continuing as new:
+//
+//	return workflows.Restore(ctx, snap.ID)
+//
+// What was registered since is undone, parts are brought back, and the code runs again
+// from its top: what it did before the snapshot is answered from the journal. Money
+// stays spent. A run goes back at most 10 times.
+func Restore(ctx workflow.Context, idOrName string) error {
+	st, err := stateOf(ctx)
+	switch {
+	case err != nil:
+		return err
+	case st.journal == nil:
+		return errNoJournal
+	case idOrName == "":
+		return wflo.Invalid("workflows.Restore", "names no snapshot", "give the ID or the name of one that the run took")
+	}
+	return &restoreError{idOrName}
+}
+
+// stopping says that the run is being restored.
+func (st *state) stopping() bool { return st.restoring != nil }
+
+// askedBack says that the code returned what Restore gave it.
+func (st *state) askedBack(err error) bool {
+	var r *restoreError
+	return errors.As(err, &r) && st.journal != nil
+}
+
+// recoveryHandlers registers what takes a run back from outside.
+func (st *state) recoveryHandlers(ctx workflow.Context) error {
+	if err := workflow.SetQueryHandler(ctx, wflo.QueryPlan, st.planByQuery); err != nil {
+		return fmt.Errorf("set query %s: %w", wflo.QueryPlan, err)
+	}
+	if err := workflow.SetQueryHandler(ctx, wflo.QueryState, st.statePage); err != nil {
+		return fmt.Errorf("set query %s: %w", wflo.QueryState, err)
+	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, wflo.UpdateSnapshot, st.snapshotByUpdate, workflow.UpdateHandlerOptions{
+		Description: "Take a snapshot of the run", Validator: st.maySave,
+	}); err != nil {
+		return fmt.Errorf("set update %s: %w", wflo.UpdateSnapshot, err)
+	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, wflo.UpdateRestore, st.restoreByUpdate, workflow.UpdateHandlerOptions{
+		Description: "Take the run back to an earlier moment", Validator: st.mayRestore,
+	}); err != nil {
+		return fmt.Errorf("set update %s: %w", wflo.UpdateRestore, err)
+	}
+	return nil
+}
+
+// mayRestore refuses a restore that cannot be, without a trace in history.
+func (st *state) mayRestore(_ workflow.Context, r wflo.Restore) error {
+	if err := r.Validate(); err != nil {
+		return toWire(err)
+	}
+	return toWire(st.restorable(r))
+}
+
+func (st *state) restorable(r wflo.Restore) error {
+	if st.journal == nil {
+		return errNoJournal
+	}
+	same := st.restoring != nil && st.restoring.order.ID == r.ID || st.back != nil && st.back.Restored.Restore.ID == r.ID
+	switch {
+	case same:
+		return nil
+	case r.Mode != "" && r.Mode != wflo.RestoreInPlace:
+		return wflo.Invalid("restore.mode", fmt.Sprintf("is %q", string(r.Mode)), "start the workflow wflo.Restore for forks and for closed runs")
+	case r.WorkflowID != st.run.WorkflowID || r.FirstRunID != "" && r.FirstRunID != st.run.FirstRunID:
+		return wflo.Invalid("restore.workflow_id", "is another run", "send it to the run that it names")
+	case st.ended:
+		return wflo.Errorf(wflo.CodeConflict, "reopen it when it has ended", "run %s is ending", st.run.WorkflowID)
+	case st.halted != nil:
+		return st.haltedError()
+	case st.stopping() || st.seeking != "" && st.seeking != r.ID:
+		return wflo.Errorf(wflo.CodeConflict, "wait until it has ended", "run %s is being restored by another request", st.run.WorkflowID)
+	case st.run.Epoch >= maxRestores && !r.DryRun:
+		return wflo.Errorf(wflo.CodeConflict, "fork it instead", "run %s was restored %d times, which is as often as it may be", st.run.WorkflowID, st.run.Epoch)
+	case r.To.Time.After(workflow.Now(st.journal.root)):
+		return wflo.Invalid("restore.to", "is in the future", "give a time that has been")
+	}
+	return nil
+}
+
+// restoreByUpdate looks at what an operator asks for, and has the run go back.
+func (st *state) restoreByUpdate(ctx workflow.Context, r wflo.Restore) (wflo.Restored, error) {
+	if err := st.restorable(r); err != nil { // something else may have begun since
+		return wflo.Restored{}, toWire(err)
+	}
+	if b := st.back; b != nil && b.Restored.Restore.ID == r.ID {
+		return b.Restored, nil
+	}
+	if st.restoring == nil {
+		st.seeking = r.ID
+		g, err := st.prepare(st.unstoppable(ctx), r)
+		st.seeking = ""
+		if err == nil && !r.DryRun {
+			err = st.restorable(r)
+		}
+		if err != nil {
+			return wflo.Restored{}, toWire(err)
+		}
+		if r.DryRun {
+			return g.record(st, wflo.RestorePlanned), nil
+		}
+		st.restoring = g
+	}
+	return st.restoring.record(st, wflo.RestorePlanned), nil
+}
+
+// record is how far the restore is.
+func (g *restoring) record(st *state, state wflo.RestoreState) wflo.Restored {
+	return wflo.Restored{
+		Restore: g.order, State: state, Plan: g.plan, From: st.run.ID(), Into: st.run.ID(), Epoch: st.run.Epoch + 1, PreRestore: g.pre,
+	}
+}
+
+// prepare finds where a restore goes, and what it means. It changes nothing.
+func (st *state) prepare(ctx workflow.Context, r wflo.Restore) (*restoring, error) {
+	j := st.journal
+	if err := j.drained(ctx); err != nil {
+		return nil, err
+	}
+	g := &restoring{order: r}
+	snap, err := step.SnapshotFind.Do(saver(ctx, "find where to restore to"), step.Find{Run: st.run, To: r.To})
+	err = fromWire(err)
+	past := !r.To.Time.IsZero() && !r.To.Time.Before(j.started)
+	switch {
+	case err == nil:
+		g.snap = &snap
+	case !past || wflo.CodeOf(err) != wflo.CodeInvalid:
+		return nil, err
+	}
+	if past {
+		g.at = r.To.Time
+		if g.state, err = j.stateAt(g.at); err != nil {
+			return nil, err
+		}
+		g.keep, g.height = j.heightAt(g.at)
+	} else {
+		loaded, err := step.SnapshotLoad.Do(saver(ctx, "load snapshot "+snap.ID), snap.ID)
+		if err != nil {
+			return nil, fromWire(err)
+		}
+		g.state, g.keep, g.height = loaded.State, snap.Seq, snap.Height
+		g.plan.Moved = loaded.Moved
+	}
+	st.planFor(g)
+	if len(g.plan.Irreversible) > 0 && !r.AcceptIrreversible && !r.DryRun {
+		return nil, refuseIrreversible(g.plan.Irreversible)
+	}
+	return g, nil
+}
+
+// stopCode ends what the run does, as far as it lets itself be ended.
+func (st *state) stopCode(ctx workflow.Context, done func() bool) error {
+	st.phase = wflo.StateRestoring
+	st.stop()
+	j := st.journal
+	_, err := workflow.AwaitWithOptions(silent(j.root), workflow.AwaitOptions{
+		Timeout: stopPatience, TimerOptions: workflow.TimerOptions{Summary: "restore: wait for what is running"},
+	}, func() bool {
+		return (done() || !slices.ContainsFunc(j.calls, func(c *call) bool { return c.inner != nil })) &&
+			workflow.AllHandlersFinished(ctx)
+	})
+	return err
+}
+
+// goBack takes the run back, and gives the error that continues it as new. reason is
+// what the code returned.
+func (st *state) goBack(ctx workflow.Context, reason error) error {
+	ctx = st.unstoppable(ctx)
+	if st.restoring == nil {
+		var r *restoreError
+		errors.As(reason, &r)
+		order := wflo.Restore{
+			ID: fmt.Sprintf("%s-%d", workflow.GetInfo(ctx).WorkflowExecution.RunID, st.run.Epoch+1), WorkflowID: st.run.WorkflowID, FirstRunID: st.run.FirstRunID,
+			To: wflo.RestorePoint{Snapshot: r.to}, Mode: wflo.RestoreInPlace, AcceptIrreversible: true,
+			By: "workflow", Reason: "its code asked for it",
+		}
+		err := st.restorable(order)
+		var g *restoring
+		if err == nil {
+			g, err = st.prepare(ctx, order)
+		}
+		if err == nil {
+			err = refuseDeclared(g.plan.Irreversible)
+		}
+		if err != nil {
+			return fmt.Errorf("restore %s: %w", r.to, err)
+		}
+		st.restoring = g
+		if err := st.stopCode(ctx, func() bool { return true }); err != nil {
+			return err
+		}
+	}
+	g := st.restoring
+	st.phase = wflo.StateRestoring
+	st.abandon(ctx)
+	err := st.giveUpAfter(ctx, g)
+	if err == nil {
+		return workflow.NewContinueAsNewError(ctx, g.state.Workflow, rawArgs(g.state.Input)...)
+	}
+	err = fmt.Errorf("restore %s: %w", g.order.ID, err)
+	failed := g.record(st, wflo.RestoreFailed)
+	failed.Error = cause(err)
+	if _, noteErr := step.RestoreNote.Do(saver(ctx, "the restore failed"), failed); noteErr != nil {
+		workflow.GetLogger(ctx).Error("note the restore's end", "error", noteErr.Error())
+	}
+	st.restoring = nil
+	return err
+}
+
+// giveUpAfter saves what the restore gives up, and undoes it.
+func (st *state) giveUpAfter(ctx workflow.Context, g *restoring) error {
+	j := st.journal
+	parts := wflo.Parts{Workspace: st.boxed}
+	if g.snap != nil {
+		for _, p := range g.snap.Parts {
+			if p.Kind == wflo.PartTables {
+				parts.Tables = append(parts.Tables, p.Name)
+			}
+		}
+	}
+	pre, err := j.take(ctx, st.next("wflo.snapshot/pre_restore"), wflo.Snapshot{Kind: wflo.SnapshotPreRestore}, parts)
+	if err != nil {
+		return fmt.Errorf("save what is given up: %w", err)
+	}
+	g.pre = pre.ID
+	if !g.at.IsZero() {
+		if err := j.takePast(ctx, g); err != nil {
+			return err
+		}
+	}
+	if err := st.noteRestore(ctx, g.record(st, wflo.RestoreCompensating)); err != nil {
+		return err
+	}
+	why := fmt.Sprintf("restored by %s: %s", g.order.By, g.order.Reason)
+	if err := st.undoAbove(ctx, g.height, why); err != nil {
+		workflow.GetLogger(ctx).Error("undo what came after", "error", err.Error())
+	}
+	st.phase = wflo.StateRestoring
+	restored := g.record(st, wflo.RestoreRestoring)
+	restored.Dead = st.deadAbove(g.height)
+	return st.noteRestore(ctx, restored)
+}
+
+func (st *state) deadAbove(height int) []wflo.CompensationRecord {
+	var dead []wflo.CompensationRecord
+	for i := height; i < len(st.stack); i++ {
+		if st.stack[i].State == wflo.CompensationDead {
+			dead = append(dead, st.stack[i].record(i+1))
+		}
+	}
+	return dead
+}
+
+func (st *state) noteRestore(ctx workflow.Context, r wflo.Restored) error {
+	if _, err := step.RestoreNote.Do(saver(ctx, "restore: "+string(r.State)), r); err != nil {
+		return fmt.Errorf("note how far it is: %w", fromWire(err))
+	}
+	return nil
+}
+
+// takePast saves the state of an earlier moment; its parts are those of the snapshot
+// before.
+func (j *journal) takePast(ctx workflow.Context, g *restoring) error {
+	s := wflo.Snapshot{Kind: wflo.SnapshotAuto, At: g.at, Seq: g.keep, Height: g.height}
+	c, err := j.capture(s, wflo.Parts{})
+	if err != nil {
+		return err
+	}
+	c.Base, c.State = nil, g.state
+	if g.snap != nil {
+		c.Inherit = g.snap.ID
+	}
+	saved, err := j.write(ctx, j.st.next("wflo.snapshot/past"), c)
+	if err != nil {
+		return fmt.Errorf("save the moment %s: %w", g.at.UTC().Format(time.RFC3339), err)
+	}
+	g.snap, g.plan.Snapshot = &saved, &saved
+	return nil
+}
+
+// handBack is what the restored run gets.
+func (st *state) handBack(run wflo.Run, c carry) (wflo.Run, carry) {
+	g := st.restoring
+	run.Epoch, run.Generation = st.run.Epoch+1, g.state.Generation
+	c.Generation, c.Memo, c.Rolled, c.Lapsed = run.Generation, nil, nil, nil
+	c.Stack = c.Stack[:min(g.height, len(c.Stack))]
+	c.Back = &back{Restored: g.record(st, wflo.RestoreRestoring), Snapshot: g.snap.ID, Keep: g.keep, Refs: st.journal.refs}
+	c.Back.Parts = partsOf(g.snap, g.order.Parts)
+	return run, c
+}
+
+// partsOf are the parts of a snapshot that are brought back.
+func partsOf(s *wflo.Snapshot, wanted *wflo.Parts) wflo.Parts {
+	var out wflo.Parts
+	for _, p := range s.Parts {
+		switch {
+		case p.Kind == wflo.PartWorkspace && (wanted == nil || wanted.Workspace):
+			out.Workspace = true
+		case p.Kind == wflo.PartTables && (wanted == nil || slices.Contains(wanted.Tables, p.Name)):
+			out.Tables = append(out.Tables, p.Name)
+		}
+	}
+	return out
+}
+
+func rawArgs(p *commonpb.Payloads) []any {
+	args := make([]any, len(p.GetPayloads()))
+	for i, arg := range p.GetPayloads() {
+		args[i] = converter.NewRawValue(arg)
+	}
+	return args
+}
+
+// comeBack makes a restored run know what it keeps, before its code begins.
+func (st *state) comeBack(ctx workflow.Context) error {
+	ctx = st.unstoppable(ctx)
+	b := st.back
+	if b == nil {
+		return st.comeFromStore(ctx)
+	}
+	st.phase = wflo.StateRestoring
+	loaded, err := step.SnapshotLoad.Do(saver(ctx, "load snapshot "+b.Snapshot), b.Snapshot)
+	if err != nil {
+		return fmt.Errorf("restore snapshot %s: %w", b.Snapshot, fromWire(err))
+	}
+	st.journal.refs = b.Refs
+	if err := st.resume(ctx, loaded, b.Keep, b.Parts); err != nil {
+		return err
+	}
+	b.Restored.State = wflo.RestoreDone
+	if err := st.noteRestore(ctx, b.Restored); err != nil {
+		return err
+	}
+	st.phase = wflo.StateRunning
+	return nil
+}
+
+// comeFromStore is comeBack for a run that a fork or a reopening started. Anybody may
+// send the header; what it names counts only if the store says so.
+func (st *state) comeFromStore(ctx workflow.Context) error {
+	var id string
+	p := interceptor.WorkflowHeader(st.journal.root)[wflo.HeaderRestore]
+	if p == nil || workflow.GetInfo(ctx).ContinuedExecutionRunID != "" {
+		return nil
+	}
+	if err := st.decode(p, &id); err != nil {
+		return fmt.Errorf("read header %s: %w", wflo.HeaderRestore, err)
+	}
+	st.phase = wflo.StateRestoring
+	loaded, err := step.SnapshotLoad.Do(saver(ctx, "load restore "+id), id)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", id, fromWire(err))
+	}
+	st.run.Epoch, st.run.Generation = loaded.Epoch, loaded.State.Generation
+	for _, r := range loaded.Stack {
+		c, err := adoptRow(r)
+		if err != nil {
+			return err
+		}
+		st.stack = append(st.stack, c)
+	}
+	if err := st.resume(ctx, loaded, loaded.Snapshot.Seq, loaded.Parts); err != nil {
+		return err
+	}
+	r := wflo.Restored{State: wflo.RestoreDone, Into: st.run.ID(), Epoch: st.run.Epoch, Plan: wflo.RestorePlan{Snapshot: &loaded.Snapshot}}
+	if loaded.Restore != nil {
+		r.Restore, r.Plan.Mode = *loaded.Restore, loaded.Restore.Mode
+	}
+	if err := st.noteRestore(ctx, r); err != nil {
+		return err
+	}
+	st.phase = wflo.StateRunning
+	return nil
+}
+
+// resume gives the run its past and its parts.
+func (st *state) resume(ctx workflow.Context, l step.Loaded, keep int, parts wflo.Parts) error {
+	j := st.journal
+	var kept []step.Outcome
+	for _, o := range l.State.Outcomes {
+		switch {
+		case o.In == earlier:
+			p := onlyPayload(o.Result)
+			j.inherited[o.Key], st.memo[o.Key] = p, p
+		case o.Seq <= keep:
+			kept = append(kept, o)
+		}
+	}
+	j.keep(kept, l.State.Started)
+	if p := l.Snapshot.Part(wflo.PartState, ""); p != nil && keep >= l.Snapshot.Seq && l.Moved == "" {
+		j.base, j.saved = slices.Clone(p.Blobs), l.Snapshot.Seq
+	}
+	j.seq = max(j.seq, l.Snapshot.Seq)
+	if parts.Workspace || len(parts.Tables) > 0 {
+		st.boxed = st.boxed || parts.Workspace
+		if _, err := step.SnapshotBring.Do(saver(ctx, "bring back "+l.Snapshot.ID), step.Bring{Snapshot: l.Snapshot.ID, Parts: parts}); err != nil {
+			return fmt.Errorf("bring back snapshot %s: %w", l.Snapshot.ID, fromWire(err))
+		}
+	}
+	return nil
+}
+
+// signalsAfter are the signals that came after an outcome and are not read by what is
+// kept.
+func (j *journal) signalsAfter(keep int) []carriedSignal {
+	var all []carriedSignal
+	for _, o := range j.all {
+		if o.Kind == step.OutcomeSignal && o.Seq > keep {
+			all = append(all, carriedSignal{o.Key, o.Result})
+		}
+	}
+	for _, s := range j.held {
+		all = append(all, carriedSignal{s.SignalName, s.Arg})
+	}
+	return all
+}

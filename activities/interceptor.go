@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
 // DefaultMaxResult is the largest result of an activity, in bytes of JSON. It
@@ -126,7 +127,8 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 	if err == nil {
 		out, err = in.attempt(ctx, info, input)
 	}
-	if err == nil {
+	// The state of a run is as large as all of its results; its own limit is when it is saved.
+	if err == nil && info.ActivityType.Name != string(step.SnapshotLoad) {
 		if err = checkSize(info.ActivityType.Name, out, in.cfg.MaxResult); err != nil {
 			out = nil
 		}

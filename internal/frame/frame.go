@@ -49,6 +49,11 @@ const (
 	NetData                   // either way, within the window
 	NetEnd                    // either way: no more from this side
 	NetReset                  // either way: the connection is over
+	Scan                      // ScanMsg: answered by Tree frames and TreeEnd, or Refused
+	Want                      // records: answered by their contents and TreeEnd, or Refused
+	Fill                      // Tree frames follow, then TreeEnd; answered by Done or Refused
+	Tree                      // records, either way, within the window; see tree.go
+	TreeEnd                   // ScannedMsg after a Scan: that was all
 )
 
 // What PID 1 sends.
@@ -87,12 +92,14 @@ func limit(t Type) uint32 {
 	switch t {
 	case Stdin, FileData, NetData, Stdout, Stderr:
 		return MaxData
+	case Want, Tree:
+		return MaxTree
 	}
 	return MaxMessage
 }
 
 // known says whether t is a type at all.
-func known(t Type) bool { return t >= Job && t <= NetReset || t >= Hello && t <= Taken }
+func known(t Type) bool { return t >= Job && t <= TreeEnd || t >= Hello && t <= Taken }
 
 // Padding is so many zeros that whatever frame they interrupt is complete (and
 // damaged), and the next byte begins a new one.
@@ -236,7 +243,7 @@ func (w *Writer) Write(t Type, stream uint32, data []byte) error {
 	w.buf = binary.BigEndian.AppendUint32(w.buf, checksum(w.buf, data))
 	w.buf = append(w.buf, data...)
 	_, w.err = w.w.Write(w.buf)
-	if cap(w.buf) > 4*MaxData {
+	if cap(w.buf) > 2*MaxTree {
 		w.buf = nil // one large message is no reason to keep its room
 	}
 	return w.err

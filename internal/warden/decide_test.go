@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/wflo-ai/wflo-go/internal/frame"
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
 
@@ -72,7 +73,7 @@ func TestChanges(t *testing.T) {
 }
 
 func TestFlow(t *testing.T) {
-	q := newInflow()
+	q := newInflow(frame.InitialWindow)
 	whole := bytes.Repeat([]byte("x"), 200<<10)
 	if !q.put(whole) || q.put(whole) {
 		t.Error("the window is not what it was said to be")
@@ -83,7 +84,7 @@ func TestFlow(t *testing.T) {
 	if err := q.run(&got, func(n int) { acked += n }); err != nil || got.Len() != len(whole) || acked != len(whole) {
 		t.Errorf("%d bytes, %d acknowledged, %v", got.Len(), acked, err)
 	}
-	q = newInflow()
+	q = newInflow(frame.InitialWindow)
 	q.put(whole)
 	q.end()
 	acked = 0

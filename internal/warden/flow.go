@@ -5,8 +5,6 @@ package warden
 import (
 	"io"
 	"sync"
-
-	"github.com/wflo-ai/wflo-go/internal/frame"
 )
 
 // inflow is what the worker has sent and a program has not read yet. The frame
@@ -16,12 +14,13 @@ type inflow struct {
 	more   sync.Cond
 	chunks [][]byte
 	size   int
+	most   int  // of size
 	ended  bool // nothing more will come
 	closed bool // nothing more will be written
 }
 
-func newInflow() *inflow {
-	q := &inflow{}
+func newInflow(most int) *inflow {
+	q := &inflow{most: most}
 	q.more.L = &q.mu
 	return q
 }
@@ -33,7 +32,7 @@ func (q *inflow) put(p []byte) bool {
 	if q.closed || q.ended || len(p) == 0 {
 		return true
 	}
-	if q.size+len(p) > frame.InitialWindow {
+	if q.size+len(p) > q.most {
 		return false
 	}
 	q.size += len(p)
@@ -103,11 +102,12 @@ type window struct {
 	mu     sync.Mutex
 	more   sync.Cond
 	n      int
+	most   int // of n
 	closed bool
 }
 
-func newWindow() *window {
-	w := &window{n: frame.InitialWindow}
+func newWindow(most int) *window {
+	w := &window{n: most, most: most}
 	w.more.L = &w.mu
 	return w
 }
@@ -126,10 +126,22 @@ func (w *window) wait(most int) int {
 	return min(w.n, most)
 }
 
+// spend waits until n may be sent, which is less than the window ever is, and
+// counts it as sent. It says no when the window is closed.
+func (w *window) spend(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.n < n && !w.closed {
+		w.more.Wait()
+	}
+	w.n -= n
+	return !w.closed
+}
+
 // add changes the window, within what one may ever be.
 func (w *window) add(n int) {
 	w.mu.Lock()
-	w.n = max(0, min(w.n+n, frame.InitialWindow))
+	w.n = max(0, min(w.n+n, w.most))
 	w.mu.Unlock()
 	w.more.Broadcast()
 }

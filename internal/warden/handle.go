@@ -29,6 +29,8 @@ func (w *warden) handle(f frame.Frame) {
 		w.adopt(f)
 	case frame.Put, frame.PutEnd, frame.Get, frame.FileBegin, frame.FileData, frame.FileEnd:
 		w.handleFile(f)
+	case frame.Scan, frame.Want, frame.Fill, frame.Tree, frame.TreeEnd:
+		w.handleTree(f)
 	case frame.Stdin, frame.StdinEnd, frame.Window, frame.NetData, frame.NetEnd, frame.NetReset:
 		w.handleFlow(f)
 	default:
@@ -87,6 +89,7 @@ func (w *warden) damaged() {
 	if w.put != nil {
 		w.put.fail(frame.ErrDamaged)
 	}
+	w.trees.fail(frame.ErrDamaged)
 	switch {
 	case w.job.in(receiving):
 		w.job.files.fail(frame.ErrDamaged)
@@ -176,6 +179,10 @@ func (w *warden) request(answer func()) {
 // handleFlow passes on what belongs to a program's streams. What comes too late
 // for them is of no use to anybody.
 func (w *warden) handleFlow(f frame.Frame) {
+	if f.Stream == frame.TreeStream {
+		w.trees.grant(f)
+		return
+	}
 	j := w.job
 	if j == nil || j.phase != receiving && j.phase != running {
 		return
@@ -206,6 +213,7 @@ func (w *warden) adopt(f frame.Frame) {
 		w.put.abort()
 		w.put = nil
 	}
+	w.trees.fail(errProtocol)
 	j, why := w.job, ""
 	switch {
 	case j.in(receiving):

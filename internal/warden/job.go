@@ -56,7 +56,7 @@ type job struct {
 func newJob(w *warden, m frame.JobMsg) *job {
 	j := &job{w: w, msg: m, files: w.newReceiver(), stopped: make(chan struct{}), hit: map[string]bool{}}
 	if m.Stdin {
-		j.stdin = newInflow()
+		j.stdin = newInflow(frame.InitialWindow)
 	}
 	return j
 }

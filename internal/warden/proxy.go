@@ -96,7 +96,7 @@ func (p *proxy) open(c net.Conn) {
 	}
 	id := p.next
 	p.next++
-	conn := &connection{Conn: c, in: newInflow(), out: newWindow()}
+	conn := &connection{Conn: c, in: newInflow(frame.InitialWindow), out: newWindow(frame.InitialWindow)}
 	p.conns[id] = conn
 	p.busy.Go(func() {
 		// Not as a note: data must not overtake it.

@@ -5,7 +5,6 @@ package warden
 import (
 	"errors"
 	"os"
-	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -74,26 +73,25 @@ func retry(call func() (int, error)) (int, error) {
 }
 
 // walk calls visit for everything below a folder, in no order, and says whether
-// that was all. What vanishes meanwhile is left out. It holds two descriptors,
-// however deep the tree is. visit returns false to stop.
+// that was all. What vanishes meanwhile is left out. It holds few descriptors,
+// however deep the tree is. Folders that their owner may not read, which is also
+// PID 1, are made readable for a moment: what cannot be seen cannot be measured.
+// visit returns false to stop.
 func walk(root string, visit func(name string, st *unix.Stat_t) bool) (all bool) {
-	top, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	t, err := openTrail(root)
 	if err != nil {
 		return false
 	}
-	defer func() { _ = unix.Close(top) }()
+	defer t.close()
 	all = true
 	left, names := maxEntries, 0
 	for dirs := []string{"."}; len(dirs) > 0; {
 		dir := dirs[len(dirs)-1]
 		dirs = dirs[:len(dirs)-1]
 		names -= len(dir)
-		fd, err := openBeneath(top, dir, openDir)
-		if errors.Is(err, unix.EACCES) {
-			fd, err = unlock(top, dir)
-		}
+		fd, err := t.openAgain(dir)
 		if err != nil {
-			all = all && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP))
+			all = all && vanished(err)
 			continue
 		}
 		more := list(fd, func(name string, st *unix.Stat_t) bool {
@@ -117,21 +115,6 @@ func walk(root string, visit func(name string, st *unix.Stat_t) bool) (all bool)
 		}
 	}
 	return all
-}
-
-// unlock opens a folder that its owner may not read, which is also PID 1, by
-// making it readable: what cannot be seen cannot be measured. A link that takes
-// the folder's place meanwhile leads to files of the program at worst.
-func unlock(top int, dir string) (int, error) {
-	parent, err := openBeneath(top, path.Dir(dir), openDir)
-	if err != nil {
-		return -1, err
-	}
-	defer func() { _ = unix.Close(parent) }()
-	if err := unix.Fchmodat(parent, path.Base(dir), 0o700, 0); err != nil {
-		return -1, err
-	}
-	return openBeneath(top, dir, openDir)
 }
 
 // list calls visit for the entries of a folder, and closes it. It returns false

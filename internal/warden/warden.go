@@ -59,6 +59,7 @@ type warden struct {
 	heard time.Time
 	job   *job      // the latest; nil before the first
 	put   *receiver // files under way outside of a job
+	trees trees
 }
 
 type ending struct {

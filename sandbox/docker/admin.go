@@ -315,7 +315,8 @@ func (r *Runner) endedFor(ctx context.Context, id string) time.Duration {
 	return time.Since(at)
 }
 
-// deadVolumes lists leases and workspaces that nothing refers to.
+// deadVolumes lists leases and workspaces that nothing refers to, and markers that
+// no box leads to.
 func deadVolumes(inv inventory, gone map[string]bool, now time.Time) []string {
 	containers, mounted := map[string]bool{}, map[string]bool{}
 	for _, c := range inv.containers {
@@ -327,7 +328,7 @@ func deadVolumes(inv inventory, gone map[string]bool, now time.Time) []string {
 			mounted[m.Name] = true
 		}
 	}
-	markers := inv.by(kindMarker, labelVolume)
+	workspaces, markers := lead(inv.volumes)
 	var dead []string
 	for _, v := range inv.volumes {
 		age := now.Sub(unix(v.Labels[labelCreated]))
@@ -338,7 +339,11 @@ func deadVolumes(inv inventory, gone map[string]bool, now time.Time) []string {
 				dead = append(dead, v.Name)
 			}
 		case kindWorkspace:
-			if age > unclaimed && !mounted[v.Name] && markers[v.Name] == nil {
+			if age > unclaimed && !mounted[v.Name] && !workspaces[v.Name] {
+				dead = append(dead, v.Name)
+			}
+		case kindMarker:
+			if age > unclaimed && !markers[v.Name] {
 				dead = append(dead, v.Name)
 			}
 		}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/volume"
@@ -25,6 +23,7 @@ type box struct {
 	running map[*execution]struct{}
 	closing bool
 	closed  chan struct{} // when a Close is over
+	busy    chan struct{} // nil, or closed when the workspace has been saved or replaced
 }
 
 // box gives the box of that name, made if need be.
@@ -76,19 +75,30 @@ func (b *box) keep(s *session, idle time.Duration) bool {
 }
 
 // enterBox adds an execution to its box. While the box is being closed it waits:
-// what comes then is for the next box of that name.
+// what comes then is for the next box of that name. It also waits while the
+// workspace is saved or replaced.
 func (r *Runner) enterBox(ctx context.Context, x *execution) (*box, error) {
+	return r.enterAs(ctx, x, func(*box) {})
+}
+
+// enterAs is enterBox, and calls first with b.mu held, before x is in the box.
+func (r *Runner) enterAs(ctx context.Context, x *execution, first func(b *box)) (*box, error) {
 	for {
 		b := r.box(x.spec.Box)
 		b.mu.Lock()
-		if !b.closing {
+		wait := b.busy
+		if b.closing {
+			wait = b.closed
+		}
+		if wait == nil {
+			first(b)
 			b.running[x] = struct{}{}
 			b.mu.Unlock()
 			return b, nil
 		}
 		b.mu.Unlock()
 		select {
-		case <-b.closed:
+		case <-wait:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -99,42 +109,6 @@ func (b *box) leave(x *execution) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.running, x)
-}
-
-// workspaceOf says where the files of a box are; ok says that it has any.
-func (r *Runner) workspaceOf(ctx context.Context, name string) (p place, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
-	defer cancel()
-	v, err := r.engine.VolumeInspect(ctx, r.named(kindMarker, name))
-	switch {
-	case errdefs.IsNotFound(err):
-		return place{}, false, nil
-	case err != nil:
-		return place{}, false, unreachable("find workspace", err)
-	}
-	return r.placeOf(v.Labels)
-}
-
-// placeOf reads the labels of a marker.
-func (r *Runner) placeOf(labels map[string]string) (place, bool, error) {
-	uid, err := strconv.ParseUint(labels[labelUID], 10, 32)
-	if err != nil || labels[labelVolume] == "" || labels[labelOwner] != r.config.Owner {
-		return place{}, false, fmt.Errorf("the marker of a box has labels %v", labels)
-	}
-	return place{name: randomName(), volume: labels[labelVolume], uid: uint32(uid), created: time.Now()}, true, nil
-}
-
-// claim makes the session's workspace that of a box, unless another worker was
-// faster; then it says where that one's is.
-func (r *Runner) claim(ctx context.Context, s *session, name string) (other place, lost bool, err error) {
-	labels, err := r.volume(ctx, r.named(kindMarker, name), map[string]string{
-		labelKind: kindMarker, labelBox: name, labelVolume: s.p.volume, labelUID: fmt.Sprint(s.p.uid),
-	})
-	if err != nil || labels[labelVolume] == s.p.volume {
-		return place{}, false, err
-	}
-	other, _, err = r.placeOf(labels)
-	return other, true, err
 }
 
 // How an execution came by its sandbox.
@@ -162,27 +136,48 @@ func (r *Runner) acquire(ctx context.Context, name string, t template, f facts) 
 		}
 		s.discard()
 	}
-	p, ok, err := r.workspaceOf(ctx, name)
-	if err != nil {
-		return nil, "", err
-	}
-	if !ok {
-		if s, how, err = r.fresh(ctx, t, f); err != nil {
+	const tries = 4
+	for range tries {
+		p, ok, err := r.workspaceOf(ctx, name)
+		if err != nil {
 			return nil, "", err
 		}
-		var lost bool
-		p, lost, err = r.claim(context.WithoutCancel(ctx), s, name)
-		switch {
-		case err != nil:
-			r.pool.drop(s)
-			return nil, "", err
-		case !lost:
-			return s, how, nil
+		if !ok {
+			if s, how, err = r.fresh(ctx, t, f); err != nil {
+				return nil, "", err
+			}
+			lost := false
+			p, lost, err = r.claim(context.WithoutCancel(ctx), s, name)
+			switch {
+			case err != nil:
+				r.pool.drop(s)
+				return nil, "", err
+			case !lost:
+				return s, how, nil
+			}
+			r.pool.put(s)
 		}
-		r.pool.put(s)
+		if s, err = r.launch(ctx, t, p, f); err != nil {
+			return nil, cold, err
+		}
+		still, err := r.stillAt(ctx, s, name)
+		if still {
+			return s, cold, nil
+		}
+		s.discard()
+		if err != nil {
+			return nil, "", err
+		}
 	}
-	s, err = r.launch(ctx, t, p, f)
-	return s, cold, err
+	return nil, "", fmt.Errorf("the workspace of %q is replaced all the time", name)
+}
+
+// stillAt says whether a session's workspace is its box's. Whoever replaces a
+// workspace says so first and then removes the containers that have the old one:
+// of a container that was not there yet, this is how it is found out.
+func (r *Runner) stillAt(ctx context.Context, s *session, name string) (bool, error) {
+	p, ok, err := r.workspaceOf(context.WithoutCancel(ctx), name)
+	return err == nil && ok && p.volume == s.p.volume, err
 }
 
 // fresh gives a sandbox that nothing has used.
@@ -220,27 +215,39 @@ func (r *Runner) Close(ctx context.Context, name string) error {
 		r.mu.Unlock()
 		close(b.closed)
 	}()
-	if err := b.stop(ctx); err != nil {
+	if err := b.stop(ctx, nil); err != nil {
 		return err
 	}
-	p, ok, err := r.workspaceOf(ctx, name)
+	chain, err := r.chain(ctx, name)
 	if err != nil {
 		return err
 	}
-	if ok {
+	for _, m := range chain {
 		// Another worker's executions end like the rest.
-		if err := r.removeWith(ctx, p.volume); err != nil {
-			return err
-		}
-		if err := r.removeVolume(ctx, p.volume); err != nil {
+		if err := r.removeWorkspace(ctx, m.volume); err != nil {
 			return err
 		}
 	}
 	if err := r.removeLeases(ctx, name); err != nil {
 		return err
 	}
-	// Last, because it is how the rest is found.
-	return r.removeVolume(ctx, r.named(kindMarker, name))
+	// Last, because they are how the rest is found; and the first one last of all,
+	// because it leads to the others.
+	for _, m := range slices.Backward(chain) {
+		if err := r.removeVolume(ctx, m.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeWorkspace removes a volume with the files of a box, and the containers
+// that have it.
+func (r *Runner) removeWorkspace(ctx context.Context, volume string) error {
+	if err := r.removeWith(ctx, volume); err != nil {
+		return err
+	}
+	return r.removeVolume(ctx, volume)
 }
 
 // closeBox marks a box as one that is being closed, by this caller alone.
@@ -262,11 +269,15 @@ func (r *Runner) closeBox(ctx context.Context, name string) (*box, error) {
 	}
 }
 
-// stop ends the box's executions and what waits, and returns when they are over.
-func (b *box) stop(ctx context.Context) error {
+// stop ends the box's executions, except one, and what waits, and returns when
+// they are over.
+func (b *box) stop(ctx context.Context, except *execution) error {
 	b.mu.Lock()
 	all := make([]*execution, 0, len(b.running))
 	for x := range b.running {
+		if x == except {
+			continue
+		}
 		x.stopOnce.Do(func() { close(x.stop) })
 		all = append(all, x)
 	}
@@ -285,14 +296,10 @@ func (b *box) stop(ctx context.Context) error {
 }
 
 // removeWith removes the containers that have a volume.
-func (r *Runner) removeWith(ctx context.Context, name string) error {
-	args := byLabel(r.config.Owner)
-	args.Add("volume", name)
-	quick, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
-	defer cancel()
-	list, err := r.engine.ContainerList(quick, container.ListOptions{All: true, Filters: args})
+func (r *Runner) removeWith(ctx context.Context, volume string) error {
+	list, err := r.containersWith(ctx, volume)
 	if err != nil {
-		return unreachable("list containers", err)
+		return err
 	}
 	for _, c := range list {
 		if err := r.remove(ctx, c.ID); err != nil {
@@ -300,6 +307,18 @@ func (r *Runner) removeWith(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+func (r *Runner) containersWith(ctx context.Context, volume string) ([]container.Summary, error) {
+	args := byLabel(r.config.Owner)
+	args.Add("volume", volume)
+	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
+	list, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
+	if err != nil {
+		return nil, unreachable("list containers", err)
+	}
+	return list, nil
 }
 
 func (r *Runner) removeLeases(ctx context.Context, name string) error {
@@ -349,7 +368,7 @@ func (r *Runner) Boxes(ctx context.Context) ([]string, error) {
 		names = append(names, v.Labels[labelBox])
 	}
 	slices.Sort(names)
-	return names, nil
+	return slices.Compact(names), nil // a box has several where its workspace was replaced
 }
 
 // byLabel filters by owner; AnyOwner sees everything that has one.

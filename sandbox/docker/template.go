@@ -26,12 +26,13 @@ const (
 	labelExpires   = "wflo.expires"   // Unix seconds; past it it is nobody's
 	labelBox       = "wflo.box"       // on markers and leases
 	labelVolume    = "wflo.workspace" // the volume with the box's files
+	labelPrevious  = "wflo.previous"  // on markers: the volume that this one's took the place of
 	labelUID       = "wflo.uid"       // whose they are
 	labelContainer = "wflo.container" // on leases
 	labelTenant    = "wflo.tenant"
 	labelRun       = "wflo.run"
 	labelStep      = "wflo.step"
-	labelKey       = "wflo.key"
+	labelKey       = "wflo.key" // of an execution, or on markers of what brought the files
 	labelAttempt   = "wflo.attempt"
 	labelRuntime   = "wflo.runtime"
 )
@@ -40,7 +41,7 @@ const (
 const (
 	kindSandbox   = "sandbox"   // a container
 	kindWorkspace = "workspace" // a volume with a box's files
-	kindMarker    = "box"       // an empty volume that says which workspace a box has
+	kindMarker    = "box"       // an empty volume that says which workspace a box has; see marker.go
 	kindLease     = "lease"     // an empty volume that says which container has an execution
 	kindPID1      = "pid1"      // the volume with PID 1
 )

@@ -15,13 +15,28 @@ type window struct {
 	mu     sync.Mutex
 	change sync.Cond
 	credit int
+	most   int // of credit
 	closed bool
 }
 
-func newWindow() *window {
-	w := &window{credit: frame.InitialWindow}
+func newWindow() *window { return newWindowOf(frame.InitialWindow) }
+
+func newWindowOf(most int) *window {
+	w := &window{credit: most, most: most}
 	w.change.L = &w.mu
 	return w
+}
+
+// spend waits for n of credit and takes it, which is less than there ever is. It
+// says no when the window is closed.
+func (w *window) spend(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.credit < n && !w.closed {
+		w.change.Wait()
+	}
+	w.credit -= n
+	return !w.closed
 }
 
 // take waits for credit and gives at most n of it; 0 when the window is closed.
@@ -42,8 +57,8 @@ func (w *window) take(n int) int {
 func (w *window) grant(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n > 0 && n <= frame.InitialWindow {
-		w.credit = min(w.credit+n, frame.InitialWindow)
+	if n > 0 && n <= w.most {
+		w.credit = min(w.credit+n, w.most)
 	}
 	w.change.Broadcast()
 }

@@ -33,11 +33,19 @@ type Fake struct {
 
 	mu      sync.Mutex
 	specs   []sandbox.Spec
-	boxes   map[string]map[string][]byte
-	running map[*context.CancelFunc]string // to the box
+	boxes   map[string]*fakeBox
+	running map[*fakeRun]struct{}
+	busy    map[string]chan struct{} // by box, while it is saved or replaced
 }
 
-var _ sandbox.Runner = (*Fake)(nil)
+// fakeRun is one execution.
+type fakeRun struct {
+	box    string
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+var _ sandbox.Archiver = (*Fake)(nil)
 
 // Specs lists what was run so far, defaults filled in, in order of the calls.
 func (f *Fake) Specs() []sandbox.Spec {
@@ -54,20 +62,15 @@ func (f *Fake) Run(ctx context.Context, spec sandbox.Spec, watch func(s sandbox.
 	spec = spec.WithDefaults()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f.mu.Lock()
-	if f.running == nil {
-		f.running = map[*context.CancelFunc]string{}
+	run := &fakeRun{box: spec.Box, cancel: cancel, done: make(chan struct{})}
+	if !f.begin(ctx, run, spec) {
+		return sandbox.Result{Outcome: sandbox.Cancelled}, nil
 	}
-	f.specs = append(f.specs, spec)
-	f.running[&cancel] = spec.Box
-	if spec.Box != "" {
-		f.write(spec.Box, spec.Files)
-	}
-	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		delete(f.running, &cancel)
+		delete(f.running, run)
+		close(run.done)
 	}()
 	res, err := sandbox.Result{Outcome: sandbox.Succeeded}, error(nil)
 	if f.Do != nil && ctx.Err() == nil {
@@ -89,16 +92,43 @@ func (f *Fake) Run(ctx context.Context, spec sandbox.Spec, watch func(s sandbox.
 	return res, nil
 }
 
-func (f *Fake) write(box string, files []wflo.File) {
+// begin waits until a box's workspace is neither saved nor replaced. It says no
+// when ctx ended before.
+func (f *Fake) begin(ctx context.Context, run *fakeRun, spec sandbox.Spec) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.busy[run.box] != nil {
+		busy := f.busy[run.box]
+		f.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	if f.running == nil {
+		f.running = map[*fakeRun]struct{}{}
+	}
+	f.specs = append(f.specs, spec)
+	f.running[run] = struct{}{}
+	if spec.Box != "" {
+		f.box(spec.Box).write(spec.Files)
+	}
+	return true
+}
+
+// box gives a box, made if need be.
+func (f *Fake) box(name string) *fakeBox {
 	if f.boxes == nil {
-		f.boxes = map[string]map[string][]byte{}
+		f.boxes = map[string]*fakeBox{}
 	}
-	if f.boxes[box] == nil {
-		f.boxes[box] = map[string][]byte{}
+	if f.boxes[name] == nil {
+		f.boxes[name] = &fakeBox{nodes: map[string]*fakeNode{}}
 	}
-	for _, file := range files {
-		f.boxes[box][file.Name] = slices.Clone(file.Data)
-	}
+	return f.boxes[name]
 }
 
 // ReadFile reads a file of the box.
@@ -114,14 +144,14 @@ func (f *Fake) ReadFile(ctx context.Context, box, name string, limit int64) ([]b
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	data, ok := f.boxes[box][name]
+	n := f.boxes[box].file(name)
 	switch {
-	case !ok:
+	case n == nil:
 		return nil, wflo.Invalid("file", fmt.Sprintf("%q is not in the workspace of %q", name, box), "write it first")
-	case int64(len(data)) > limit:
+	case n.entry.Size > limit:
 		return nil, wflo.Invalid("file", fmt.Sprintf("%q has more than %d bytes", name, limit), "raise the limit")
 	}
-	return append([]byte{}, data...), nil
+	return n.whole(), nil
 }
 
 // WriteFiles puts files into the box.
@@ -137,7 +167,7 @@ func (f *Fake) WriteFiles(ctx context.Context, box string, files []wflo.File) er
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.write(box, files)
+	f.box(box).write(files)
 	return nil
 }
 
@@ -148,9 +178,9 @@ func (f *Fake) Close(ctx context.Context, box string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for cancel, b := range f.running {
-		if b == box {
-			(*cancel)()
+	for run := range f.running {
+		if run.box == box {
+			run.cancel()
 		}
 	}
 	delete(f.boxes, box)

@@ -72,3 +72,7 @@ func TestFakeClose(t *testing.T) {
 		t.Errorf("outcome %s, want cancelled", got)
 	}
 }
+
+func TestFakeArchiver(t *testing.T) {
+	TestArchiver(t, func(*testing.T) ArchivingRunner { return new(Fake) }, ArchiverOptions{})
+}

@@ -52,10 +52,11 @@ type SnapshotQuery struct {
 type Restores interface {
 	// BeginRestore keeps a new restore and gives what is kept under its ID; another
 	// request under the same ID is CodeConflict. While another restore of the same run
-	// (Restored.From) is under way, it is CodeConflict too, unless both are forks or dry
-	// runs are not kept at all.
+	// (Restored.From) is under way, it is CodeConflict too, unless both are forks. Dry
+	// runs are given back and not kept at all.
 	BeginRestore(ctx context.Context, r wflo.Restored) (wflo.Restored, error)
-	// NoteRestore replaces what is kept, unless that has ended, and gives it.
+	// NoteRestore replaces what is kept, unless that has ended, and gives it. What was
+	// asked for, From and Asked stay; fs.ErrNotExist without a restore.
 	NoteRestore(ctx context.Context, r wflo.Restored) (wflo.Restored, error)
 	// Restored reads one by ID; fs.ErrNotExist without one.
 	Restored(ctx context.Context, id string) (wflo.Restored, error)
@@ -71,11 +72,13 @@ type Compensations interface {
 	// whose ID may be there already, then changes, which wflo.CompensationState.May
 	// allows, else CodeConflict names both states; a mark of the state that it has is
 	// fine and changes nothing but an empty Cause or Error. A mark of an ID that is not
-	// there is fs.ErrNotExist. All or none.
+	// there is fs.ErrNotExist. All or none. What is marked as executed has Begun. New
+	// ones are this run's, whatever their Run; marks may be of any run's. Closed notes
+	// make what is left over a dead letter, or skip it where its effect never began.
 	NoteCompensations(ctx context.Context, run wflo.Run, n step.CompensationNotes) error
 	// BeginEffect says that an attempt of the effect of these compensations begins. When
-	// one of them has been undone, skipped, or is being undone, it is CodeConflict and
-	// none is marked: the effect must not happen any more. One that is not there is
+	// one of them has been undone, skipped, is being undone, or is a dead letter, it is
+	// CodeConflict and none is marked: the effect must not happen any more. One that is not there is
 	// fs.ErrNotExist.
 	BeginEffect(ctx context.Context, ids ...string) error
 	// BeginUndo says that undoing begins, and gives the record with the state

@@ -131,7 +131,9 @@ func (f *partFake) Save(_ context.Context, r activities.PartRequest, before *wfl
 	return wflo.SnapshotPart{Blobs: []string{text}, SHA256: text}, ok, nil
 }
 
-func (f *partFake) Check(context.Context, activities.PartRequest, wflo.SnapshotPart) error { return f.refuse }
+func (f *partFake) Check(context.Context, activities.PartRequest, wflo.SnapshotPart) error {
+	return f.refuse
+}
 
 func (f *partFake) Restore(_ context.Context, r activities.PartRequest, p wflo.SnapshotPart) error {
 	f.mu.Lock()
@@ -147,7 +149,9 @@ func (f *partFake) Diff(_ context.Context, r activities.PartRequest, from wflo.S
 	return wflo.PartDiff{Kind: from.Kind, Name: from.Name, Changes: []wflo.PartChange{{Name: from.SHA256 + " -> " + f.now[r.Run.ID()+r.Name], Op: "changed"}}}, nil
 }
 
-func (f *partFake) Refs(_ context.Context, p wflo.SnapshotPart) ([]string, error) { return p.Blobs, nil }
+func (f *partFake) Refs(_ context.Context, p wflo.SnapshotPart) ([]string, error) {
+	return p.Blobs, nil
+}
 
 func TestTakeAndLoad(t *testing.T) {
 	w, run := newRewinding(t), runOf("wf")

@@ -84,6 +84,8 @@ type SnapshotPart struct {
 	Count int64 `json:"count"`
 	// SHA256 is over the content, in hex, as the kind defines it.
 	SHA256 string `json:"sha256"`
+	// Quiesced says of a workspace that no program was at work while it was saved.
+	Quiesced bool `json:"quiesced,omitempty"`
 }
 
 // Part finds a part; nil without one.

@@ -23,6 +23,10 @@ func (p *Plugin) recovery() activities.Recovery {
 	return nil
 }
 
+// Recovery is what going back is written down in: snapshots, restores, compensations.
+// It is nil where the database keeps nothing of the kind.
+func (p *Plugin) Recovery() activities.Recovery { return p.recovery() }
+
 func (p *Plugin) undoActivities() {
 	a := &activities.Undo{Records: p.parts.records, Logger: p.cfg.Logger}
 	if r := p.recovery(); r != nil {

@@ -194,6 +194,9 @@ func (e *Env) Gate(id string) (g wflo.Gate, ok bool) {
 // Records are the index of gates, the audit trail and the outbox.
 func (e *Env) Records() activities.Records { return e.guard.Records() }
 
+// Recovery are the snapshots, restores and compensations.
+func (e *Env) Recovery() activities.Recovery { return e.guard.Recovery() }
+
 // Run executes the workflow to its end and returns its error.
 func (e *Env) Run(workflow any, args ...any) error {
 	e.t.Helper()

@@ -231,6 +231,9 @@ func (a *Restoring) outcomes(ctx context.Context, in step.Restoring) (m wflo.Sna
 			return m, state, false, err
 		}
 		if to != nil && sameBranch(to.Run, page.Run) || to == nil && page.Run.Generation == 0 && page.Run.Epoch == 0 {
+			if plan := in.Restored.Plan; plan.Moved != "" && !plan.At.IsZero() {
+				at = plan.At // the run knows why it cannot go on from later
+			}
 			return live(in, to, page), until(page.State, at), true, nil
 		}
 	}
@@ -255,13 +258,20 @@ func live(in step.Restoring, to *wflo.Snapshot, page step.StatePage) wflo.Snapsh
 	return m
 }
 
-// until leaves out what was later than a moment.
+// until leaves out what was later than a moment. Activities and steps that ended later may
+// have begun before.
 func until(s step.State, at time.Time) step.State {
 	for i, o := range s.Outcomes {
-		if o.At.After(at) {
-			s.Outcomes = s.Outcomes[:i]
-			break
+		if !o.At.After(at) {
+			continue
 		}
+		for _, gone := range s.Outcomes[i:] {
+			if gone.Kind == step.OutcomeActivity || gone.Kind == step.OutcomeStep {
+				s.Pending = append(s.Pending, gone.Key)
+			}
+		}
+		s.Outcomes = s.Outcomes[:i]
+		break
 	}
 	return s
 }

@@ -235,14 +235,16 @@ func notOf(s wflo.Snapshot, run wflo.Run) error {
 }
 
 // Find gives the snapshot that a restore of the calling run names: by ID, by name (the
-// latest), or the latest until a time. For a time before the first one it is empty, with
-// no ID.
+// latest), or the latest until a time. A time before the first one is CodeInvalid.
 func (a *Snapshot) Find(ctx context.Context, f step.Find) (wflo.Snapshot, error) {
 	run, _ := wflo.RunFrom(ctx)
 	if f.Run.ID() != run.ID() {
 		return wflo.Snapshot{}, wflo.Errorf(wflo.CodeInvalid, "restore the run itself", "run %s asks for a snapshot of run %s", run.ID(), f.Run.ID())
 	}
 	s, err := findSnapshot(ctx, a.Recovery, run, f.To)
+	if err == nil && s == nil {
+		err = wflo.Errorf(wflo.CodeInvalid, "name a later time", "run %s has no snapshot of %s, or of before", run.ID(), f.To.Time.UTC().Format(time.RFC3339))
+	}
 	return value(s), err
 }
 

@@ -74,11 +74,11 @@ func putState(ctx context.Context, blobs Blobs, p *wflo.SnapshotPart, s step.Sta
 			size += outcomeSize(rest[n])
 			n++
 		}
-		piece := step.State{Workflow: s.Workflow, Generation: s.Generation, Outcomes: rest[:n]}
+		piece := step.State{Workflow: s.Workflow, Generation: s.Generation}
 		if first {
-			piece.Input, piece.Header = s.Input, s.Header
+			piece = s
 		}
-		rest = rest[n:]
+		piece.Outcomes, rest = rest[:n], rest[n:]
 		data, err := json.Marshal(piece)
 		if err != nil {
 			return fmt.Errorf("encode state: %w", err)
@@ -142,49 +142,41 @@ func countOutcomes(states []step.State) (n int64) {
 }
 
 // mergeStates puts the pieces of a state together, the oldest first. How the run began is
-// what the last piece that knows says; a later outcome of the same number replaces an
-// earlier one.
+// what the last piece says that knows; a later outcome of the same number replaces an
+// earlier one. Results from before the run continued as new have no number.
 func mergeStates(pieces []step.State) step.State {
+	type id struct {
+		seq int
+		key string
+	}
 	var out step.State
-	bySeq := map[int]step.Outcome{}
+	all := map[id]step.Outcome{}
 	for i, p := range pieces {
-		if i == 0 || p.Generation != out.Generation || p.Input != nil || p.Header != nil {
-			out.Input, out.Header = p.Input, p.Header
+		if i == 0 || headed(p) {
+			out = p
 		}
-		out.Workflow, out.Generation = p.Workflow, p.Generation
 		for _, o := range p.Outcomes {
-			bySeq[o.Seq] = o
+			at := id{seq: o.Seq}
+			if o.Seq == 0 {
+				at.key = o.Key
+			}
+			all[at] = o
 		}
 	}
-	for _, o := range bySeq {
+	out.Outcomes = make([]step.Outcome, 0, len(all))
+	for _, o := range all {
 		out.Outcomes = append(out.Outcomes, o)
 	}
-	slices.SortFunc(out.Outcomes, func(a, b step.Outcome) int { return cmp.Compare(a.Seq, b.Seq) })
-	out.Outcomes = prune(out.Outcomes)
+	slices.SortFunc(out.Outcomes, func(a, b step.Outcome) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Key, b.Key))
+	})
 	return out
 }
 
-// prune leaves out the calls within steps that finished later, for which the outcome of
-// the step stands. They are in pieces that were saved while it ran.
-func prune(outcomes []step.Outcome) []step.Outcome {
-	ended := map[string]int{} // the last number by step
-	for _, o := range outcomes {
-		if o.Kind == step.OutcomeStep {
-			ended[o.Key] = o.Seq
-		}
-	}
-	within := func(o step.Outcome) bool {
-		if o.Kind == step.OutcomeSignal {
-			return false
-		}
-		for i := len(o.Key) - 1; i > 0; i-- {
-			if o.Key[i] == '/' && ended[o.Key[:i]] > o.Seq {
-				return true
-			}
-		}
-		return false
-	}
-	return slices.DeleteFunc(outcomes, within)
+// headed says that a piece knows how the run began; those that follow because a state was
+// too large for one do not.
+func headed(p step.State) bool {
+	return p.Input != nil || p.Header != nil || !p.Started.IsZero()
 }
 
 // cutUndone ends the outcomes before the first successful step whose effect does not
@@ -215,25 +207,37 @@ func anyWithin(steps map[string]bool, key string) bool {
 }
 
 // undoneSteps are the steps whose compensations ran, or are running. A step is done anew
-// after a restore, in a later epoch and with compensations of its own: those of the
-// latest epoch that the snapshot knows count.
+// after it was rolled back, or after a restore, with compensations of its own: those that
+// were registered last count, of the latest epoch that the snapshot knows.
 func undoneSteps(s wflo.Snapshot, rows []wflo.CompensationRecord) map[string]bool {
-	latest := map[string]int{}
+	last := map[string]wflo.CompensationRecord{}
 	for _, r := range rows {
-		if counts(s, r) {
-			latest[r.Step] = max(latest[r.Step], r.Run.Epoch)
+		key := tryOf(r.Step)
+		if before, ok := last[key]; counts(s, r) && (!ok || later(r, before)) {
+			last[key] = r
 		}
 	}
 	undone := map[string]bool{}
-	for _, r := range rows {
-		if counts(s, r) && r.Run.Epoch == latest[r.Step] {
-			switch r.State {
-			case wflo.CompensationRunning, wflo.CompensationDone, wflo.CompensationSkipped, wflo.CompensationDead:
-				undone[r.Step] = true
-			}
+	for key, r := range last {
+		switch r.State {
+		case wflo.CompensationRunning, wflo.CompensationDone, wflo.CompensationSkipped, wflo.CompensationDead:
+			undone[key] = true
 		}
 	}
 	return undone
+}
+
+// later says that a compensation was registered after another one.
+func later(a, b wflo.CompensationRecord) bool {
+	return cmp.Or(cmp.Compare(a.Run.Epoch, b.Run.Epoch), a.At.Compare(b.At), cmp.Compare(a.Height, b.Height)) > 0
+}
+
+// tryOf is the key of a step without the number of its try.
+func tryOf(key string) string {
+	if i := strings.LastIndexByte(key, '~'); i > 0 && i+1 < len(key) && strings.Trim(key[i+1:], "0123456789") == "" {
+		return key[:i]
+	}
+	return key
 }
 
 func counts(s wflo.Snapshot, r wflo.CompensationRecord) bool {

@@ -26,6 +26,8 @@ func RunRestore(ctx workflow.Context, r wflo.Restore) (wflo.Restored, error) {
 	if id := workflow.GetInfo(ctx).WorkflowExecution.ID; id != restorePrefix+r.ID {
 		return wflo.Restored{}, wflo.Invalid("restore.id", fmt.Sprintf("is %q in the workflow %q", r.ID, id), "start it under the id "+restorePrefix+r.ID)
 	}
+	// What is asked of the restore itself was asked before: no policy and no gate is in its way.
+	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
 	in, err := step.RestorePlan.Do(planning(ctx), r)
 	if err != nil {
 		return wflo.Restored{}, fromWire(err)

@@ -16,6 +16,8 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
 	"github.com/wflo-ai/wflo-go/internal/runs"
 	"github.com/wflo-ai/wflo-go/internal/step"
+	"github.com/wflo-ai/wflo-go/internal/tree"
+	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
 
@@ -24,6 +26,13 @@ type Snapshots struct {
 	// Store is a directory for the blobs that snapshots consist of; empty means
 	// "snapshots" in Config.DataDir. Workers that share a database share it, too.
 	Store string
+	// Limits bound the workspace of a snapshot; zero means 1,000,000 entries, 64 GiB and
+	// 256 levels. A workspace that has more fails the snapshot.
+	Limits sandbox.TreeLimits
+	// Exclude leaves names out of workspaces, by the patterns of path.Match: one without a
+	// slash is matched with every name, another one with whole paths. What a directory
+	// that is left out holds is left out, too.
+	Exclude []string
 }
 
 // recoveryActivities makes what takes snapshots and restores runs.
@@ -36,8 +45,12 @@ func (p *Plugin) recoveryActivities() error {
 	if err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
+	keepers, err := p.keepers(blobs)
+	if err != nil {
+		return fmt.Errorf("open snapshots: %w", err)
+	}
 	p.parts.snapshot = &activities.Snapshot{
-		Recovery: store, Blobs: blobs, Parts: map[wflo.PartKind]activities.PartKeeper{}, Audit: p.parts.records, Logger: p.cfg.Logger,
+		Recovery: store, Blobs: blobs, Parts: keepers, Audit: p.parts.records, Logger: p.cfg.Logger,
 	}
 	p.parts.restore = &activities.Restoring{
 		Snapshot: p.parts.snapshot, Runs: &p.reach, Ledger: p.parts.ledger, Gates: p.parts.records, Logger: p.cfg.Logger,
@@ -56,6 +69,38 @@ func (p *Plugin) openSnapshots() (activities.Blobs, error) {
 	}
 	p.closers = append(p.closers, blobs.Close)
 	return blobs, nil
+}
+
+// keepers keep the parts of snapshots besides the state. A sandbox that cannot save
+// workspaces has no keeper of them.
+func (p *Plugin) keepers(blobs activities.Blobs) (map[wflo.PartKind]activities.PartKeeper, error) {
+	all := map[wflo.PartKind]activities.PartKeeper{}
+	if archiver, ok := p.parts.sandbox.Runner.(sandbox.Archiver); ok {
+		workspace, err := tree.New(tree.Config{Runner: archiver, Blobs: blobs, Limits: p.cfg.Snapshots.Limits, Exclude: p.cfg.Snapshots.Exclude})
+		if err != nil {
+			return nil, err
+		}
+		all[wflo.PartWorkspace] = workspace
+	}
+	return all, nil
+}
+
+// Save implements sandbox.Archiver.
+func (e *engine) Save(ctx context.Context, box string, limits sandbox.TreeLimits, s sandbox.TreeSaver) (quiesced, ok bool, err error) {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	return r.Save(ctx, box, limits, s)
+}
+
+// Replace implements sandbox.Archiver.
+func (e *engine) Replace(ctx context.Context, box, key string, src sandbox.TreeSource) error {
+	r, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Replace(ctx, box, key, src)
 }
 
 func (p *parts) proveRecovery() {

@@ -168,7 +168,7 @@ func (r *recovery) BeginEffect(ctx context.Context, ids ...string) error {
 	}
 	const what = "begin an effect"
 	type fence struct{ ID, State string }
-	found, err := rows(ctx, r, what, pgx.RowToStructByPos[fence], "SELECT id, state FROM wflo.begin_effect($1, $2)", words(ids), rewind.Late())
+	found, err := rows(ctx, r, what, pgx.RowToStructByPos[fence], "SELECT found_id, found_state FROM wflo.begin_effect($1, $2)", words(ids), rewind.Late())
 	if err != nil {
 		return err
 	}

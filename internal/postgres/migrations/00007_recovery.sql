@@ -64,18 +64,37 @@ CREATE INDEX compensations_of_org ON compensations (org, changed_at DESC, id DES
 CREATE INDEX compensations_in_state ON compensations (state, changed_at DESC, id DESC);
 
 -- begin_effect marks compensations, unless one is not there or in a state that is too
--- late, and says what it found. Rows are locked in the order of their ids, and written
--- the first time only.
+-- late, and says what it found. It is given ids in their order, in which rows are
+-- locked, and writes the first time only. One row at a time, it is planned once for
+-- each session, and uses the primary key however small the table was then.
 -- +goose StatementBegin
-CREATE FUNCTION begin_effect(p_id text[], p_late text[]) RETURNS TABLE (id text, state text)
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT SET enable_seqscan = off AS $$
-    WITH locked AS MATERIALIZED (
-        SELECT c.id, c.state, c.begun FROM compensations c WHERE c.id = ANY (p_id) ORDER BY c.id FOR UPDATE
-    ), marked AS (
-        UPDATE compensations c SET begun = true FROM locked l WHERE c.id = l.id AND NOT l.begun
-            AND (SELECT count(*) FROM locked) = (SELECT count(DISTINCT i) FROM unnest(p_id) AS i)
-            AND NOT EXISTS (SELECT 1 FROM locked o WHERE o.state = ANY (p_late))
-    )
-    SELECT l.id, l.state FROM locked l
-$$;
+CREATE FUNCTION begin_effect(p_id text[], p_late text[]) RETURNS TABLE (found_id text, found_state text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    one text;
+    c record;
+    fresh text[] := '{}';
+    may boolean := true;
+BEGIN
+    FOREACH one IN ARRAY p_id LOOP
+        SELECT id, state, begun INTO c FROM compensations WHERE id = one FOR UPDATE;
+        IF NOT FOUND THEN
+            may := false;
+            CONTINUE;
+        END IF;
+        found_id := c.id;
+        found_state := c.state;
+        RETURN NEXT;
+        IF c.state = ANY (p_late) THEN
+            may := false;
+        ELSIF NOT c.begun THEN
+            fresh := fresh || one;
+        END IF;
+    END LOOP;
+    IF may THEN
+        FOREACH one IN ARRAY fresh LOOP
+            UPDATE compensations SET begun = true WHERE id = one;
+        END LOOP;
+    END IF;
+END $$;
 -- +goose StatementEnd

@@ -79,6 +79,8 @@ bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum | check-go
 	$(call tool,lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,about 3 minutes)
 bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum | check-go
 	$(call tool,lint,go.temporal.io/sdk/contrib/tools/workflowcheck,seconds)
+bin/minio: tools/minio/go.mod tools/minio/go.sum | check-go
+	$(call tool,minio,github.com/minio/minio,about 5 minutes)
 bin/govulncheck: tools/lint/go.mod tools/lint/go.sum | check-go
 	$(call tool,lint,golang.org/x/vuln/cmd/govulncheck,seconds)
 

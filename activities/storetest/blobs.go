@@ -19,7 +19,9 @@ import (
 // closed when the test it was opened for ends; it is called once for each
 // subtest. What a store does with a damaged blob is left to the driver's own
 // test, which can damage one: it must be an error that names the key.
-func TestBlobs(t *testing.T, open func(t *testing.T) activities.Blobs) {
+func TestBlobs(t *testing.T, open func(t *testing.T) activities.Blobs) { testBlobs(t, false, open) }
+
+func testBlobs(t *testing.T, sealed bool, open func(t *testing.T) activities.Blobs) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, activities.Blobs)
@@ -33,7 +35,13 @@ func TestBlobs(t *testing.T, open func(t *testing.T) activities.Blobs) {
 		{"AtTheSameTime", blobsAtTheSameTime},
 		{"Cancelled", blobCancelled},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
+		t.Run(c.name, func(t *testing.T) {
+			if b := open(t); c.name != "KeyIsTheHash" || !sealed {
+				c.test(t, b)
+			} else {
+				blobKeyOfSealed(t, b)
+			}
+		})
 	}
 }
 
@@ -76,12 +84,21 @@ func blobKey(t *testing.T, b activities.Blobs) {
 	}
 }
 
+// blobKeyOfSealed: a key that is the hash of what was put tells what it is.
+func blobKeyOfSealed(t *testing.T, b activities.Blobs) {
+	data := []byte("hello")
+	if got := put(t, b, data); got == hash(data) {
+		t.Errorf("key is the hash of what was sealed")
+	}
+}
+
 func blobAgain(t *testing.T, b activities.Blobs) {
 	data := []byte("hello")
-	if one, two := put(t, b, data), put(t, b, data); one != two {
+	one, two := put(t, b, data), put(t, b, data)
+	if one != two {
 		t.Errorf("keys are %s and %s", one, two)
 	}
-	wantBlob(t, b, hash(data), data)
+	wantBlob(t, b, one, data)
 }
 
 func blobNotThere(t *testing.T, b activities.Blobs) {

@@ -1,10 +1,14 @@
 // Package file keeps blobs as files of one directory, for one machine. [Open]
-// gives a [Store], which implements activities.Blobs.
+// gives a [Store], which implements activities.BlobStore.
 //
 // A blob's name is the SHA-256 of its content, and the file is in a folder of
 // the first two digits. A blob appears all at once: it is written to a temporary
 // file, flushed, and renamed. What is read is hashed again, so a file that the
 // disk or somebody else has changed is an error and never returned.
+//
+// The time of a file is when its blob was stored last. Delete goes by it, under a
+// lock that Put shares, so that a blob of which Put said that it is stored cannot go
+// because it was old a moment before.
 //
 // The package refuses keys that are not 64 hex digits before it touches the file
 // system, and it cannot leave its directory, not even through a symbolic link.
@@ -27,7 +31,7 @@ import (
 	"github.com/wflo-ai/wflo-go/activities"
 )
 
-var _ activities.Blobs = (*Store)(nil)
+var _ activities.BlobStore = (*Store)(nil)
 
 // DefaultMaxBytes is the largest blob when Config.MaxBytes is zero: 64 MiB.
 const DefaultMaxBytes = 64 << 20
@@ -37,6 +41,8 @@ const (
 	temporary = "tmp"
 	// abandoned is the age at which a temporary file has no writer any more.
 	abandoned = 24 * time.Hour
+	// lockFile is locked by whoever stores a blob or deletes one.
+	lockFile = "lock"
 )
 
 // Config says where the blobs are.
@@ -48,7 +54,7 @@ type Config struct {
 	MaxBytes int64
 }
 
-// Store is an activities.Blobs in a directory. Its methods may be called at the
+// Store is an activities.BlobStore in a directory. Its methods may be called at the
 // same time, from any number of processes.
 type Store struct {
 	root *os.Root
@@ -120,16 +126,22 @@ func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 		return "", err
 	}
 	key := Key(data)
-	if same, err := s.has(key, data); err != nil {
+	same, err := s.has(key, data)
+	if err != nil {
 		return "", fmt.Errorf("look for blob %s: %w", key, err)
-	} else if !same {
-		if err := s.write(key, data); err != nil {
-			return "", fmt.Errorf("write blob %s: %w", key, err)
-		}
 	}
-	// Also for a blob that was there: its writer may have been cut off between
-	// renaming it and this.
-	if err := s.flush(folder(key)); err != nil {
+	if same {
+		same, err = s.touch(key)
+	}
+	if err == nil && !same {
+		err = s.write(key, data)
+	}
+	if err == nil {
+		// Also for a blob that was there: its writer may have been cut off between
+		// renaming it and this.
+		err = s.flush(folder(key))
+	}
+	if err != nil {
 		return "", fmt.Errorf("write blob %s: %w", key, err)
 	}
 	return key, nil
@@ -138,7 +150,7 @@ func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 // Get implements activities.Blobs.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if !validKey(key) {
-		return nil, wflo.Invalid("blob key", "is not 64 lower-case hex digits", "use the key that Put returned")
+		return nil, badKey()
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -157,6 +169,10 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 func Key(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+func badKey() error {
+	return wflo.Invalid("blob key", "is not 64 lower-case hex digits", "use the key that Put returned")
 }
 
 func validKey(key string) bool {
@@ -224,7 +240,7 @@ func (s *Store) write(key string, data []byte) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = s.root.Rename(name, path(key))
+		err = s.rename(name, key)
 	}
 	if err != nil {
 		return errors.Join(err, s.root.Remove(name))
@@ -232,9 +248,24 @@ func (s *Store) write(key string, data []byte) (err error) {
 	return nil
 }
 
-// flush makes the names of a folder durable.
-func (s *Store) flush(dir string) error {
-	f, err := s.root.Open(dir)
+// rename gives a blob its name, and the time of now: whoever looked at the clock
+// before must not delete it.
+func (s *Store) rename(name, key string) (err error) {
+	unlock, err := s.lock(false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	now := time.Now()
+	if err := s.root.Chtimes(name, now, now); err != nil {
+		return err
+	}
+	return s.root.Rename(name, path(key))
+}
+
+// flush makes the content and the time of a file durable, or the names of a folder.
+func (s *Store) flush(name string) error {
+	f, err := s.root.Open(name)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func mustPut(t testing.TB, s *Store, data string) string {
 }
 
 func TestBlobs(t *testing.T) {
-	storetest.TestBlobs(t, func(t *testing.T) activities.Blobs {
+	storetest.TestBlobStore(t, false, func(t *testing.T) activities.BlobStore {
 		return mustOpen(t, Config{Dir: filepath.Join(t.TempDir(), "new", "blobs")})
 	})
 }
@@ -100,8 +100,8 @@ func TestOnlyTheOwnerCanRead(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || files != 1 {
-		t.Errorf("%d files, %v; want the blob and no temporary file", files, err)
+	if err != nil || files != 2 {
+		t.Errorf("%d files, %v; want the blob and the lock, and no temporary file", files, err)
 	}
 }
 

@@ -194,7 +194,7 @@ func (st *state) known(ctx workflow.Context) []*compensation {
 
 // undoneFor is the run that a call is made for: where it undoes, that of the effect.
 func undoneFor(ctx workflow.Context, run wflo.Run) wflo.Run {
-	if u, ok := ctx.Value(undoCallKey{}).(*undoCall); ok && u.run.FirstRunID != "" {
+	if u, ok := ctx.Value(undoCallKey{}).(*undoCall); ok && u.run.WorkflowID != "" {
 		return u.run
 	}
 	return run

@@ -122,13 +122,19 @@ func (r *Runner) settled(ctx context.Context, name string, m marker) error {
 	return r.clear(ctx, chain)
 }
 
-// clear removes the workspace before the last one, and the containers that other
-// workers began on it meanwhile. Those before it were removed when it came.
+// clear removes the containers that other workers began meanwhile on the workspace
+// before the last one, and then, in the background, that workspace: many files take
+// their time. Those before it went when it came.
 func (r *Runner) clear(ctx context.Context, chain []marker) error {
 	if len(chain) < 2 {
 		return nil
 	}
-	return r.removeWorkspace(ctx, chain[len(chain)-2].volume)
+	old := chain[len(chain)-2].volume
+	if err := r.removeWith(ctx, old); err != nil {
+		return err
+	}
+	r.abandon(old)
+	return nil
 }
 
 // sending brings a tree into an empty workspace.

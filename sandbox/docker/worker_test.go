@@ -25,6 +25,9 @@ type orders struct {
 	Owner string       `json:"owner"`
 	Spec  sandbox.Spec `json:"spec"`
 	Pool  int          `json:"pool"`
+	// Replace has the worker replace the workspace of Spec.Box instead, and never
+	// come to the end of it.
+	Replace bool `json:"replace,omitempty"`
 }
 
 // work says "ready" when it begins and what its program writes, line by line,
@@ -42,6 +45,14 @@ func work(text string) int {
 	}
 	settle(r) // a kill shall not leave the probe too
 	fmt.Println("ready")
+	if o.Replace {
+		src := oneFile("never")
+		src.Before = func(int) error {
+			fmt.Println("half way")
+			select {}
+		}
+		fmt.Println("replaced:", r.Replace(context.Background(), o.Spec.Box, "never", src))
+	}
 	res, err := r.Run(context.Background(), o.Spec, func(_ sandbox.Stream, p []byte) { _, _ = os.Stdout.Write(p) })
 	fmt.Println("ended:", res.Outcome, res.Reason, err)
 	select {}

@@ -89,6 +89,9 @@ func (r Run) StepName() string {
 	if i := strings.LastIndexByte(name, '/'); i > 0 {
 		name = name[:i] // the activity within the step
 	}
+	if i := strings.LastIndexByte(name, '~'); i > 0 && i+1 < len(name) && strings.Trim(name[i+1:], "0123456789") == "" {
+		name = name[:i] // how often it was rolled back
+	}
 	if i := strings.LastIndexByte(name, '#'); i > 0 {
 		name = name[:i]
 	}

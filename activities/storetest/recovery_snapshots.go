@@ -159,8 +159,8 @@ func snapshotsPinned(p *past) {
 
 func snapshotsLarge(p *past) {
 	s := p.snapshot("s", 0, func(s *wflo.Snapshot) {
-		for i := range 30_000 {
-			s.Parts[0].Blobs = append(s.Parts[0].Blobs, fmt.Sprintf("%064d", i))
+		for i := range 2_000 {
+			s.Parts[0].Blobs = append(s.Parts[0].Blobs, fmt.Sprintf("%01100d", i))
 		}
 	})
 	p.saved(s)

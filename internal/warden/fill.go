@@ -82,24 +82,28 @@ func (f *filler) open() error {
 // Write takes the records of one frame. It never fails: what is wrong is told at
 // the end.
 func (f *filler) Write(p []byte) (int, error) {
-	records := frame.NewTreeReader(p)
-	for f.err == nil {
-		rec, ok, err := records.Next()
-		if err != nil {
+	if f.err == nil {
+		if err := f.takeAll(p); err != nil {
 			f.fail(err)
 		}
+	}
+	return len(p), nil
+}
+
+func (f *filler) takeAll(p []byte) error {
+	for records := frame.NewTreeReader(p); ; {
+		rec, ok, err := records.Next()
 		if err != nil || !ok {
-			break
+			return err
 		}
 		if err := f.take(&rec); err != nil {
 			name := rec.Node.Name
 			if f.file != nil {
 				name = f.file.node.Name
 			}
-			f.fail(fmt.Errorf("%.200q: %w", name, err))
+			return fmt.Errorf("%.200q: %w", name, err)
 		}
 	}
-	return len(p), nil
 }
 
 func (f *filler) fail(err error) {

@@ -29,7 +29,6 @@ type scan struct {
 	deepest int
 	left    int  // sockets and pipes
 	over    bool // there is more than the limits: it only counts
-	err     error
 }
 
 // errDevice refuses a tree.

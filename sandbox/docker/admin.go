@@ -61,6 +61,9 @@ type Collected struct {
 type inventory struct {
 	containers []container.Summary
 	volumes    []*volume.Volume
+	// late are the markers after the containers were listed. A container that makes
+	// way for its workspace's marker in between is in neither of the others.
+	late []*volume.Volume
 }
 
 func (r *Runner) inventory(ctx context.Context) (inventory, error) {
@@ -76,7 +79,11 @@ func (r *Runner) inventory(ctx context.Context) (inventory, error) {
 	if err != nil {
 		return inventory{}, unreachable("list containers", err)
 	}
-	return inventory{containers: containers, volumes: volumes}, nil
+	late, err := r.volumes(ctx, kindMarker)
+	if err != nil {
+		return inventory{}, err
+	}
+	return inventory{containers: containers, volumes: volumes, late: late}, nil
 }
 
 // by indexes the volumes of a kind by one of their labels.
@@ -328,7 +335,7 @@ func deadVolumes(inv inventory, gone map[string]bool, now time.Time) []string {
 			mounted[m.Name] = true
 		}
 	}
-	workspaces, markers := lead(inv.volumes)
+	workspaces, markers := lead(slices.Concat(inv.volumes, inv.late))
 	var dead []string
 	for _, v := range inv.volumes {
 		age := now.Sub(unix(v.Labels[labelCreated]))

@@ -122,6 +122,9 @@ func TestDeadVolumes(t *testing.T) {
 	files := func(name string, age time.Duration) *volume.Volume {
 		return &volume.Volume{Name: name, Labels: map[string]string{labelKind: kindWorkspace, labelCreated: at(-age)}}
 	}
+	marker := func(name, previous, of string) *volume.Volume {
+		return &volume.Volume{Name: name, Labels: map[string]string{labelKind: kindMarker, labelPrevious: previous, labelVolume: of, labelCreated: at(-time.Hour)}}
+	}
 	inv := inventory{
 		containers: []container.Summary{
 			{ID: "runs", Mounts: []container.MountPoint{{Name: "mounted"}}},
@@ -134,11 +137,18 @@ func TestDeadVolumes(t *testing.T) {
 			files("just made too", unclaimed-time.Second),
 			{Name: "marker", Labels: map[string]string{labelKind: kindMarker, labelVolume: "of a box", labelCreated: at(-1000 * time.Hour)}},
 			{Name: "unknown", Labels: map[string]string{labelCreated: "nonsense"}},
+			// A box whose workspace was replaced twice, and one that was closed meanwhile.
+			marker("first", "", "replaced"), marker("second", "replaced", "replaced too"), marker("third", "replaced too", "current"),
+			files("replaced", time.Hour), files("replaced too", time.Hour), files("current", time.Hour),
+			marker("of a closed box", "long gone", "in vain"), files("in vain", time.Hour), files("marked late", time.Hour),
 		},
+		late: []*volume.Volume{marker("late", "", "marked late")},
 	}
 	got := deadVolumes(inv, map[string]bool{"dead": true}, now)
 	slices.Sort(got)
-	if diff := cmp.Diff([]string{"expired", "of a dead container", "of a dead one", "of nobody", "of nothing"}, got); diff != "" {
+	if diff := cmp.Diff([]string{
+		"expired", "in vain", "of a closed box", "of a dead container", "of a dead one", "of nobody", "of nothing", "replaced", "replaced too",
+	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -119,23 +119,14 @@ func endedBy(ctx context.Context, doing string, err error) error {
 
 func (r *Runner) save(ctx context.Context, h *holding, about Engine, limits sandbox.TreeLimits, s sandbox.TreeSaver) (quiesced, ok bool, err error) {
 	name := h.x.spec.Box
-	p, ok, err := r.workspaceOf(ctx, name)
+	box, ok, err := r.toSave(ctx, h.b, name, about)
 	if err != nil || !ok {
 		return err == nil && h.others == 0, false, err
 	}
-	elsewhere, err := r.elsewhere(ctx, p.volume)
+	elsewhere, err := r.elsewhere(ctx, box.p.volume)
 	if err != nil {
+		r.release(box, name, true)
 		return false, true, err
-	}
-	box := h.b.takeKept()
-	if box != nil && (!box.alive() || box.p.volume != p.volume) {
-		box.discard()
-		box = nil
-	}
-	if box == nil {
-		if box, err = r.launch(ctx, r.archiveTemplate(about), p, about.facts); err != nil {
-			return false, true, err
-		}
 	}
 	v := &saving{limits: limits, s: s}
 	err = r.withTrees(ctx, box, func(ctx context.Context, c *treeConn) error {
@@ -147,6 +138,35 @@ func (r *Runner) save(ctx context.Context, h *holding, about Engine, limits sand
 	}
 	r.release(box, name, err != nil || box.t == r.archiveTemplate(about))
 	return h.others == 0 && !elsewhere, true, err
+}
+
+// toSave gives a sandbox with a box's workspace: the one that waits, or a new one.
+func (r *Runner) toSave(ctx context.Context, b *box, name string, about Engine) (s *session, ok bool, err error) {
+	const tries = 4
+	for range tries {
+		p, ok, err := r.workspaceOf(ctx, name)
+		if err != nil || !ok {
+			return nil, false, err
+		}
+		if s := b.takeKept(); s != nil {
+			if s.alive() && s.p.volume == p.volume {
+				return s, true, nil
+			}
+			s.discard()
+		}
+		if s, err = r.launch(ctx, r.archiveTemplate(about), p, about.facts); err != nil {
+			return nil, true, err
+		}
+		still, err := r.stillAt(ctx, s, name)
+		if still {
+			return s, true, nil
+		}
+		s.discard()
+		if err != nil {
+			return nil, true, err
+		}
+	}
+	return nil, true, fmt.Errorf("the workspace of %q is replaced all the time", name)
 }
 
 // elsewhere says whether other workers have containers with a volume. What they do

@@ -9,7 +9,7 @@ import (
 )
 
 func TestArchiver(t *testing.T) {
-	sandboxtest.TestArchiver(t, func(t *testing.T) sandboxtest.ArchivingRunner { return open(t, nil) }, sandboxtest.ArchiverOptions{Programs: true})
+	sandboxtest.TestArchiver(t, func(t *testing.T) sandboxtest.ArchivingRunner { return open(t, nil) }, sandboxtest.ArchiverOptions{Programs: true, Many: 100_000})
 }
 
 // TestArchiverGVisor is the same where PID 1 has a kernel of gVisor.

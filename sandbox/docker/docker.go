@@ -9,8 +9,8 @@
 // sandboxes of their own on the same workspace. Started sandboxes wait in a pool,
 // so that an execution begins in a millisecond or two.
 //
-// The things to call are [New], the methods of sandbox.Runner, and
-// [Runner.Shutdown] at the end; Runner.Check and Runner.Defences say what the
+// The things to call are [New], the methods of sandbox.Runner and
+// sandbox.Archiver, and [Runner.Shutdown] at the end; Runner.Check and Runner.Defences say what the
 // engine can do, List, Stats, Kill and Collect are for operators.
 //
 // Every container has a read-only root, no network, no capabilities, no way to

@@ -9,6 +9,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
 
@@ -16,9 +17,19 @@ import (
 // ones.
 type decoder struct {
 	most  int // entries of all sections
+	names int // bytes of their names so far
 	nodes []node
 	packs map[string]*pack
 	all   map[frameAt]*frame
+}
+
+// maxNames bounds the names of a tree of at most so many entries, in bytes. Names are
+// written without what they share, so without a bound a small section could have
+// names without end.
+func maxNames(entries int) int { return 1<<20 + 512*entries }
+
+func errNames(total int) error {
+	return wflo.Invalid("the workspace", fmt.Sprintf("has %d bytes of names or more", total), "use shorter names, or directories that are less deep")
 }
 
 type frameAt struct {
@@ -118,6 +129,9 @@ func (d *decoder) section(b []byte) error {
 		n := readNode(c, last, frames)
 		if c.err != nil {
 			return c.err
+		}
+		if d.names += len(n.Name); d.names > maxNames(d.most) {
+			return errNames(d.names)
 		}
 		d.nodes = append(d.nodes, n)
 		last = n.Name

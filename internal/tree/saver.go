@@ -34,6 +34,13 @@ func (s *saver) Tree(scanned []sandbox.TreeEntry) ([]int, error) {
 	if err := s.limits.Check((&manifest{nodes}).entries()); err != nil {
 		return nil, err
 	}
+	total := 0
+	for i := range nodes {
+		total += len(nodes[i].Name)
+	}
+	if total > maxNames(s.limits.Entries) {
+		return nil, errNames(total)
+	}
 	names := s.before.byName()
 	same := make([]*node, len(nodes))
 	for i := range nodes {

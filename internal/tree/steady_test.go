@@ -197,16 +197,16 @@ func TestWhatFallsApartIsStoredAgain(t *testing.T) {
 	b := newWorkbench(t, Config{})
 	files := map[string]string{}
 	for i := range 1000 {
-		files[fmt.Sprintf("f%03d", i)] = string(noise(uint64(i), 20_000))
+		files[fmt.Sprintf("f%03d", i)] = string(noise(uint64(i), 10_000))
 	}
 	b.write(t, files)
 	p := b.save(t, nil)
 	seed := uint64(1000)
-	for range 60 {
+	for range 30 {
 		changed := map[string]string{}
 		for range 25 {
 			seed++
-			changed[fmt.Sprintf("f%03d", seed*7%1000)] = string(noise(seed, 20_000))
+			changed[fmt.Sprintf("f%03d", seed*7%1000)] = string(noise(seed, 10_000))
 		}
 		b.write(t, changed)
 		p = b.save(t, &p)

@@ -22,7 +22,7 @@
 // differs. It refuses manifests that are not exactly what it writes, trees above their
 // limits, and entries that are neither directories, files nor links.
 //
-// A save holds at most some 60 MiB besides the entries (some 300 bytes each), a
+// A save holds at most some 60 MiB besides the entries (some 500 bytes each), a
 // restore some 100 MiB, whatever the size of the tree.
 package tree
 

@@ -133,15 +133,15 @@ func TestSecondSaveReadsAndStoresWhatChanged(t *testing.T) {
 func TestManyFilesAreFewBlobs(t *testing.T) {
 	b := newWorkbench(t, Config{})
 	files := map[string]string{}
-	for i := range 3000 {
-		files[fmt.Sprintf("d%d/f%d", i%50, i)] = string(noise(uint64(i), 8000))
+	for i := range 1500 {
+		files[fmt.Sprintf("d%d/f%d", i%50, i)] = string(noise(uint64(i), 16_000))
 	}
 	b.write(t, files)
 	p := b.save(t, nil)
 	refs, err := b.Refs(t.Context(), p)
 	must(t, err)
 	if len(refs) > 6 {
-		t.Errorf("24 MB in 3,000 files are %d blobs", len(refs))
+		t.Errorf("24 MB in 1,500 files are %d blobs", len(refs))
 	}
 	got := slices.Sorted(slices.Values(refs))
 	for key := range b.blobs.blobs {

@@ -74,7 +74,8 @@ type Config struct {
 	// means the number of this machine's CPUs, at least 2: starting is work for
 	// the engine, and a storm only makes every start slow.
 	Starts int
-	// EngineTimeout bounds each request to the engine; zero means 60 s.
+	// EngineTimeout bounds each request to the engine; zero means 60 s. Removing a
+	// workspace, whose files may be many, may take ten times as long.
 	EngineTimeout time.Duration
 	// Logger gets what cannot be returned, such as clean-ups that did not work;
 	// nil discards.

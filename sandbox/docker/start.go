@@ -196,12 +196,18 @@ func (r *Runner) abandon(name string) {
 	})
 }
 
+// manyFiles is how many times longer than others a request may take that removes a
+// volume: the engine answers when the last of its files is gone.
+const manyFiles = 10
+
 // removeVolume waits for the containers that still hold a volume to go.
 func (r *Runner) removeVolume(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	patient, cancel := context.WithTimeout(ctx, manyFiles*r.config.EngineTimeout)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, r.config.EngineTimeout)
 	defer cancel()
 	for {
-		err := r.engine.VolumeRemove(ctx, name, false)
+		err := r.engine.VolumeRemove(patient, name, false)
 		switch {
 		case err == nil, errdefs.IsNotFound(err):
 			return nil

@@ -174,9 +174,10 @@ func (st *state) closeUndo(ctx workflow.Context, keep bool) {
 
 // takeOver looks at what the run before handed on. A run that a retry or a schedule
 // began has the first run's ID, and so would name its compensations as that did.
+// What a restored run has is registered again by its code, and is the same then.
 func (st *state) takeOver(ctx workflow.Context, c carry) {
-	for _, c := range st.stack {
-		c.seen = true
+	for _, have := range st.stack {
+		have.seen = c.Back == nil
 	}
 	info := workflow.GetInfo(ctx)
 	if info.ContinuedExecutionRunID != "" && c.RunID == "" && c.Stack == nil {

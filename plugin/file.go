@@ -26,7 +26,7 @@ type GatewayKey struct {
 // FromFile reads a configuration file and, above it, the environment: where both
 // set something, the environment counts. The file has budgets, routes, the
 // response cache, estimates, keys of the gateway, the meter, approvals, channels,
-// policies and checkpoints; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
+// policies, checkpoints and snapshots; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
 //
 //	budgets:
 //	  - scope: team
@@ -50,6 +50,9 @@ func FromFile(path string) (Config, error) {
 			FourEyes: f.Approvals.FourEyes, ReasonRequired: f.Approvals.ReasonRequired, SignedOnly: f.Approvals.SignedOnly,
 			Notify: f.Approvals.Notify, Timeout: f.Approvals.Timeout, Expiry: f.Approvals.Expiry,
 		},
+	}
+	if c.Snapshots, err = snapshotsOf(f.Snapshots); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if c.Channels, c.ChannelFallback, err = channelsOf(f); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)

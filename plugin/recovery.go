@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"go.temporal.io/sdk/activity"
@@ -13,7 +14,10 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/config"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
+	"github.com/wflo-ai/wflo-go/internal/objectstore/s3"
+	"github.com/wflo-ai/wflo-go/internal/objectstore/sealed"
 	"github.com/wflo-ai/wflo-go/internal/runs"
 	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/internal/tree"
@@ -23,9 +27,17 @@ import (
 
 // Snapshots says where snapshots of runs are kept.
 type Snapshots struct {
-	// Store is a directory for the blobs that snapshots consist of; empty means
-	// "snapshots" in Config.DataDir. Workers that share a database share it, too.
+	// Store is where the blobs are that snapshots consist of: a directory, or
+	// s3://BUCKET/PREFIX with the parameters region, endpoint, path_style and insecure,
+	// whose credentials come from the environment. Empty means "snapshots" in
+	// Config.DataDir. Workers that share a database share it, too.
 	Store string
+	// Keys seal the blobs: ID:BASE64 of 32 bytes each, with commas. The first one seals,
+	// all open. Empty means that blobs are stored as they are.
+	Keys string
+	// AllowPlain reads blobs that are not sealed, too: for as long as the store has some
+	// from before it had Keys.
+	AllowPlain bool
 	// Limits bound the workspace of a snapshot; zero means 1,000,000 entries, 64 GiB and
 	// 256 levels. A workspace that has more fails the snapshot.
 	Limits sandbox.TreeLimits
@@ -58,12 +70,32 @@ func (p *Plugin) recoveryActivities() error {
 	return nil
 }
 
-func (p *Plugin) openSnapshots() (activities.Blobs, error) {
-	dir := p.cfg.Snapshots.Store
-	if dir == "" {
-		dir = filepath.Join(p.cfg.DataDir, "snapshots")
+func (p *Plugin) openSnapshots() (activities.BlobStore, error) {
+	blobs, err := p.openBlobs()
+	if err != nil || p.cfg.Snapshots.Keys == "" {
+		return blobs, err
 	}
-	blobs, err := file.Open(file.Config{Dir: dir})
+	sealing, err := sealed.ParseKeys(p.cfg.Snapshots.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return sealed.Open(sealed.Config{Blobs: blobs, Keys: sealing, AllowPlain: p.cfg.Snapshots.AllowPlain})
+}
+
+func (p *Plugin) openBlobs() (activities.BlobStore, error) {
+	place := p.cfg.Snapshots.Store
+	if strings.HasPrefix(place, "s3://") {
+		blobs, err := s3.Open(context.Background(), s3.Config{URL: place})
+		if err != nil {
+			return nil, err
+		}
+		p.closers = append(p.closers, blobs.Close)
+		return blobs, nil
+	}
+	if place == "" {
+		place = filepath.Join(p.cfg.DataDir, "snapshots")
+	}
+	blobs, err := file.Open(file.Config{Dir: place})
 	if err != nil {
 		return nil, err
 	}
@@ -195,4 +227,15 @@ func (r *reach) Start(ctx context.Context, s activities.RunStart) (string, error
 		return "", err
 	}
 	return c.Start(ctx, s)
+}
+
+// snapshotsOf reads the keys from where a file says that they are.
+func snapshotsOf(f config.Snapshots) (Snapshots, error) {
+	out := Snapshots{Store: f.Store, AllowPlain: f.AllowPlain, Limits: f.Limits, Exclude: f.Exclude}
+	if !f.Keys.Set() {
+		return out, nil
+	}
+	var err error
+	out.Keys, err = f.Keys.Read("keys of snapshots")
+	return out, err
 }

@@ -1,7 +1,8 @@
 // Package config reads a worker's configuration file: which budgets there are,
 // how calls are routed, what the response cache keeps, who may use the gateway,
 // how calls of other SDKs are metered, whose decisions count at approval gates,
-// which policies there are, where notices go, and who may use the console. [Load] reads a file, [Parse] what is in one already.
+// which policies there are, where notices go, who may use the console, and where
+// snapshots are kept. [Load] reads a file, [Parse] what is in one already.
 //
 // The file is YAML in a strict dialect. A field that is not known, a value of
 // another type, a field that is set twice and a budget that is declared twice are
@@ -47,6 +48,8 @@ type File struct {
 	// Channels are where notices go, by name.
 	Channels map[string]Channel
 	Console  Console
+	// Snapshots says where snapshots of runs are kept.
+	Snapshots Snapshots
 }
 
 // Meter says how calls are accounted for that the worker does not write itself:

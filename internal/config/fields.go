@@ -37,6 +37,7 @@ func (r *reader) file(n ast.Node, f *File) error {
 		field{"audit", func(n ast.Node) error { return r.audit(n, &f.Audit) }},
 		field{"channels", func(n ast.Node) error { return r.channelList(n, f) }},
 		field{"console", func(n ast.Node) error { return r.console(n, &f.Console) }},
+		field{"snapshots", func(n ast.Node) error { return r.snapshots(n, &f.Snapshots) }},
 	)
 	return err
 }

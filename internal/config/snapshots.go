@@ -1,0 +1,52 @@
+package config
+
+import (
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/wflo-ai/wflo-go/sandbox"
+)
+
+// Snapshots says where snapshots of runs are kept, and what they may hold.
+type Snapshots struct {
+	// Store is a directory or s3://BUCKET/PREFIX; empty means the default.
+	Store string
+	// Keys seal what is stored; unset means that it is not sealed. AllowPlain reads what
+	// was stored before there were keys.
+	Keys       Secret
+	AllowPlain bool
+	// Limits and Exclude are for workspaces.
+	Limits  sandbox.TreeLimits
+	Exclude []string
+}
+
+func (r *reader) snapshots(n ast.Node, s *Snapshots) error {
+	var entries, depth int
+	set, err := r.mapping(n, "snapshots",
+		r.textField("store", &s.Store), r.secretField("keys", &s.Keys), r.boolField("allow_plain", &s.AllowPlain), r.textsField("exclude", &s.Exclude),
+		field{"limits", func(n ast.Node) error {
+			_, err := r.mapping(n, "limits of snapshots", r.intField("entries", &entries), r.intField("depth", &depth),
+				field{"bytes", func(n ast.Node) (err error) { s.Limits.Bytes, err = r.integer(n, "bytes"); return err }})
+			return err
+		}},
+	)
+	if err != nil {
+		return err
+	}
+	s.Limits.Entries, s.Limits.Depth = entries, depth
+	if err := s.Limits.Validate(); err != nil {
+		return r.check(set["limits"], nil, "limits", err)
+	}
+	if u, err := url.Parse(s.Store); strings.HasPrefix(s.Store, "s3:") && (err != nil || u.Host == "" || u.User != nil) {
+		return r.fail(set["store"], "write s3://BUCKET/PREFIX; credentials belong into the environment", "store is not the address of a bucket")
+	}
+	for _, pattern := range s.Exclude {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return r.fail(set["exclude"], "use the patterns of path.Match, such as *.tmp", "exclude has the pattern %q, which is none", short(pattern))
+		}
+	}
+	return nil
+}

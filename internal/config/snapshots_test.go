@@ -1,0 +1,26 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSnapshots(t *testing.T) {
+	f, err := Parse("f", []byte("snapshots:\n  store: s3://wflo/prod?region=eu-central-1\n  keys: {env: WFLO_BLOB_KEYS}\n  allow_plain: true\n  limits: {entries: 1000, bytes: 1000000, depth: 20}\n  exclude: ['*.tmp', node_modules]\n"))
+	s := f.Snapshots
+	if err != nil || s.Store != "s3://wflo/prod?region=eu-central-1" || s.Keys.Env != "WFLO_BLOB_KEYS" || !s.AllowPlain || s.Limits.Entries != 1000 || s.Limits.Bytes != 1000000 || s.Limits.Depth != 20 || len(s.Exclude) != 2 {
+		t.Fatalf("got %+v (%v)", s, err)
+	}
+	for text, want := range map[string]string{
+		"keys: plain-text":              "this file never holds a secret",
+		"store: s3://key:secret@bucket": "credentials belong into the environment",
+		"limits: {entries: -1}":         "f:2",
+		"exclude: ['[']":                "which is none",
+		"keep: 3":                       "unknown field",
+	} {
+		_, err := Parse("f", []byte("snapshots:\n  "+text+"\n"))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "key:secret") {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}

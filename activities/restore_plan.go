@@ -250,6 +250,9 @@ func (a *Restoring) complete(ctx context.Context, in *step.Restoring, to *wflo.S
 	if err := a.cut(ctx, in, to, rows); err != nil {
 		return err
 	}
+	if plan.Mode != wflo.RestoreInPlace {
+		plan.Irreversible = without(plan.Irreversible, rows)
+	}
 	switch {
 	case plan.Mode == wflo.RestoreFork:
 		plan.Undo, plan.Skipped = nil, nil // they stay the first run's
@@ -261,6 +264,17 @@ func (a *Restoring) complete(ctx context.Context, in *step.Restoring, to *wflo.S
 		return nil
 	}
 	return a.compare(ctx, in, *to)
+}
+
+// without leaves out effects that have a compensation: a run that has ended looks at its
+// own list only, from which what it kept and what it undid are gone. A dead letter's
+// effect stays.
+func without(items []wflo.PlanItem, rows []wflo.CompensationRecord) []wflo.PlanItem {
+	return slices.DeleteFunc(slices.Clone(items), func(item wflo.PlanItem) bool {
+		return slices.ContainsFunc(rows, func(r wflo.CompensationRecord) bool {
+			return r.Step != "" && tryOf(r.Step) == tryOf(item.Key) && r.State != wflo.CompensationDead
+		})
+	})
 }
 
 // undoable are the compensations above a height that a reopening undoes, the highest

@@ -357,6 +357,9 @@ func TestFork(t *testing.T) {
 func TestReopen(t *testing.T) {
 	w := newGoingBack(t, false)
 	w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationKept}}}) // the run ended well
+	plan := w.runs.plans["wf"]
+	plan.Irreversible = []wflo.PlanItem{{Key: "g0/pay#1"}} // as far as the run knows
+	w.runs.plans["wf"] = plan
 	begun := w.begin(w.ask("", wflo.RestorePoint{Snapshot: "b"}))
 	if begun.Restored.Plan.Mode != wflo.RestoreReopen || len(begun.Restored.Plan.Undo) != 0 {
 		t.Fatalf("the plan is %+v", begun.Restored.Plan)

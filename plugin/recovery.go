@@ -15,6 +15,7 @@ import (
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/config"
+	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/s3"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/sealed"
@@ -62,10 +63,10 @@ func (p *Plugin) recoveryActivities() error {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
 	p.parts.snapshot = &activities.Snapshot{
-		Recovery: store, Blobs: blobs, Parts: keepers, Audit: p.parts.records, Logger: p.cfg.Logger,
+		Recovery: store, Blobs: faulty.Blobs(blobs), Parts: faulty.Keepers(keepers), Audit: p.parts.records, Logger: p.cfg.Logger,
 	}
 	p.parts.restore = &activities.Restoring{
-		Snapshot: p.parts.snapshot, Runs: &p.reach, Ledger: p.parts.ledger, Gates: p.parts.records, Logger: p.cfg.Logger,
+		Snapshot: p.parts.snapshot, Runs: faulty.Runs(&p.reach), Ledger: p.parts.ledger, Gates: p.parts.records, Logger: p.cfg.Logger,
 	}
 	return nil
 }

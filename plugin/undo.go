@@ -7,6 +7,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
 	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
@@ -18,7 +19,7 @@ type undo struct{ activities *activities.Undo }
 // of the kind.
 func (p *Plugin) recovery() activities.Recovery {
 	if l, ok := p.parts.ledger.(interface{ Recovery() activities.Recovery }); ok {
-		return l.Recovery()
+		return faulty.Recovery(l.Recovery())
 	}
 	return nil
 }

@@ -229,8 +229,10 @@ func TestSectionsAreBounded(t *testing.T) {
 		names = binary.AppendUvarint(append(names, 0), i*10)
 		names = append(append(append(names, 10), "/nnnnnnnnn"...), 0, 0, 0, 0)
 	}
+	if err := newDecoder(1000).section(names); wflo.CodeOf(err) != wflo.CodeInvalid || !strings.Contains(err.Error(), "bytes of names") {
+		t.Errorf("names without end gave %v", err)
+	}
 	for name, section := range map[string][]byte{
-		"names":   names,
 		"packs":   binary.AppendUvarint([]byte(magic), 1<<50),
 		"frames":  append([]byte(magic), 0, 0xff, 0xff, 0xff, 0x7f),
 		"entries": append([]byte(magic), 0, 0, 0xff, 0xff, 0xff, 0x7f),

@@ -31,15 +31,8 @@ type saver struct {
 func (s *saver) Tree(scanned []sandbox.TreeEntry) ([]int, error) {
 	nodes, from := s.exclude.kept(scanned)
 	s.nodes = nodes
-	if err := s.limits.Check((&manifest{nodes}).entries()); err != nil {
+	if err := checkNodes(nodes, s.limits); err != nil {
 		return nil, err
-	}
-	total := 0
-	for i := range nodes {
-		total += len(nodes[i].Name)
-	}
-	if total > maxNames(s.limits.Entries) {
-		return nil, errNames(total)
 	}
 	names := s.before.byName()
 	same := make([]*node, len(nodes))
@@ -67,6 +60,18 @@ func (s *saver) Tree(scanned []sandbox.TreeEntry) ([]int, error) {
 	slices.Sort(want)
 	s.w = s.open(known)
 	return want, nil
+}
+
+// checkNodes refuses a tree that could not be read again.
+func checkNodes(nodes []node, limits sandbox.TreeLimits) error {
+	names := 0
+	for i := range nodes {
+		names += len(nodes[i].Name)
+	}
+	if names > maxNames(limits.Entries) {
+		return errNames(names)
+	}
+	return limits.Check((&manifest{nodes}).entries())
 }
 
 // same says whether a file is as it was.

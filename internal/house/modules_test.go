@@ -45,7 +45,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/distribution/reference", folders: []string{"sandbox/docker"}, integration: true, reason: "image names, parsed as Docker does"},
 	{prefix: "github.com/containerd/errdefs", folders: []string{"sandbox/docker"}, integration: true, reason: "error kinds of the Docker client"},
 
-	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres"}, integration: true, reason: "PostgreSQL"},
+	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres", "internal/pgtables"}, integration: true, reason: "PostgreSQL"},
 	{prefix: "modernc.org/sqlite", folders: []string{"internal/sqlite", "cmd/wflo"}, integration: true, reason: "SQLite without cgo, so that one static binary is enough"},
 	{prefix: "github.com/pressly/goose/v3", folders: []string{"internal/postgres", "internal/sqlite"}, reason: "migrations with a lock, the same for both databases"},
 	{prefix: "github.com/minio/minio-go/v7", folders: []string{"internal/objectstore/s3"}, integration: true, reason: "blobs in S3, MinIO and what speaks like them"},

@@ -109,6 +109,14 @@ var walls = []wall{
 		reason: "policies and configuration are read equally strictly, so what reads them must not know what they say",
 	},
 	{
+		folder: "internal/undo", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
+		reason: "what people do about dead letters is the same for API, command line and console, so it must not know them",
+	},
+	{
+		folder: "internal/rewind", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
+		reason: "the rules of recovery are the same for both databases, so they know neither",
+	},
+	{
 		folder: "internal/publicnet", own: []string{},
 		reason: "which addresses are public is a table, and sandboxes and channels read the same one",
 	},
@@ -171,6 +179,10 @@ var walls = []wall{
 		folder: "worker/...", own: []string{anything}, foreign: []string{anything},
 		never:  []string{"wflotest", "starter"},
 		reason: "a program is wiring around the door",
+	},
+	{
+		folder: "recovery", own: []string{"."}, foreign: []string{"go.temporal.io/"},
+		reason: "who starts a restore needs the words and a client; the work is done where the workers are",
 	},
 	{
 		folder: "starter/...", own: []string{".", "sandbox", "workflows", "internal/step"}, foreign: []string{"go.temporal.io/"},

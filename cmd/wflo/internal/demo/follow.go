@@ -97,12 +97,17 @@ func (w *watcher) tell(ctx context.Context, id string, s wflo.Status) error {
 	}
 	w.work(id, s)
 	for _, c := range s.Compensations {
-		if w.undo[c.Name] != c.State && c.State != wflo.CompensationRegistered {
+		if w.undo[c.Name] != c.State && undoing(c.State) {
 			w.at("%-30s %s", "undo "+c.Name, c.State)
 		}
 		w.undo[c.Name] = c.State
 	}
 	return nil
+}
+
+// undoing says that a compensation has come to be used.
+func undoing(s wflo.CompensationState) bool {
+	return s == wflo.CompensationDone || s == wflo.CompensationSkipped || s == wflo.CompensationDead
 }
 
 // work tells of steps that are done and of money that is spent. After the first

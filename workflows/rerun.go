@@ -59,7 +59,7 @@ func (j *journal) keep(outcomes []step.Outcome, started time.Time) {
 		j.seq = max(j.seq, o.Seq)
 		if end, ok := ends[o.In]; o.In != "" && ok && end > i {
 			// The step around it answers; only its key is still good for others.
-			if o.Failure == nil {
+			if o.Failure == nil && ends[o.Key] == i {
 				j.st.memo[o.Key] = onlyPayload(o.Result)
 				j.all, j.heights = append(j.all, o), append(j.heights, len(j.st.stack))
 			}
@@ -139,11 +139,14 @@ func (j *journal) recall(ctx workflow.Context, kind step.OutcomeKind, key, input
 	if i < 0 {
 		return nil, nil
 	}
+	o := j.kept[i]
 	future, set := workflow.NewFuture(ctx)
 	j.asked[i] = set
 	// Neither cancellation nor another order changes what was.
-	_ = future.Get(ctx, nil)
-	return &j.kept[i], nil
+	if err := future.Get(ctx, nil); err != nil {
+		return nil, firstOf(j.conflict, err)
+	}
+	return &o, nil
 }
 
 // drained waits until all that was recorded is given.
@@ -179,11 +182,12 @@ func (j *journal) due() bool {
 // drainOne gives the next outcome, or finds out that the code does not want it.
 func (j *journal) drainOne(ctx workflow.Context) {
 	if !j.due() {
-		j.quiet(ctx)
 		at := j.at
-		if !j.due() && j.at == at {
+		j.quiet(ctx)
+		if j.draining() && !j.due() && j.at == at {
 			j.linger(ctx)
 		}
+		j.caughtUp()
 		return
 	}
 	j.give()
@@ -245,6 +249,11 @@ func (j *journal) disagree() {
 	j.conflict = wflo.Errorf(wflo.CodeConflict, "restore to a moment before it, or run the code that was recorded",
 		"%s %s was recorded and is not asked for; the code asks for %s instead", next.Kind, next.Key, clip(fmt.Sprint(instead), 300))
 	// What was recorded is not given any more, and signals wait for nobody.
+	for i := j.at; i < len(j.kept); i++ {
+		if set, ok := j.asked[i]; ok {
+			set.SetError(toWire(j.conflict))
+		}
+	}
 	j.kept = j.kept[:j.at]
 }
 
@@ -310,11 +319,11 @@ func (j *journal) side(ctx workflow.Context, key string, do func() converter.Enc
 		return recalled{err: toWire(err)}
 	}
 	if i >= 0 {
+		o := j.kept[i]
 		_ = workflow.Await(j.st.unstoppable(ctx), func() bool { return j.at == i || j.conflict != nil })
 		if j.conflict != nil {
 			return recalled{err: toWire(j.conflict)}
 		}
-		o := j.kept[i]
 		j.past(o)
 		return recalled{conv: j.st.conv, value: onlyPayload(o.Result)}
 	}

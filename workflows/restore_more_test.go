@@ -13,6 +13,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
 
@@ -290,12 +291,70 @@ func TestApprovalsAfterARestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gates, err := p.ledger.Records().ListGates(t.Context(), activities.GateQuery{})
+	gates, err := p.ledger.Records().ListGates(t.Context(), activities.GateQuery{Closed: true})
 	for _, g := range gates {
 		asked = append(asked, g.Approval.Gate)
 	}
 	slices.Sort(asked)
 	if err != nil || !slices.Equal(asked, []string{"after", "after", "before"}) {
 		t.Errorf("%v, people were asked about %v", err, asked)
+	}
+}
+
+// TestPlanByQuery says what a restore would do, and changes nothing; pages of the state
+// hold all outcomes.
+func TestPlanByQuery(t *testing.T) {
+	p := newPast(t)
+	err := p.run(func(ctx workflow.Context) error {
+		if _, err := must(ctx, "one"); err != nil {
+			return err
+		}
+		if _, err := workflows.TakeSnapshot(ctx, "here"); err != nil {
+			return err
+		}
+		_, err := workflows.Step(ctx, "two", workflows.StepOptions{Effect: wflo.EffectRead}, func(ctx workflow.Context) (string, error) { return must(ctx, "two") })
+		if err != nil {
+			return err
+		}
+		_, err = must(ctx, "three")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snaps, err := p.ledger.Recovery().ListSnapshots(t.Context(), activities.SnapshotQuery{Name: "here"})
+	if err != nil || len(snaps) != 1 {
+		t.Fatalf("%d snapshots, %v", len(snaps), err)
+	}
+	var plan wflo.RestorePlan
+	v, err := p.QueryWorkflow(wflo.QueryPlan, step.PlanQuery{Snapshot: &snaps[0], Restore: wflo.Restore{To: wflo.RestorePoint{Snapshot: "here"}}})
+	if err == nil {
+		err = v.Get(&plan)
+	}
+	if err != nil || plan.Kept != 1 || len(plan.Again) != 2 || plan.Again[0].Key != "g0/two#1" ||
+		len(plan.Irreversible) != 1 || plan.Irreversible[0].Key != "g0/do#2" {
+		t.Errorf("%v, %+v", err, plan)
+	}
+	var page step.StatePage
+	v, err = p.QueryWorkflow(wflo.QueryState, step.PageQuery{})
+	if err == nil {
+		err = v.Get(&page)
+	}
+	if err != nil || page.Next != 0 || len(page.State.Outcomes) != 4 || page.State.Workflow != "code" {
+		t.Errorf("%v, %+v", err, page)
+	}
+}
+
+// TestSnapshotByUpdate is what an operator asks for.
+func TestSnapshotByUpdate(t *testing.T) {
+	p := newPast(t)
+	var got answerOf
+	p.begin = func(int) {
+		p.RegisterDelayedCallback(func() { p.UpdateWorkflow(wflo.UpdateSnapshot, "u", &got, wflo.SnapshotOrder{Name: "by hand"}) }, time.Minute)
+	}
+	err := p.run(func(ctx workflow.Context) error { return workflow.Sleep(ctx, time.Hour) })
+	s, ok := got.value.(wflo.Snapshot)
+	if err != nil || !ok || got.err != nil || s.Name != "by hand" || s.Kind != wflo.SnapshotManual || s.Part(wflo.PartState, "") == nil {
+		t.Errorf("%v, the update answered %+v", err, got)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
@@ -273,7 +271,7 @@ func (st *state) statePage(q step.PageQuery) (step.StatePage, error) {
 	size := 0
 	for i := q.From; i < len(all); i++ {
 		o := all[i]
-		size += 300 + len(o.Key) + proto.Size(o.Result) + proto.Size(o.Failure)
+		size += 300 + len(o.Key) + o.Result.Size() + o.Failure.Size()
 		if size > pageBytes && i > q.From {
 			page.Next = i
 			break

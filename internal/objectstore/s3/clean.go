@@ -78,7 +78,10 @@ func (s *Store) Delete(ctx context.Context, key string, before time.Time) error 
 		// blob waits until it is out of date.
 		return s.explain("delete blob "+key, err)
 	}
-	if err := s.client.RemoveObject(context.WithoutCancel(ctx), s.place.bucket, marker, minio.RemoveObjectOptions{}); err != nil {
+	// Also for a caller that has gone: the marker would hold others up.
+	after, stop := context.WithTimeout(context.WithoutCancel(ctx), deleteTime)
+	defer stop()
+	if err := s.client.RemoveObject(after, s.place.bucket, marker, minio.RemoveObjectOptions{}); err != nil {
 		return s.explain("unmark blob "+key, err)
 	}
 	return nil

@@ -119,7 +119,7 @@ define run_tests
 endef
 
 .PHONY: test-library
-test-library: bin/testreport ## the tests of the library, with the race detector
+test-library: bin/testreport bin/minio ## the tests of the library, with the race detector
 	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 3 to 6 minutes)
 	$(call run_tests,library (race detector),-race -timeout 15m,./...)
 

@@ -177,6 +177,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.NoticesEvery == 0 {
 		c.NoticesEvery = noticesEvery
 	}
+	if c.Snapshots.CollectEvery == 0 {
+		c.Snapshots.CollectEvery = collectEvery
+	}
 	if c.HoldSweepEvery == 0 {
 		c.HoldSweepEvery = holdSweepEvery
 	}

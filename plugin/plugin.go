@@ -34,6 +34,7 @@ import (
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/audit"
+	"github.com/wflo-ai/wflo-go/internal/collect"
 	"github.com/wflo-ai/wflo-go/internal/notify"
 	"github.com/wflo-ai/wflo-go/internal/telemetry"
 	"github.com/wflo-ai/wflo-go/workflows"
@@ -58,6 +59,8 @@ type Plugin struct {
 	notices             *notify.Deliverer   // nil without channels
 	checkpoints         *audit.Checkpointer // nil without a place for them
 	closers             []func() error
+	// retention is what the collector of snapshots works with.
+	retention *collect.Config
 	// estimator is shared by all that calls models, so that each learns from all;
 	// nil where Config.Strict is set.
 	estimator *activities.Estimator

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/collect"
 	"github.com/wflo-ai/wflo-go/internal/config"
 	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
@@ -46,6 +48,13 @@ type Snapshots struct {
 	// slash is matched with every name, another one with whole paths. What a directory
 	// that is left out holds is left out, too.
 	Exclude []string
+	// KeepLast is how many snapshots a run keeps, the latest, and MaxAge how long; zero
+	// means all and for ever. Pinned ones stay, and what an open run may need. What nothing
+	// refers to is deleted a day later.
+	KeepLast int
+	MaxAge   time.Duration
+	// CollectEvery is how often that is looked after; zero means an hour.
+	CollectEvery time.Duration
 }
 
 // recoveryActivities makes what takes snapshots and restores runs.
@@ -61,6 +70,13 @@ func (p *Plugin) recoveryActivities() error {
 	keepers, err := p.keepers(blobs)
 	if err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
+	}
+	p.retention = &collect.Config{
+		Recovery: store, Blobs: blobs, Parts: map[wflo.PartKind]collect.Refs{},
+		Policy: collect.Policy{KeepLast: p.cfg.Snapshots.KeepLast, MaxAge: p.cfg.Snapshots.MaxAge},
+	}
+	for kind, k := range keepers {
+		p.retention.Parts[kind] = k
 	}
 	p.parts.snapshot = &activities.Snapshot{
 		Recovery: store, Blobs: faulty.Blobs(blobs), Parts: faulty.Keepers(keepers), Audit: p.parts.records, Logger: p.cfg.Logger,
@@ -116,6 +132,22 @@ func (p *Plugin) keepers(blobs activities.Blobs) (map[wflo.PartKind]activities.P
 		all[wflo.PartWorkspace] = workspace
 	}
 	return all, nil
+}
+
+// collector cleans up after snapshots, as often as the configuration says.
+func (p *Plugin) collector(c client.Client) (*collect.Collector, error) {
+	cfg := *p.retention
+	cfg.Open = func(ctx context.Context, r wflo.Run) (bool, error) { return isOpen(ctx, c, r.ID()) }
+	return collect.New(cfg)
+}
+
+// collected makes one pass and tells what went.
+func (p *Plugin) collected(ctx context.Context, c *collect.Collector) error {
+	report, err := c.Run(ctx)
+	if len(report.Dropped) > 0 || report.Deleted > 0 {
+		p.cfg.Logger.Info("snapshots collected", "dropped", len(report.Dropped), "blobs", report.Deleted, "bytes", report.Freed)
+	}
+	return err
 }
 
 // Save implements sandbox.Archiver.
@@ -232,7 +264,7 @@ func (r *reach) Start(ctx context.Context, s activities.RunStart) (string, error
 
 // snapshotsOf reads the keys from where a file says that they are.
 func snapshotsOf(f config.Snapshots) (Snapshots, error) {
-	out := Snapshots{Store: f.Store, AllowPlain: f.AllowPlain, Limits: f.Limits, Exclude: f.Exclude}
+	out := Snapshots{Store: f.Store, AllowPlain: f.AllowPlain, Limits: f.Limits, Exclude: f.Exclude, KeepLast: f.KeepLast, MaxAge: f.MaxAge, CollectEvery: f.CollectEvery}
 	if !f.Keys.Set() {
 		return out, nil
 	}

@@ -15,7 +15,8 @@ import (
 // background does, for as long as the worker runs, what is nobody's activity:
 // it removes sandboxes of runs that are over, decides about holds that nobody
 // closed, hands alerts over, delivers notices, signs how far the trail has come,
-// closes gates of runs that are over, and has undone what runs left. It closes c.
+// closes gates of runs that are over, has undone what runs left, and cleans up after
+// snapshots. It closes c.
 func (p *Plugin) background(instance, queue, namespace string, c client.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.mu.Lock()
@@ -38,6 +39,13 @@ func (p *Plugin) background(instance, queue, namespace string, c client.Client) 
 		all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "close gates of runs that are over", gates.sweep) })
 		if left := p.unfinished(c, namespace, queue); left != nil {
 			all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "undo what runs left", left.sweep) })
+		}
+		if snapshots, err := p.collector(c); err != nil {
+			p.cfg.Logger.Warn("collect snapshots", "error", err.Error())
+		} else {
+			all.Go(func() {
+				p.every(ctx, p.cfg.Snapshots.CollectEvery, "collect snapshots", func(ctx context.Context) error { return p.collected(ctx, snapshots) })
+			})
 		}
 		if p.notices != nil {
 			all.Go(func() { p.notices.Run(ctx) })

@@ -16,6 +16,9 @@ import (
 // the configuration does not say.
 const sweepEvery = time.Minute
 
+// collectEvery is how often snapshots are cleaned up after.
+const collectEvery = time.Hour
+
 // sweepOnce removes the sandboxes of runs that ended without their own clean-up:
 // terminated, or timed out.
 func (p *Plugin) sweepOnce(ctx context.Context, c client.Client) error {

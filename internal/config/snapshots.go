@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -21,12 +22,16 @@ type Snapshots struct {
 	// Limits and Exclude are for workspaces.
 	Limits  sandbox.TreeLimits
 	Exclude []string
+	// KeepLast and MaxAge say which snapshots stay, CollectEvery how often the others go.
+	KeepLast             int
+	MaxAge, CollectEvery time.Duration
 }
 
 func (r *reader) snapshots(n ast.Node, s *Snapshots) error {
 	var entries, depth int
 	set, err := r.mapping(n, "snapshots",
 		r.textField("store", &s.Store), r.secretField("keys", &s.Keys), r.boolField("allow_plain", &s.AllowPlain), r.textsField("exclude", &s.Exclude),
+		r.intField("keep_last", &s.KeepLast), r.durationField("max_age", &s.MaxAge), r.durationField("collect_every", &s.CollectEvery),
 		field{"limits", func(n ast.Node) error {
 			_, err := r.mapping(n, "limits of snapshots", r.intField("entries", &entries), r.intField("depth", &depth),
 				field{"bytes", func(n ast.Node) (err error) { s.Limits.Bytes, err = r.integer(n, "bytes"); return err }})
@@ -37,6 +42,9 @@ func (r *reader) snapshots(n ast.Node, s *Snapshots) error {
 		return err
 	}
 	s.Limits.Entries, s.Limits.Depth = entries, depth
+	if s.KeepLast < 0 {
+		return r.fail(set["keep_last"], "use 0 for all, or a positive number", "keep_last is negative")
+	}
 	if err := s.Limits.Validate(); err != nil {
 		return r.check(set["limits"], nil, "limits", err)
 	}

@@ -3,12 +3,14 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSnapshots(t *testing.T) {
-	f, err := Parse("f", []byte("snapshots:\n  store: s3://wflo/prod?region=eu-central-1\n  keys: {env: WFLO_BLOB_KEYS}\n  allow_plain: true\n  limits: {entries: 1000, bytes: 1000000, depth: 20}\n  exclude: ['*.tmp', node_modules]\n"))
+	f, err := Parse("f", []byte("snapshots:\n  store: s3://wflo/prod?region=eu-central-1\n  keys: {env: WFLO_BLOB_KEYS}\n  allow_plain: true\n  limits: {entries: 1000, bytes: 1000000, depth: 20}\n  exclude: ['*.tmp', node_modules]\n  keep_last: 5\n  max_age: 720h\n  collect_every: 10m\n"))
 	s := f.Snapshots
-	if err != nil || s.Store != "s3://wflo/prod?region=eu-central-1" || s.Keys.Env != "WFLO_BLOB_KEYS" || !s.AllowPlain || s.Limits.Entries != 1000 || s.Limits.Bytes != 1000000 || s.Limits.Depth != 20 || len(s.Exclude) != 2 {
+	if err != nil || s.Store != "s3://wflo/prod?region=eu-central-1" || s.Keys.Env != "WFLO_BLOB_KEYS" || !s.AllowPlain || s.Limits.Entries != 1000 || s.Limits.Bytes != 1000000 || s.Limits.Depth != 20 || len(s.Exclude) != 2 ||
+		s.KeepLast != 5 || s.MaxAge != 720*time.Hour || s.CollectEvery != 10*time.Minute {
 		t.Fatalf("got %+v (%v)", s, err)
 	}
 	for text, want := range map[string]string{
@@ -16,6 +18,8 @@ func TestSnapshots(t *testing.T) {
 		"store: s3://key:secret@bucket": "credentials belong into the environment",
 		"limits: {entries: -1}":         "f:2",
 		"exclude: ['[']":                "which is none",
+		"keep_last: -1":                 "f:2",
+		"max_age: soon":                 "f:2",
 		"keep: 3":                       "unknown field",
 	} {
 		_, err := Parse("f", []byte("snapshots:\n  "+text+"\n"))

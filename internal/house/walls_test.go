@@ -113,6 +113,10 @@ var walls = []wall{
 		reason: "what people do about dead letters is the same for API, command line and console, so it must not know them",
 	},
 	{
+		folder: "internal/collect", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
+		reason: "what is deleted is decided from references alone, so it must not know stores",
+	},
+	{
 		folder: "internal/rewind", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
 		reason: "the rules of recovery are the same for both databases, so they know neither",
 	},

@@ -26,8 +26,6 @@ type Snapshot struct {
 	Step string `json:"step,omitempty"`
 	// At is when, by the run's own clock, which is Temporal's.
 	At time.Time `json:"at"`
-	// Quiesced says that no program of the run's sandbox was at work meanwhile.
-	Quiesced bool `json:"quiesced,omitempty"`
 	// Parts are what it holds; the state is always one of them.
 	Parts []SnapshotPart `json:"parts"`
 	// Seq is the number of the last outcome that the state has: of steps, activities,

@@ -105,7 +105,7 @@ func (p *past) snapshot(id string, seconds int, change ...func(*wflo.Snapshot)) 
 	r.Lines = nil
 	s := wflo.Snapshot{
 		ID: id, Name: "before <b>&\u2028", Kind: wflo.SnapshotManual, Run: r, RunID: "r", TaskQueue: "q", Step: "g2/refund#1",
-		At: noon.Add(time.Duration(seconds)*time.Second + 789), Quiesced: true, Seq: 7, Height: 3, Spent: 12345678901234567, Calls: 4,
+		At: noon.Add(time.Duration(seconds)*time.Second + 789), Seq: 7, Height: 3, Spent: 12345678901234567, Calls: 4,
 		Parts: []wflo.SnapshotPart{{Kind: wflo.PartState, Blobs: []string{"b1", "b2"}, Bytes: 1 << 60, Stored: 9, Count: 7, SHA256: "aa"},
 			{Kind: wflo.PartTables, Name: "orders\x00", SHA256: "bb"}},
 		Gates: []string{"n1"}, Build: "v1",

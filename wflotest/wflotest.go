@@ -8,7 +8,9 @@
 //	if err := env.Run(MyAgent, in); err != nil { ... }
 //	if env.Spent() > 5*wflo.Cent { ... }
 //
-// Time is Temporal's fake clock: a gate that waits for a day costs no time. The
+// Time is Temporal's fake clock: a gate that waits for a day costs no time. Snapshots,
+// restores and compensations are kept as by a worker, in memory; [Env.Recovery] reads
+// them, and Config.Register is for workflows that go back by themselves. The
 // package is for tests of workflows; what a sandbox really does to a program is
 // tested against a real engine.
 package wflotest
@@ -16,6 +18,7 @@ package wflotest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -26,6 +29,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
@@ -66,6 +70,12 @@ type Config struct {
 	// Plugin changes the plugin's configuration before it is made; nil means
 	// no change.
 	Plugin func(cfg *plugin.Config)
+	// Register puts the workflow and its activities, or mocks of them, into the
+	// environment. It is for workflows that continue as new, and for those that go
+	// back with workflows.Restore: Run follows them to their end, each time in a new
+	// environment, for which Register is called. nil means that they end there, with
+	// an error that says so.
+	Register func(e *Env)
 }
 
 // Env is one test. It embeds Temporal's environment, for mocks, timers and
@@ -116,6 +126,9 @@ func New(t testing.TB, cfg Config) *Env {
 	return e
 }
 
+// maxRuns bounds how many runs of a chain are followed.
+const maxRuns = 50
+
 // logger shows what the run says when the test fails, or with -v.
 func (e *Env) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(e.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
@@ -144,6 +157,9 @@ func (e *Env) setUp() {
 			e.decide(info.WorkflowExecution.ID, result)
 		}
 	})
+	if e.cfg.Register != nil {
+		e.cfg.Register(e)
+	}
 }
 
 // decide answers a gate on the next turn of the environment's clock, when the
@@ -197,15 +213,34 @@ func (e *Env) Records() activities.Records { return e.guard.Records() }
 // Recovery are the snapshots, restores and compensations.
 func (e *Env) Recovery() activities.Recovery { return e.guard.Recovery() }
 
-// Run executes the workflow to its end and returns its error.
-func (e *Env) Run(workflow any, args ...any) error {
+// Run executes the workflow to its end and returns its error. Where Config.Register is
+// set, that is the end of the last run that it continues as.
+func (e *Env) Run(code any, args ...any) error {
 	e.t.Helper()
-	e.ExecuteWorkflow(workflow, args...)
-	if !e.IsWorkflowCompleted() {
-		e.t.Fatal("the workflow did not end")
+	for range maxRuns {
+		e.ExecuteWorkflow(code, args...)
+		if !e.IsWorkflowCompleted() {
+			e.t.Fatal("the workflow did not end")
+		}
+		err := e.GetWorkflowError()
+		var next *workflow.ContinueAsNewError
+		if e.cfg.Register == nil || !errors.As(err, &next) {
+			return err
+		}
+		e.setUp()
+		e.SetHeader(next.Header)
+		e.SetContinuedExecutionRunID(firstRunID)
+		code, args = next.WorkflowType.Name, nil
+		for _, in := range next.Input.GetPayloads() {
+			args = append(args, converter.NewRawValue(in))
+		}
 	}
-	return e.GetWorkflowError()
+	e.t.Fatalf("the workflow continued as new %d times", maxRuns)
+	return nil
 }
+
+// firstRunID is what Temporal's environment calls every run.
+const firstRunID = "default-test-run-id"
 
 // Result reads what the workflow returned.
 func (e *Env) Result(out any) {

@@ -38,6 +38,9 @@ const (
 	AuditCompensationResolved AuditType = "compensation.resolved" // a person undid it by hand
 	AuditCompensationSkipped  AuditType = "compensation.skipped"  // a person lets the effect stay
 	AuditSnapshotTaken        AuditType = "snapshot.taken"
+	AuditSnapshotPinned       AuditType = "snapshot.pinned"
+	AuditSnapshotUnpinned     AuditType = "snapshot.unpinned"
+	AuditSnapshotDropped      AuditType = "snapshot.dropped" // by a person; retention does it without a word
 	AuditRestoreAsked         AuditType = "restore.asked"
 	AuditRestoreNoted         AuditType = "restore.noted" // how far it is
 	AuditRestoreEnded         AuditType = "restore.ended"

@@ -69,6 +69,15 @@ var wantRoutes = map[string]string{
 
 	"POST /api/v1/runs/{id}/decisions": "approver*", "POST /api/v1/approvals/{nonce}/decisions": "approver*", "POST /gates/{nonce}": "approver*",
 
+	"GET /api/v1/snapshots": "viewer*", "GET /api/v1/snapshots/{id}": "viewer*", "GET /api/v1/snapshots/{id}/diff": "viewer*",
+	"GET /api/v1/restores/{id}": "viewer*", "GET /api/v1/runs/{id}/lineage": "viewer*", "GET /api/v1/compensations": "viewer*", "GET /api/v1/compensations/{id}": "viewer*",
+	"GET /recovery": "viewer*", "GET /runs/{id}/recovery": "viewer*", "GET /restores/{id}": "viewer*", "GET /compensations": "viewer*",
+	"POST /api/v1/runs/{id}/snapshots": "operator*", "POST /api/v1/snapshots/{id}/pin": "operator*", "DELETE /api/v1/snapshots/{id}/pin": "operator*",
+	"POST /api/v1/runs/{id}/restores": "operator*", "POST /api/v1/compensations/{id}/retry": "operator*",
+	"POST /runs/{id}/recovery": "operator*", "POST /runs/{id}/snapshots": "operator*", "POST /snapshots/{id}/pin": "operator*", "POST /compensations/{id}/retry": "operator*",
+	"DELETE /api/v1/snapshots/{id}": "admin*", "POST /api/v1/compensations/{id}/resolve": "admin*", "POST /api/v1/compensations/{id}/skip": "admin*",
+	"POST /compensations/{id}/resolve": "admin*", "POST /compensations/{id}/skip": "admin*",
+
 	"GET /api/v1/keys": "admin*", "POST /api/v1/keys": "admin*", "DELETE /api/v1/keys/{id}": "admin*", "POST /api/v1/notices/{id}/retry": "admin",
 }
 

@@ -48,6 +48,13 @@ type Config struct {
 	Metrics http.Handler
 	// Ledger answers for money. Required.
 	Ledger activities.Ledger
+	// Recovery keeps snapshots, restores and compensations; nil means the Ledger's own,
+	// where it has them. Without any, or without a trail (of Desk, or the Ledger's own),
+	// there is nothing about going back.
+	Recovery activities.Recovery
+	// Compare says what differs between two snapshots, within their parts; nil means
+	// that only manifests are compared, which tell which parts differ.
+	Compare func(ctx context.Context, from, to wflo.Snapshot) ([]wflo.PartDiff, error)
 	// Gateway serves /v1/; nil means nobody does. It authenticates its callers.
 	Gateway http.Handler
 	// Desk shows gates and takes decisions, and its Records answer for keys, notices

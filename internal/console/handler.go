@@ -35,6 +35,7 @@ type Handler struct {
 	formToken string
 	login     string
 	clicks    clicks
+	back      *back // nil where nothing is kept to go back to
 }
 
 // NewHandler makes the console without a listener.
@@ -67,7 +68,7 @@ func newHandler(cfg Config) *Handler {
 	}
 	return &Handler{
 		cfg: cfg, limit: newLimit(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
-		formToken: token(), login: osLogin(), clicks: newClicks(),
+		formToken: token(), login: osLogin(), clicks: newClicks(), back: recoveryOf(cfg),
 	}
 }
 
@@ -145,7 +146,7 @@ func problem(err error) (int, Problem) {
 		return http.StatusUnauthorized, worded("unauthenticated", err)
 	case errors.Is(err, desk.ErrUnavailable), errors.Is(err, auth.ErrUnavailable):
 		return http.StatusServiceUnavailable, worded("unavailable", err)
-	case errors.Is(err, desk.ErrUnconfirmed):
+	case errors.Is(err, desk.ErrUnconfirmed), errors.Is(err, errWaiting):
 		return http.StatusGatewayTimeout, worded("unconfirmed", err)
 	case errors.Is(err, desk.ErrNotFound):
 		return http.StatusNotFound, worded("not_found", err)

@@ -26,6 +26,7 @@ var files embed.FS
 // that nothing hides in it; html/template escapes besides.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"visible": wflo.Visible, "line": wflo.VisibleLine, "names": names, "via": withBack, "verb": verb,
+	"bytes": byteCount, "pathseg": url.PathEscape, "state": stateText,
 	"json": func(data json.RawMessage) string { return render.JSON(data) },
 	"utc":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -45,11 +46,13 @@ type page struct {
 	// CSRF is what forms repeat, and Out says that there is a session to end.
 	CSRF string
 	Out  bool
+	// Back says that there are pages about going back.
+	Back bool
 }
 
 func (h *Handler) page(r *http.Request, title string) page {
 	c := callerOf(r.Context())
-	p := page{Title: title, Who: c.id.Subject, CSRF: h.formToken}
+	p := page{Title: title, Who: c.id.Subject, CSRF: h.formToken, Back: h.back != nil}
 	if c.session || c.ambient {
 		p.CSRF, p.Out = c.csrf, c.session
 	}

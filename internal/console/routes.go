@@ -75,6 +75,9 @@ func (h *Handler) routes() []Route {
 	if h.cfg.Desk != nil {
 		all = append(all, h.deskRoutes()...)
 	}
+	if h.back != nil {
+		all = append(all, h.recoveryRoutes()...)
+	}
 	if h.cfg.Logins != nil {
 		all = append(all, h.loginRoutes()...)
 	}

@@ -35,8 +35,9 @@ type codec struct {
 	dec *zstd.Decoder
 }
 
-// workers is how many chunks are compressed and stored at the same time.
-func workers() int { return min(max(runtime.GOMAXPROCS(0), 2), 4) }
+// workers is how many chunks are compressed and stored at the same time: more than
+// there are processors, because stores wait for disks and networks.
+func workers() int { return min(2*runtime.GOMAXPROCS(0), 8) }
 
 func newCodec() (*codec, error) {
 	// The fastest level, because a save is held up by it. Without checksums: blobs are

@@ -126,11 +126,14 @@ func TestAMillionRowsInBoundedMemory(t *testing.T) {
 func BenchmarkMillionRows(b *testing.B) {
 	w := newWorld(b, million+"; CHECKPOINT", "orders")
 	plain := connect(b, w.url)
+	// The best of all, because whatever else the machine does only ever adds.
 	var took [6]time.Duration
 	timed := func(n int, do func()) {
 		began := time.Now()
 		do()
-		took[n] += time.Since(began)
+		if d := time.Since(began); took[n] == 0 || d < took[n] {
+			took[n] = d
+		}
 	}
 	var p wflo.SnapshotPart
 	for b.Loop() {
@@ -152,7 +155,7 @@ func BenchmarkMillionRows(b *testing.B) {
 		w.execEach(vacuum)
 	}
 	for i, what := range []string{"copy-out-s", "pg_dump-s", "save-s", "save-again-s", "delete-copy-in-s", "restore-s"} {
-		b.ReportMetric(took[i].Seconds()/float64(b.N), what)
+		b.ReportMetric(took[i].Seconds(), what)
 	}
 	b.ReportMetric(took[2].Seconds()/took[0].Seconds(), "save/copy")
 	b.ReportMetric(took[2].Seconds()/took[1].Seconds(), "save/pg_dump")

@@ -29,7 +29,7 @@ const selectLinks = `WITH RECURSIVE family(root, id) AS (
 	FROM keys k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 	ORDER BY k.conparentid, n.nspname COLLATE "C", c.relname COLLATE "C", k.conname COLLATE "C"`
 
-// links reads foreign keys. Columns of a pair have names that need no quotes twice.
+// links reads foreign keys.
 func (s *session) links(ctx context.Context) (all []link, err error) {
 	err = s.query(ctx, selectLinks, func(rows pgx.Rows) error {
 		var l link

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
 	"github.com/wflo-ai/wflo-go"
@@ -24,39 +24,14 @@ func TestWritersMeanwhileDoNotTearASet(t *testing.T) {
 	var wg sync.WaitGroup
 	for n := range 3 {
 		conn := connect(t, w.url)
-		wg.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				_, err := conn.Exec(context.Background(), fmt.Sprintf(`BEGIN; UPDATE "left" SET n = n - 1 WHERE id = %d; UPDATE "right" SET n = n + 1 WHERE id = %d; COMMIT`, n*600+i%600+1, n*600+i%600+1))
-				if err != nil {
-					t.Errorf("move: %v", err)
-				}
-				select {
-				case moved <- i:
-				case <-ctx.Done():
-				}
-			}
-		})
+		wg.Go(func() { move(ctx, t, conn, 600*n, moved) })
 	}
 	var parts []wflo.SnapshotPart
 	for range 5 {
 		for range 20 { // so that writers are at work
 			<-moved
 		}
-		done := make(chan wflo.SnapshotPart, 1)
-		go func() {
-			p, _, err := w.keeper.Save(ctx, w.in, nil)
-			if err != nil {
-				t.Errorf("Save: %v", err)
-			}
-			done <- p
-		}()
-		for saved := false; !saved; {
-			select {
-			case <-moved:
-			case p := <-done:
-				parts, saved = append(parts, p), true
-			}
-		}
+		parts = append(parts, w.saveAmong(moved))
 	}
 	stop()
 	wg.Wait()
@@ -67,6 +42,41 @@ func TestWritersMeanwhileDoNotTearASet(t *testing.T) {
 		w.restore(p)
 		if got := w.rows(`SELECT (sum(n))::text FROM (SELECT n FROM "left" UNION ALL SELECT n FROM "right") x`); got[0] != "400000" {
 			t.Errorf("the sum is %s", got[0])
+		}
+	}
+}
+
+// move takes from one table and gives to the other until the context ends, and says so
+// after each transaction.
+func move(ctx context.Context, t *testing.T, conn *pgx.Conn, from int, moved chan<- int) {
+	for i := 0; ctx.Err() == nil; i++ {
+		id := from + i%600 + 1
+		_, err := conn.Exec(context.Background(), fmt.Sprintf(`BEGIN; UPDATE "left" SET n = n - 1 WHERE id = %d; UPDATE "right" SET n = n + 1 WHERE id = %[1]d; COMMIT`, id))
+		if err != nil {
+			t.Errorf("move: %v", err)
+		}
+		select {
+		case moved <- i:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// saveAmong saves while others write.
+func (w *world) saveAmong(moved <-chan int) wflo.SnapshotPart {
+	done := make(chan wflo.SnapshotPart, 1)
+	go func() {
+		p, _, err := w.keeper.Save(w.t.Context(), w.in, nil)
+		if err != nil {
+			w.t.Errorf("Save: %v", err)
+		}
+		done <- p
+	}()
+	for {
+		select {
+		case <-moved:
+		case p := <-done:
+			return p
 		}
 	}
 }
@@ -121,74 +131,82 @@ func TestDiffCountsRows(t *testing.T) {
 	}
 }
 
+var randomTables = []string{"a", "b", "c"}
+
 // TestRandomRestores compares with what an ordinary query gave when the snapshot was
 // taken, over random changes of tables that refer to each other.
 func TestRandomRestores(t *testing.T) {
 	w := newWorld(t, `CREATE TABLE a (id serial PRIMARY KEY, up int REFERENCES a ON DELETE CASCADE, v text);
 		CREATE TABLE b (id serial, k text, a int REFERENCES a ON DELETE SET NULL, v bytea, PRIMARY KEY (k, id)); CREATE TABLE c (v jsonb, n numeric)`, "c", "a", "b")
-	tables := []string{"a", "b", "c"}
+	text := rapid.String().Filter(func(s string) bool { return !strings.ContainsRune(s, 0) })
+	id := rapid.IntRange(1, 40)
 	rapid.Check(t, func(r *rapid.T) {
 		w.exec("TRUNCATE a, b, c")
-		type taken struct {
-			p    wflo.SnapshotPart
-			rows map[string][]string
-		}
-		var all []taken
-		text := rapid.String().Filter(func(s string) bool { return !strings.ContainsRune(s, 0) })
-		do := func(sql string, args ...any) {
-			if _, err := w.conn.Exec(t.Context(), sql, args...); err != nil {
-				var pg *pgconn.PgError
-				if !errors.As(err, &pg) || pg.Code != "23503" {
-					r.Fatalf("%s: %v", sql, err)
-				}
-			}
-		}
-		id := rapid.IntRange(1, 40)
+		h := &history{world: w}
 		r.Repeat(map[string]func(*rapid.T){
 			"insert a": func(r *rapid.T) {
-				do("INSERT INTO a (up, v) VALUES ((SELECT id FROM a ORDER BY id LIMIT 1 OFFSET $1), $2)", id.Draw(r, "up"), text.Draw(r, "v"))
+				h.do(r, "INSERT INTO a (up, v) VALUES ((SELECT id FROM a ORDER BY id LIMIT 1 OFFSET $1), $2)", id.Draw(r, "up"), text.Draw(r, "v"))
 			},
 			"insert b": func(r *rapid.T) {
-				do("INSERT INTO b (k, a, v) VALUES ($1, (SELECT max(id) FROM a), $2)", text.Draw(r, "k"), rapid.SliceOf(rapid.Byte()).Draw(r, "v"))
+				h.do(r, "INSERT INTO b (k, a, v) VALUES ($1, (SELECT max(id) FROM a), $2)", text.Draw(r, "k"), rapid.SliceOf(rapid.Byte()).Draw(r, "v"))
 			},
 			"insert c": func(r *rapid.T) {
-				do("INSERT INTO c VALUES (to_jsonb($1::text), $2::float8::numeric)", text.Draw(r, "v"), rapid.Float64Range(-1e9, 1e9).Draw(r, "n"))
+				h.do(r, "INSERT INTO c VALUES (to_jsonb($1::text), $2::float8::numeric)", text.Draw(r, "v"), rapid.Float64Range(-1e9, 1e9).Draw(r, "n"))
 			},
-			"update a": func(r *rapid.T) { do("UPDATE a SET v = $1 WHERE id % $2 = 0", text.Draw(r, "v"), id.Draw(r, "mod")) },
-			"delete a": func(r *rapid.T) { do("DELETE FROM a WHERE id % $1 = 0", id.Draw(r, "mod")) },
-			"delete b": func(r *rapid.T) { do("DELETE FROM b WHERE id % $1 = 0", id.Draw(r, "mod")) },
-			"save": func(r *rapid.T) {
-				var before *wflo.SnapshotPart
-				if len(all) > 0 {
-					before = &all[len(all)-1].p
-				}
-				p, _, err := w.keeper.Save(t.Context(), w.in, before)
-				if err != nil {
-					r.Fatalf("Save: %v", err)
-				}
-				all = append(all, taken{p, w.all(tables...)})
+			"update a": func(r *rapid.T) {
+				h.do(r, "UPDATE a SET v = $1 WHERE id % $2 = 0", text.Draw(r, "v"), id.Draw(r, "mod"))
 			},
-			"restore": func(r *rapid.T) {
-				if len(all) == 0 {
-					r.Skip("nothing was taken")
-				}
-				s := rapid.SampledFrom(all).Draw(r, "snapshot")
-				d, err := w.keeper.Diff(t.Context(), w.in, s.p, nil)
-				if err != nil || d.Problem != "" {
-					r.Fatalf("Diff: %+v, %v", d, err)
-				}
-				if got := changedTables(d); !slices.Equal(got, differing(s.rows, w.all(tables...), tables)) {
-					r.Fatalf("Diff names %v", got)
-				}
-				if err := w.keeper.Restore(t.Context(), w.in, s.p); err != nil {
-					r.Fatalf("Restore: %v", err)
-				}
-				if d := cmp.Diff(s.rows, w.all(tables...)); d != "" {
-					r.Fatalf("after the restore (-want +got):\n%s", d)
-				}
-			},
+			"delete a": func(r *rapid.T) { h.do(r, "DELETE FROM a WHERE id % $1 = 0", id.Draw(r, "mod")) },
+			"delete b": func(r *rapid.T) { h.do(r, "DELETE FROM b WHERE id % $1 = 0", id.Draw(r, "mod")) },
+			"save":     h.take,
+			"restore":  h.goBack,
 		})
 	})
+}
+
+// history is the snapshots that were taken, with what the tables had then.
+type history struct {
+	*world
+	parts []wflo.SnapshotPart
+	had   []map[string][]string
+}
+
+func (h *history) do(r *rapid.T, sql string, args ...any) {
+	if _, err := h.conn.Exec(h.t.Context(), sql, args...); err != nil {
+		r.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (h *history) take(r *rapid.T) {
+	var before *wflo.SnapshotPart
+	if n := len(h.parts); n > 0 {
+		before = &h.parts[n-1]
+	}
+	p, _, err := h.keeper.Save(h.t.Context(), h.in, before)
+	if err != nil {
+		r.Fatalf("Save: %v", err)
+	}
+	h.parts, h.had = append(h.parts, p), append(h.had, h.all(randomTables...))
+}
+
+func (h *history) goBack(r *rapid.T) {
+	if len(h.parts) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(h.parts)-1).Draw(r, "snapshot")
+	d, err := h.keeper.Diff(h.t.Context(), h.in, h.parts[i], nil)
+	if err != nil || d.Problem != "" {
+		r.Fatalf("Diff: %+v, %v", d, err)
+	}
+	if want := differing(h.had[i], h.all(randomTables...)); !slices.Equal(changedTables(d), want) {
+		r.Fatalf("Diff names %v, not %v", changedTables(d), want)
+	}
+	if err := h.keeper.Restore(h.t.Context(), h.in, h.parts[i]); err != nil {
+		r.Fatalf("Restore: %v", err)
+	}
+	if d := cmp.Diff(h.had[i], h.all(randomTables...)); d != "" {
+		r.Fatalf("after the restore (-want +got):\n%s", d)
+	}
 }
 
 func changedTables(d wflo.PartDiff) (names []string) {
@@ -198,8 +216,8 @@ func changedTables(d wflo.PartDiff) (names []string) {
 	return names
 }
 
-func differing(a, b map[string][]string, tables []string) (names []string) {
-	for _, name := range tables {
+func differing(a, b map[string][]string) (names []string) {
+	for _, name := range randomTables {
 		if !slices.Equal(a[name], b[name]) {
 			names = append(names, name)
 		}

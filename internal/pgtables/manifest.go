@@ -110,7 +110,7 @@ func showPart(s string) string {
 
 func (t *table) show() string { return show(t.Schema, t.Name) }
 
-// rows, bytes and blobs sum up the tables.
+// rows and bytes sum up the tables.
 func (m *manifest) rows() (n int64) {
 	for i := range m.Tables {
 		n += m.Tables[i].Rows

@@ -43,7 +43,7 @@ var (
 )
 
 // in runs do in a transaction over the locked tables of a set, and commits what it did
-// when commit is set and do gave no error.
+// unless it gives an error.
 func (k *Keeper) in(ctx context.Context, set *tableSet, m mode, do func(ctx context.Context, s *session) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()

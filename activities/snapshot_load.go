@@ -118,10 +118,11 @@ func splitRunID(id string) (workflowID, firstRunID string) {
 // unbound is Restored.Into before the run that it leads to is known.
 func unbound(workflowID string) string { return wflo.Run{WorkflowID: workflowID}.ID() }
 
-// bind gives the restore that leads to the run.
+// bind gives the restore that leads to the run. It is CodeInvalid where none does, and
+// nothing else is: a run that learns that ends, and waits where a store fails it.
 func (a *Snapshot) bind(ctx context.Context, run wflo.Run, id string) (wflo.Restored, error) {
 	refuse := func(why string) (wflo.Restored, error) {
-		return wflo.Restored{}, wflo.Errorf(wflo.CodeConflict, "start runs from snapshots with wflo restore", "restore %q does not lead to run %s: %s", id, run.ID(), why)
+		return wflo.Restored{}, wflo.Errorf(wflo.CodeInvalid, "start runs from snapshots with wflo restore", "restore %q does not lead to run %s: %s", id, run.ID(), why)
 	}
 	r, err := a.Recovery.Restored(ctx, id)
 	switch {

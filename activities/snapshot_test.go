@@ -321,7 +321,7 @@ func TestBring(t *testing.T) {
 func TestLoadByARestoreThatIsNotThere(t *testing.T) {
 	w, run := newRewinding(t), runOf("wf")
 	s := w.take(run, "a", nil, 0, did(1, "g0/a#1"))
-	if _, err := w.snap.Load(in(t, runOf("fork"), "load"), "made-up"); !errors.Is(err, wflo.ErrConflict) {
+	if _, err := w.snap.Load(in(t, runOf("fork"), "load"), "made-up"); !errors.Is(err, wflo.ErrInvalid) {
 		t.Errorf("a restore that nobody asked for: %v", err)
 	}
 	fork := wflo.Restored{
@@ -331,7 +331,7 @@ func TestLoadByARestoreThatIsNotThere(t *testing.T) {
 	if _, err := w.store.BeginRestore(t.Context(), fork); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.snap.Load(in(t, runOf("stranger"), "load"), "r"); !errors.Is(err, wflo.ErrConflict) {
+	if _, err := w.snap.Load(in(t, runOf("stranger"), "load"), "r"); !errors.Is(err, wflo.ErrInvalid) {
 		t.Errorf("a run of another workflow id: %v", err)
 	}
 	if out := w.load(runOf("fork"), "r"); !slices.Equal(keys(out.State.Outcomes), []string{"g0/a#1"}) || !out.Parts.Workspace && s.Part(wflo.PartWorkspace, "") != nil {
@@ -340,7 +340,7 @@ func TestLoadByARestoreThatIsNotThere(t *testing.T) {
 	w.load(runOf("fork"), "r") // its own retry
 	late := runOf("fork")
 	late.FirstRunID = "another"
-	if _, err := w.snap.Load(in(t, late, "load"), "r"); !errors.Is(err, wflo.ErrConflict) {
+	if _, err := w.snap.Load(in(t, late, "load"), "r"); !errors.Is(err, wflo.ErrInvalid) {
 		t.Errorf("a second run of the same workflow id: %v", err)
 	}
 	r, err := w.store.Restored(t.Context(), "r")

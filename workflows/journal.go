@@ -307,7 +307,7 @@ func around(o *step.Outcome) []string {
 
 // signal takes a user's signal in, and delivers it.
 func (j *journal) signal(ctx workflow.Context, in *inbound, s *interceptor.HandleSignalInput) error {
-	if j.draining() || j.loading {
+	if j.draining() {
 		j.held = append(j.held, s)
 		return nil
 	}
@@ -333,16 +333,17 @@ func (j *journal) taken() map[string]int {
 	return out
 }
 
-// takenSince counts those that were received since.
+// takenSince counts all that were received, of those names of which some were since. How
+// many of them a step received itself nobody can tell: branches next to it may receive, too.
 func (j *journal) takenSince(before map[string]int) map[string]int {
 	var out map[string]int
 	now := j.taken()
 	for _, name := range workflow.DeterministicKeys(now) {
-		if n := now[name] - before[name]; n > 0 {
+		if now[name] > before[name] {
 			if out == nil {
 				out = map[string]int{}
 			}
-			out[name] = n
+			out[name] = now[name]
 		}
 	}
 	return out

@@ -37,14 +37,14 @@ func (st *state) recallGate(ctx workflow.Context, name string, a wflo.Approval) 
 		return nil, nil
 	}
 	if name == "" {
-		return nil, j.drained(ctx)
+		return nil, j.unknown(ctx, "gate "+a.Gate)
 	}
 	o, err := j.recall(ctx, step.OutcomeGate, name, "")
 	if err != nil {
 		return nil, err
 	}
 	if o == nil || o.Input != inputOfCall([]any{a}) {
-		return nil, j.drained(ctx)
+		return nil, j.unknown(ctx, "gate "+name)
 	}
 	var r gateRecord
 	if err := st.decode(onlyPayload(o.Result), &r); err != nil {

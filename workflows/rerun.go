@@ -33,9 +33,12 @@ type rerun struct {
 	open  map[string][]int
 	// now is the time of the outcome that was given last.
 	now time.Time
-	// held are signals that came meanwhile; loading says that kept is not known yet.
+	// held are signals that came meanwhile; loading says that kept is not known yet, and
+	// that the code has not begun.
 	held    []*interceptor.HandleSignalInput
 	loading bool
+	// waiting are verbs that have no outcome, and wait until all is given.
+	waiting []string
 	// busy are things under way that have no outcome of their own.
 	busy []interface{ IsReady() bool }
 	// conflict is why the code cannot go on: it is not the one that was recorded.
@@ -158,6 +161,13 @@ func (j *journal) drained(ctx workflow.Context) error {
 	return firstOf(j.conflict, err)
 }
 
+// unknown is drained for a verb that has no outcome.
+func (j *journal) unknown(ctx workflow.Context, verb string) error {
+	j.waiting = append(j.waiting, verb)
+	defer func() { j.waiting = slices.DeleteFunc(j.waiting, func(v string) bool { return v == verb }) }()
+	return j.drained(ctx)
+}
+
 // wait makes a call that has no outcome when all others have been given theirs.
 func (j *journal) wait(ctx workflow.Context, c *call, begin func() workflow.Future) {
 	workflow.GoNamed(ctx, "later: "+c.key, func(ctx workflow.Context) {
@@ -225,7 +235,7 @@ func (j *journal) linger(ctx workflow.Context) {
 	if woken || err != nil {
 		return
 	}
-	if len(j.calls) > 0 && !j.occupied() {
+	if len(j.calls)+len(j.waiting) > 0 && !j.occupied() {
 		j.disagree()
 		return
 	}
@@ -242,7 +252,7 @@ func (j *journal) occupied() bool {
 // disagree ends the calls that wait: what was recorded is not what the code does.
 func (j *journal) disagree() {
 	next := j.kept[j.at]
-	var instead []string
+	instead := slices.Clone(j.waiting)
 	for _, c := range j.calls {
 		instead = append(instead, fmt.Sprintf("%s %s", c.kind, c.key))
 	}
@@ -290,8 +300,9 @@ func (j *journal) give() {
 		j.asked[i].SetValue(o.Result)
 	default:
 		for _, name := range workflow.DeterministicKeys(o.Signals) {
+			// What code that runs again has received is not there any more.
 			ch := workflow.GetSignalChannel(j.root, name)
-			for range o.Signals[name] {
+			for range o.Signals[name] - (j.delivered[name] - ch.Len()) {
 				ch.ReceiveAsync(nil)
 			}
 		}
@@ -313,7 +324,7 @@ func (j *journal) side(ctx workflow.Context, key string, do func() converter.Enc
 	j.moves++
 	i, err := j.find(step.OutcomeSide, key, "")
 	if err == nil && i < 0 {
-		err = j.drained(ctx)
+		err = j.unknown(ctx, string(step.OutcomeSide)+" "+key)
 	}
 	if err != nil {
 		return recalled{err: toWire(err)}

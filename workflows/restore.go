@@ -8,7 +8,6 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
@@ -119,6 +118,8 @@ func (st *state) restorable(r wflo.Restore) error {
 	switch {
 	case same:
 		return nil
+	case st.journal.loading && !st.ended:
+		return errComingBack
 	case r.Mode != "" && r.Mode != wflo.RestoreInPlace:
 		return wflo.Invalid("restore.mode", fmt.Sprintf("is %q", string(r.Mode)), "start the workflow wflo.Restore for forks and for closed runs")
 	case r.WorkflowID != st.run.WorkflowID || r.FirstRunID != "" && r.FirstRunID != st.run.FirstRunID:
@@ -257,13 +258,17 @@ func (st *state) goBack(ctx workflow.Context, reason error) error {
 		return workflow.NewContinueAsNewError(ctx, g.state.Workflow, rawArgs(g.state.Input)...)
 	}
 	err = fmt.Errorf("restore %s: %w", g.order.ID, err)
-	failed := g.record(st, wflo.RestoreFailed)
-	failed.Error = cause(err)
-	if _, noteErr := step.RestoreNote.Do(saver(ctx, "the restore failed"), failed); noteErr != nil {
-		workflow.GetLogger(ctx).Error("note the restore's end", "error", noteErr.Error())
-	}
+	st.noteFailed(ctx, g.record(st, wflo.RestoreFailed), err)
 	st.restoring = nil
 	return err
+}
+
+// noteFailed writes down why a restore ends without having taken the run back.
+func (st *state) noteFailed(ctx workflow.Context, r wflo.Restored, why error) {
+	r.State, r.Error = wflo.RestoreFailed, cause(why)
+	if _, err := step.RestoreNote.Do(saver(ctx, "the restore failed"), r); err != nil {
+		workflow.GetLogger(ctx).Error("note the restore's end", "error", err.Error())
+	}
 }
 
 // giveUpAfter saves what the restore gives up, and undoes it.
@@ -368,95 +373,6 @@ func rawArgs(p *commonpb.Payloads) []any {
 		args[i] = converter.NewRawValue(arg)
 	}
 	return args
-}
-
-// comeBack makes a restored run know what it keeps, before its code begins.
-func (st *state) comeBack(ctx workflow.Context) error {
-	ctx = st.unstoppable(ctx)
-	b := st.back
-	if b == nil {
-		return st.comeFromStore(ctx)
-	}
-	st.phase = wflo.StateRestoring
-	loaded, err := step.SnapshotLoad.Do(saver(ctx, "load snapshot "+b.Snapshot), b.Snapshot)
-	if err != nil {
-		return fmt.Errorf("restore snapshot %s: %w", b.Snapshot, fromWire(err))
-	}
-	st.journal.refs = b.Refs
-	if err := st.resume(ctx, loaded, b.Keep, b.Parts); err != nil {
-		return err
-	}
-	b.Restored.State = wflo.RestoreDone
-	if err := st.noteRestore(ctx, b.Restored); err != nil {
-		return err
-	}
-	st.phase = wflo.StateRunning
-	return nil
-}
-
-// comeFromStore is comeBack for a run that a fork or a reopening started. Anybody may
-// send the header; what it names counts only if the store says so.
-func (st *state) comeFromStore(ctx workflow.Context) error {
-	var id string
-	p := interceptor.WorkflowHeader(st.journal.root)[wflo.HeaderRestore]
-	if p == nil || workflow.GetInfo(ctx).ContinuedExecutionRunID != "" {
-		return nil
-	}
-	if err := st.decode(p, &id); err != nil {
-		return fmt.Errorf("read header %s: %w", wflo.HeaderRestore, err)
-	}
-	st.phase = wflo.StateRestoring
-	loaded, err := step.SnapshotLoad.Do(saver(ctx, "load restore "+id), id)
-	if err != nil {
-		return fmt.Errorf("restore %s: %w", id, fromWire(err))
-	}
-	st.run.Epoch, st.run.Generation = loaded.Epoch, loaded.State.Generation
-	for _, r := range loaded.Stack {
-		c, err := adoptRow(r)
-		if err != nil {
-			return err
-		}
-		st.stack = append(st.stack, c)
-	}
-	if err := st.resume(ctx, loaded, loaded.Snapshot.Seq, loaded.Parts); err != nil {
-		return err
-	}
-	r := wflo.Restored{State: wflo.RestoreDone, Into: st.run.ID(), Epoch: st.run.Epoch, Plan: wflo.RestorePlan{Snapshot: &loaded.Snapshot}}
-	if loaded.Restore != nil {
-		r.Restore, r.Plan.Mode = *loaded.Restore, loaded.Restore.Mode
-	}
-	if err := st.noteRestore(ctx, r); err != nil {
-		return err
-	}
-	st.phase = wflo.StateRunning
-	return nil
-}
-
-// resume gives the run its past and its parts.
-func (st *state) resume(ctx workflow.Context, l step.Loaded, keep int, parts wflo.Parts) error {
-	j := st.journal
-	var kept []step.Outcome
-	for _, o := range l.State.Outcomes {
-		switch {
-		case o.In == earlier:
-			p := onlyPayload(o.Result)
-			j.inherited[o.Key], st.memo[o.Key] = p, p
-		case o.Seq <= keep:
-			kept = append(kept, o)
-		}
-	}
-	j.keep(kept, l.State.Started)
-	if p := l.Snapshot.Part(wflo.PartState, ""); p != nil && keep >= l.Snapshot.Seq && l.Moved == "" {
-		j.base, j.saved = slices.Clone(p.Blobs), l.Snapshot.Seq
-	}
-	j.seq = max(j.seq, l.Snapshot.Seq)
-	if parts.Workspace || len(parts.Tables) > 0 {
-		st.boxed = st.boxed || parts.Workspace
-		if _, err := step.SnapshotBring.Do(saver(ctx, "bring back "+l.Snapshot.ID), step.Bring{Snapshot: l.Snapshot.ID, Parts: parts}); err != nil {
-			return fmt.Errorf("bring back snapshot %s: %w", l.Snapshot.ID, fromWire(err))
-		}
-	}
-	return nil
 }
 
 // signalsAfter are the signals that came after an outcome and are not read by what is

@@ -223,6 +223,9 @@ func (st *state) planByQuery(q step.PlanQuery) (wflo.RestorePlan, error) {
 	if j == nil {
 		return wflo.RestorePlan{}, errNoJournal
 	}
+	if j.loading && !st.ended {
+		return wflo.RestorePlan{}, errComingBack
+	}
 	g := &restoring{order: q.Restore, snap: q.Snapshot}
 	g.state.Generation = st.run.Generation
 	var err error
@@ -258,6 +261,9 @@ func (st *state) statePage(q step.PageQuery) (step.StatePage, error) {
 	j := st.journal
 	if j == nil {
 		return step.StatePage{}, errNoJournal
+	}
+	if j.loading && !st.ended {
+		return step.StatePage{}, errComingBack
 	}
 	state, err := j.stateNow()
 	if err != nil {

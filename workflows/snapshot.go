@@ -28,9 +28,11 @@ type saving struct {
 	// inherited are results of the run before, by key.
 	inherited map[string]*commonpb.Payload
 	// base are the pieces that are saved, up to the outcome saved; last is the latest
-	// snapshot.
+	// snapshot. whole is the outcome that says that it was taken, where it missed nothing
+	// else: zero where it did.
 	base   []string
 	saved  int
+	whole  int
 	last   *wflo.Snapshot
 	taking bool
 	refs   []wflo.SnapshotRef
@@ -90,7 +92,7 @@ func (j *journal) snapshotOnce(ctx workflow.Context, s wflo.Snapshot, parts wflo
 		}
 		return s, err
 	}
-	if err := j.drained(ctx); err != nil {
+	if err := j.unknown(ctx, "snapshot "+key); err != nil {
 		return s, err
 	}
 	if err := j.st.refusal(ctx); err != nil {
@@ -106,7 +108,7 @@ func (j *journal) snapshotOnce(ctx workflow.Context, s wflo.Snapshot, parts wflo
 	whole := j.saved == j.seq
 	j.add(step.Outcome{Kind: step.OutcomeActivity, Key: key, Result: &commonpb.Payloads{Payloads: []*commonpb.Payload{p}}})
 	if whole {
-		j.saved = j.seq // that it was taken is nothing that is missing from it
+		j.whole = j.seq // which the next snapshot has to have
 	}
 	return s, nil
 }
@@ -214,12 +216,21 @@ func (j *journal) before() []step.Outcome {
 	return all
 }
 
+type insistKey struct{}
+
+// insisted is how often an activity is tried of which insist says why it fails.
+const insisted = 3
+
 // saver are the options of activities of going back: they are tried until they succeed
 // or say that they cannot.
 func saver(ctx workflow.Context, summary string) workflow.Context {
+	var attempts int32
+	if ctx.Value(insistKey{}) != nil {
+		attempts = insisted
+	}
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Hour, HeartbeatTimeout: time.Minute, WaitForCancellation: true, Summary: summary,
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, MaximumAttempts: attempts},
 	})
 }
 
@@ -235,7 +246,7 @@ func (st *state) snapshotBefore(ctx workflow.Context, s *scope, opts *StepOption
 		parts = wflo.Parts{Workspace: opts.Rollback.Workspace && st.boxed, Tables: opts.Rollback.Tables}
 		parts.Workspace = parts.Workspace || st.boxed && opts.Effect == wflo.EffectIrreversible
 	}
-	if last := j.last; last != nil && !j.draining() && j.saved == j.seq && len(j.calls) == 0 && len(parts.Tables) == 0 &&
+	if last := j.last; last != nil && !j.draining() && (j.saved == j.seq || j.whole == j.seq) && len(j.calls) == 0 && len(parts.Tables) == 0 &&
 		last.Height == len(st.stack) && (!parts.Workspace || last.Part(wflo.PartWorkspace, "") != nil) {
 		return last, nil
 	}
@@ -281,6 +292,8 @@ func (st *state) maySave(ctx workflow.Context, o wflo.SnapshotOrder) error {
 	switch {
 	case st.journal == nil:
 		return toWire(errNoJournal)
+	case st.journal.loading:
+		return toWire(errComingBack)
 	case st.ended || st.stopping():
 		return toWire(wflo.Errorf(wflo.CodeConflict, "wait until it goes on", "run %s ends or is being restored", st.run.WorkflowID))
 	}

@@ -42,12 +42,14 @@ type state struct {
 	journal *journal
 	rolled  map[string]int
 	// arrived are signals that came before the code began. back is how the run came to be
-	// restored, restoring where it goes; seeking is the ID of a restore that is looked at.
+	// restored, restoring where it goes; seeking is the ID of a restore that is looked at,
+	// returning that of the one that the run comes back from, until it has.
 	arrived   []*interceptor.HandleSignalInput
 	coding    bool
 	back      *back
 	restoring *restoring
 	seeking   string
+	returning string
 	seq       int // of the last outcome of the run before
 	// salt tells the compensations of a retried run apart from those of the run before.
 	salt string
@@ -270,6 +272,7 @@ func (st *state) status() wflo.Status {
 	if st.journal != nil {
 		s.Snapshots = slices.Clone(st.journal.refs)
 	}
+	s.Restoring = st.returning
 	if st.restoring != nil {
 		s.Restoring = st.restoring.order.ID
 	}

@@ -120,6 +120,9 @@ func (st *state) unkeep(ctx workflow.Context, c *compensation) error {
 // adoptRow is a row as an entry of the stack of this run, which goes on in place of the
 // one that registered it.
 func adoptRow(r wflo.CompensationRecord) (*compensation, error) {
+	if r.State.Ended() { // nobody undoes it, so that nobody needs its inputs
+		r.Input, r.ProbeInput = nil, nil
+	}
 	c, err := ofRow(r)
 	if err != nil {
 		return nil, err

@@ -41,7 +41,8 @@ type Outcome struct {
 	Input string `json:"input,omitempty"`
 	// Effect is the step's class.
 	Effect wflo.EffectClass `json:"effect,omitempty"`
-	// Signals says how many signals of a name a step took that will not run again.
+	// Signals says how many signals of a name the run's code had taken when a step ended,
+	// where some were taken while it ran: a step that does not run again takes none.
 	Signals map[string]int `json:"signals,omitempty"`
 	// In is the key of the step that a step is within; empty for others.
 	In string `json:"in,omitempty"`

@@ -145,7 +145,7 @@ func (b *chromiumUser) edits(o *office) {
 	b.t.Helper()
 	way := b.tabTo("summary")
 	wantOrder(b.t, way)
-	want := []string{"a.skip", "a.brand", "a", "button.quiet", "pre.payload", "pre.details", "#reason-approve", "button.yes", "#reason-reject", "button.no", "summary"}
+	want := []string{"a.skip", "a.brand", "a", "a", "a", "button.quiet", "a", "pre.payload", "pre.details", "#reason-approve", "button.yes", "#reason-reject", "button.no", "summary"}
 	if !slices.Equal(whats(way), want) {
 		b.t.Errorf("stops %v, want %v", whats(way), want)
 	}

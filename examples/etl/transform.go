@@ -92,7 +92,7 @@ func (in Input) program(ctx workflow.Context, problem string) (string, error) {
 		return "", err
 	}
 	if res.Outcome != sandbox.Succeeded {
-		return "", wrong("it ended with %s: %.500s", res.Outcome, strings.TrimSpace(string(res.Stderr)))
+		return "", wrong("it ended with %s: %.500s", res.Outcome, strings.TrimSpace(res.Stderr))
 	}
 	csv, err := workflows.ReadFile(ctx, salesFile, maxSales)
 	if err != nil {

@@ -126,7 +126,7 @@ func (in Input) parts() wflo.Parts { return wflo.Parts{Workspace: true, Tables: 
 
 // extract puts the orders of the day into the workspace.
 func (in Input) extract(ctx workflow.Context) error {
-	_, err := workflows.Step(ctx, "extract", workflows.StepOptions{Effect: wflo.EffectRead}, func(ctx workflow.Context) (int, error) {
+	_, err := workflows.Step(ctx, "extract", workflows.StepOptions{Key: "extract", Effect: wflo.EffectRead}, func(ctx workflow.Context) (int, error) {
 		var csv string
 		if err := workflow.ExecuteActivity(ctx, ActivityExtract, in.Day).Get(ctx, &csv); err != nil {
 			return 0, fmt.Errorf("extract the orders: %w", err)
@@ -152,7 +152,7 @@ func publish(ctx workflow.Context, f Figures) error {
 		return fmt.Errorf("encode the figures: %w", err)
 	}
 	opts := workflows.StepOptions{
-		Effect: wflo.EffectReversible,
+		Key: "publish", Effect: wflo.EffectReversible,
 		Approval: &wflo.Approval{
 			Gate: Gate, Action: fmt.Sprintf("publish the figures of %s: %d orders, %d cents", f.Day, f.Orders, f.Cents),
 			Payload: payload, Activity: ActivityPublish,

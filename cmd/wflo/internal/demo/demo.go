@@ -1,4 +1,4 @@
-// Package demo is the command `wflo demo`: four agents on real parts, from
+// Package demo is the command `wflo demo`: five agents on real parts, from
 // nothing to a summary, in one process that ends by itself.
 //
 // The first agent finds duplicate charges in a file of orders with Python in a
@@ -7,8 +7,9 @@
 // it, is topped up once, and is stopped again; the third is stopped because it
 // repeats itself. The fourth meets a policy: nobody answers, so that others are
 // asked; who must not approve cannot; an edit voids a vote; and the audit trail of
-// it all is verified. The command then checks the books of all sides, and fails if
-// they do not agree.
+// it all is verified. The fifth is rolled back when a program is wrong, is taken back
+// to a time, and is terminated; one effect cannot be undone at first, and is retried by
+// hand. The command then checks the books of all sides, and fails if they do not agree.
 package demo
 
 import (
@@ -37,20 +38,23 @@ func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Watch agents work: sandbox, approval, undo, budget, policy",
-		Long: `Start everything in this process, run four agents on real parts, and stop.
+		Short: "Watch agents work: sandbox, approval, undo, budget, policy, restore",
+		Long: `Start everything in this process, run five agents on real parts, and stop.
 
 The first agent finds the duplicate charges in a file of orders, with Python in a
 Docker sandbox. It may refund them only after an approval, which the demo gives
 itself. One refund is refused by the payment provider, so the others are undone.
 The second agent works on until its budget stops it, gets more money once, and is
 stopped again. The third repeats itself and is stopped for that. The fourth wants
-to do what a policy lets two people decide; the demo plays those people too.
+to do what a policy lets two people decide; the demo plays those people too. The
+fifth loads a day's orders: what a wrong program did is rolled back, the run is
+taken back to a time after a dry run, and what it left when it is terminated is
+undone, a dead letter by hand.
 
 Without --model, models are scripted: they answer over the vendors' own wire
 formats and are metered at real prices, but nothing leaves this machine. With
 --model, the vendor's key is taken from the environment, and the demo costs money;
-the fourth agent's model is scripted all the same.`,
+the models of the fourth and the fifth agent are scripted all the same.`,
 		Example: "  wflo demo\n  OPENAI_API_KEY=... wflo demo --model gpt-5.4-mini",
 		Args: func(_ *cobra.Command, given []string) error {
 			if len(given) > 0 {
@@ -97,7 +101,7 @@ func run(cmd *cobra.Command, f flags) error {
 	}
 	defer worker.Stop()
 	d := &demo{
-		show: s, worker: worker, key: key, model: f.model, dir: filepath.Join(dir, "cleanup"),
+		show: s, worker: worker, key: key, model: f.model, dir: filepath.Join(dir, "parts"),
 		hostPort: server.HostPort(), namespace: server.Namespace(), ui: server.UIURL() + "/namespaces/" + server.Namespace() + "/workflows/",
 	}
 	if err := d.play(ctx, f.csv); err != nil {
@@ -132,5 +136,9 @@ func (d *demo) play(ctx context.Context, csv string) error {
 	if err != nil {
 		return err
 	}
-	return d.summary(first, second, third, fourth)
+	fifth, err := d.takeBack(ctx)
+	if err != nil {
+		return err
+	}
+	return d.summary(first, second, third, fourth, fifth)
 }

@@ -34,7 +34,21 @@ type office struct {
 	guard  *plugin.Plugin
 	db     *sql.DB
 	desk   *desk.Desk
-	stops  []func()
+	stops
+}
+
+// stops end what was started.
+type stops []func()
+
+// add has f called in the end.
+func (s *stops) add(f func()) { *s = append(*s, f) }
+
+// close ends everything in reverse order and waits.
+func (s *stops) close() {
+	for i := len(*s) - 1; i >= 0; i-- {
+		(*s)[i]()
+	}
+	*s = nil
 }
 
 // openOffice starts it all against the server that the demo runs on.
@@ -55,7 +69,7 @@ func (o *office) openDatabase(ctx context.Context) (err error) {
 	if o.db, err = sql.Open("sqlite", filepath.Join(o.dir, "customers.db")); err != nil {
 		return fmt.Errorf("open the customers' database: %w", err)
 	}
-	o.stops = append(o.stops, func() { _ = o.db.Close() })
+	o.add(func() { _ = o.db.Close() })
 	return customers.Fill(ctx, o.db)
 }
 
@@ -69,7 +83,7 @@ func (o *office) openDesk(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start the scripted model: %w", err)
 	}
-	o.stops = append(o.stops, func() { _ = model.Close() })
+	o.add(func() { _ = model.Close() })
 	o.guard, err = plugin.New(plugin.Config{
 		DataDir: o.dir, Database: "memory", Owner: "demo-" + dbcleanup.TaskQueue, Providers: wflotest.Providers(model), Policies: set,
 		Approvals: o.terms(), Logger: quiet(),
@@ -78,18 +92,18 @@ func (o *office) openDesk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.stops = append(o.stops, o.guard.Close)
+	o.add(o.guard.Close)
 	o.client, err = client.DialContext(ctx, client.Options{HostPort: o.hostPort, Namespace: o.namespace, Plugins: []client.Plugin{o.guard}})
 	if err != nil {
 		return fmt.Errorf("dial the demo's server: %w", err)
 	}
-	o.stops = append(o.stops, o.client.Close)
+	o.add(o.client.Close)
 	w := worker.New(o.client, dbcleanup.TaskQueue, worker.Options{})
 	dbcleanup.Register(w, &dbcleanup.Activities{DB: o.db})
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start the fourth agent's worker: %w", err)
 	}
-	o.stops = append(o.stops, w.Stop)
+	o.add(w.Stop)
 	o.desk = &desk.Desk{Client: o.client, Records: o.guard.Records(), Logger: quiet(), Sign: func(dec wflo.Decision) wflo.Decision {
 		return dec.Sign(o.key.Name, o.key.Private)
 	}}
@@ -99,12 +113,4 @@ func (o *office) openDesk(ctx context.Context) error {
 // terms are those by which votes count.
 func (o *office) terms() wflo.Terms {
 	return wflo.Terms{Keys: map[string]string{o.key.Name: o.key.Public()}}
-}
-
-// close ends everything in reverse order and waits.
-func (o *office) close() {
-	for i := len(o.stops) - 1; i >= 0; i-- {
-		o.stops[i]()
-	}
-	o.stops = nil
 }

@@ -37,8 +37,8 @@ type demo struct {
 	key    approver.Key
 	ui     string
 	model  string
-	// dir is for the data of the fourth part, which has a worker of its own, and the
-	// rest leads to the server.
+	// dir is for the data of the fourth and the fifth part, which have workers of their
+	// own, and the rest leads to the server.
 	dir, hostPort, namespace string
 }
 
@@ -165,7 +165,7 @@ func known(err error) error {
 }
 
 // summary checks the books of all sides.
-func (d *demo) summary(first, second, third ended, fourth judged) error {
+func (d *demo) summary(first, second, third ended, fourth judged, fifth takenBack) error {
 	d.title("What happened")
 	standing := refund.StandingOf(first.status)
 	made := d.worker.Payments.Refunds()
@@ -207,8 +207,9 @@ func (d *demo) summary(first, second, third ended, fourth judged) error {
 		ok = d.check(billed == booked, "the model server billed %d tokens, the ledger has %d", billed, booked) && ok
 	}
 	ok = d.decided(fourth) && ok
+	ok = d.wentBack(fifth) && ok
 	left, err := d.worker.Boxes(context.Background())
-	ok = d.check(err == nil && len(left) == 0, "no container and no workspace is left behind") && ok
+	ok = d.check(err == nil && len(left)+fifth.boxes == 0, "no container and no workspace is left behind") && ok
 	if !ok {
 		return errors.New("the books do not agree")
 	}

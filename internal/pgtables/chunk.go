@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"hash/crc32"
+	"math/bits"
 	"runtime"
 	"sync"
 
@@ -60,6 +62,7 @@ type chunker struct {
 	rows int64
 
 	hash        hash.Hash
+	sum         rowSum
 	total, size int64
 	// cut takes over a chunk, and gives a buffer for the next one.
 	cut func(raw []byte, rows int64) ([]byte, error)
@@ -97,6 +100,7 @@ func (c *chunker) endRow() error {
 	c.row = len(c.buf)
 	c.rows++
 	c.total++
+	c.sum.add(sha256.Sum256(row))
 	if c.total > c.most.Rows {
 		return errTooMuch("there are more than %d rows", c.most.Rows)
 	}
@@ -104,6 +108,24 @@ func (c *chunker) endRow() error {
 		return nil
 	}
 	return c.flush()
+}
+
+// rowSum is a number of 256 bits, the lowest first.
+type rowSum [4]uint64
+
+func (s *rowSum) add(h [sha256.Size]byte) {
+	var carry uint64
+	for i := range s {
+		s[i], carry = bits.Add64(s[i], binary.LittleEndian.Uint64(h[8*i:]), carry)
+	}
+}
+
+func (s *rowSum) hex() string {
+	var b []byte
+	for _, part := range s {
+		b = binary.LittleEndian.AppendUint64(b, part)
+	}
+	return hex.EncodeToString(b)
 }
 
 // endsChunk depends on the row alone, so that chunks end at the same rows again

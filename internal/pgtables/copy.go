@@ -53,7 +53,14 @@ func (t *table) copyOut() string {
 	if len(order) == 0 {
 		order = []string{"ROW(" + t.columnList() + `)::text COLLATE pg_catalog."C"`}
 	}
-	return "COPY (SELECT " + t.columnList() + " FROM " + t.only() + t.which() + " ORDER BY " + strings.Join(order, ", ") + ") TO STDOUT"
+	return "COPY (" + t.selectRows() + " ORDER BY " + strings.Join(order, ", ") + ") TO STDOUT"
+}
+
+// copyAny reads the rows as they lie.
+func (t *table) copyAny() string { return "COPY (" + t.selectRows() + ") TO STDOUT" }
+
+func (t *table) selectRows() string {
+	return "SELECT " + t.columnList() + " FROM " + t.only() + t.which()
 }
 
 // copyIn writes rows. COPY takes the values of identity columns as they are.
@@ -62,15 +69,15 @@ func (t *table) copyIn() string { return "COPY " + t.ident() + " (" + t.columnLi
 func (t *table) deleteRows() string { return "DELETE FROM " + t.only() + t.which() }
 
 // read copies the rows of a table to a chunker, and fills in what they are.
-func (s *session) read(ctx context.Context, t *table, to *chunker) error {
+func (s *session) read(ctx context.Context, t *table, sql string, to *chunker) error {
 	doing := "reading table " + t.show()
-	_, err := s.conn.PgConn().CopyTo(ctx, to, t.copyOut())
+	_, err := s.conn.PgConn().CopyTo(ctx, to, sql)
 	if err == nil {
 		t.SHA256, err = to.finish()
 	}
 	if wflo.CodeOf(err) != "" { // the chunker's, which does not know whose rows they are
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	t.Rows, t.Bytes = to.total, to.size
+	t.Rows, t.Bytes, t.Sum = to.total, to.size, to.sum.hex()
 	return explain(ctx, doing, err)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -26,7 +27,11 @@ var server *pgtest.Server
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
-	var err error
+	err := shortenWalks()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if server, err = pgtest.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -37,6 +42,19 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// shortenWalks lets the random walks be fewer where the race detector makes them
+// slow, unless the flag of rapid says how many.
+func shortenWalks() error {
+	const checks = "rapid.checks"
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == checks })
+	if given || !raced {
+		return nil
+	}
+	return flag.Set(checks, "15")
 }
 
 // memory is a blob store whose blobs tests can spoil.

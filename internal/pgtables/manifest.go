@@ -48,9 +48,12 @@ type table struct {
 	Key         []string     `json:"key,omitempty"` // the columns of the primary key
 	Constraints []constraint `json:"constraints,omitempty"`
 
-	Rows   int64   `json:"rows"`
-	Bytes  int64   `json:"bytes"`
-	SHA256 string  `json:"sha256"` // of the rows as COPY gives them, in order
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // of the rows as COPY gives them, in order
+	// Sum adds up the SHA-256 of all rows, modulo 2^256: it does not depend on the order,
+	// so that a restore can be verified without sorting.
+	Sum    string  `json:"sum"`
 	Chunks []chunk `json:"chunks,omitempty"`
 
 	oid int64
@@ -206,7 +209,7 @@ func (t *table) before(u *table) bool {
 }
 
 func (t *table) validate() error {
-	if t.Schema == "" || t.Name == "" || !isHash(t.SHA256) {
+	if t.Schema == "" || t.Name == "" || !isHash(t.SHA256) || !isHash(t.Sum) {
 		return errors.New("has no name or no hash")
 	}
 	names := map[string]bool{}

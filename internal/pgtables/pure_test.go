@@ -233,8 +233,8 @@ func someManifest() *manifest {
 	return &manifest{Format: format, Server: 150018, Types: []typeDef{{Name: "public.mood", Def: "enum 'a'"}},
 		Tables: []table{
 			{Schema: "public", Name: "a", Columns: []column{{Name: "id", Type: "integer", NotNull: true, Identity: "a"}, {Name: "g", Type: "integer", Generated: "s (id * 2)"}}, Key: []string{"id"},
-				Constraints: []constraint{{Name: "a_pkey", Def: "PRIMARY KEY (id)"}}, Rows: 3, Bytes: 6, SHA256: hash, Chunks: []chunk{{Key: hash, Size: 10, Raw: 4, Rows: 2}, {Key: hash, Size: 9, Raw: 2, Rows: 1}}},
-			{Schema: "public", Name: "b", Where: "true", Columns: []column{{Name: "t", Type: "text", Text: true}}, SHA256: hash},
+				Constraints: []constraint{{Name: "a_pkey", Def: "PRIMARY KEY (id)"}}, Rows: 3, Bytes: 6, SHA256: hash, Sum: hash, Chunks: []chunk{{Key: hash, Size: 10, Raw: 4, Rows: 2}, {Key: hash, Size: 9, Raw: 2, Rows: 1}}},
+			{Schema: "public", Name: "b", Where: "true", Columns: []column{{Name: "t", Type: "text", Text: true}}, SHA256: hash, Sum: hash},
 		},
 		Sequences: []sequence{{Schema: "public", Name: "s", Last: 7, Called: true}},
 	}
@@ -257,6 +257,7 @@ func TestManifestsAreReadStrictly(t *testing.T) {
 		"no table":               func(m *manifest) { m.Tables = nil },
 		"no name":                func(m *manifest) { m.Tables[0].Name = "" },
 		"no hash":                func(m *manifest) { m.Tables[0].SHA256 = "abc" },
+		"no sum":                 func(m *manifest) { m.Tables[1].Sum = "" },
 		"another order":          func(m *manifest) { m.Tables[0].Name = "c" },
 		"a table twice":          func(m *manifest) { m.Tables[0].Name = "b" },
 		"a column twice":         func(m *manifest) { m.Tables[0].Columns[1].Name = "id" },

@@ -167,10 +167,10 @@ func (k *Keeper) copyBack(ctx context.Context, s *session, t *table) error {
 func (s *session) settle(ctx context.Context, m, now *manifest, most Limits) error {
 	for i := range m.Tables {
 		t := s.tables[i]
-		if err := s.read(ctx, &t, hashing(most)); err != nil {
+		if err := s.read(ctx, &t, t.copyAny(), hashing(most)); err != nil {
 			return err
 		}
-		if t.SHA256 != m.Tables[i].SHA256 || t.Rows != m.Tables[i].Rows {
+		if t.Sum != m.Tables[i].Sum || t.Rows != m.Tables[i].Rows {
 			return otherRows(&t, t.Rows)
 		}
 	}

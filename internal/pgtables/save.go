@@ -65,7 +65,7 @@ func (k *Keeper) readRows(ctx context.Context, s *session, st *storer) (*manifes
 	most := k.limits
 	for i := range m.Tables {
 		rows := st.table(most, &chunks[i])
-		err := s.read(ctx, &m.Tables[i], rows)
+		err := s.read(ctx, &m.Tables[i], m.Tables[i].copyOut(), rows)
 		st.release(rows)
 		if err != nil {
 			return nil, nil, err

@@ -1,0 +1,5 @@
+//go:build race
+
+package pgtables
+
+const raced = true

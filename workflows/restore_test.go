@@ -13,6 +13,7 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
@@ -42,12 +43,18 @@ type past struct {
 	// begin is called before each run of a chain with its number.
 	begin func(n int)
 	runs  int
+	// id is the workflow id, header what the first run begins with; empty means the
+	// environment's.
+	id     string
+	header *commonpb.Header
 
 	mu sync.Mutex
 	// did are the calls of "do", keys the effect keys of each line.
 	did  []string
 	keys map[string][]wflo.EffectKey
 	fail map[string]error
+	// stubborn is how long a call of "slow" goes on after it was asked to stop.
+	stubborn time.Duration
 }
 
 func newPast(t testing.TB) *past {
@@ -91,6 +98,7 @@ func (p *past) env(code any) {
 	e.SetTestTimeout(time.Minute)
 	terms := wflo.Terms{AllowUnsigned: true}
 	e.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: 30 * time.Second, Interceptors: []interceptor.WorkerInterceptor{
+		&stubborn{takes: p.stubborn},
 		workflows.NewInterceptor(workflows.InterceptorConfig{Snapshots: true}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.logger, Observer: p.metrics, Records: p.ledger.Records(), Terms: func() wflo.Terms { return terms }, Recovery: p.ledger.Recovery(),
@@ -102,6 +110,12 @@ func (p *past) env(code any) {
 	e.RegisterActivityWithOptions(&activities.Approval{Terms: terms, Records: p.ledger.Records(), Logger: p.logger, Observer: p.metrics},
 		activity.RegisterOptions{Name: step.PrefixApproval})
 	e.RegisterActivityWithOptions(p.do, activity.RegisterOptions{Name: "do"})
+	e.RegisterActivityWithOptions(p.do, activity.RegisterOptions{Name: "pay"})
+	e.RegisterActivityWithOptions(func(context.Context) error { return activity.ErrResultPending }, activity.RegisterOptions{Name: "slow"})
+	e.RegisterActivityWithOptions(func(ctx context.Context, q wflo.Prompt) (wflo.Reply, error) {
+		_, err := p.do(ctx, q.Messages[0].Text)
+		return wflo.Reply{Text: "so it is", Cost: 2_000_000}, err
+	}, activity.RegisterOptions{Name: string(step.LLMChat)})
 	p.TestWorkflowEnvironment = e
 }
 
@@ -115,6 +129,11 @@ func (p *past) run(code any, args ...any) error {
 		if header != nil {
 			p.SetHeader(header)
 			p.SetContinuedExecutionRunID("default-test-run-id")
+		} else if p.header != nil {
+			p.SetHeader(p.header)
+		}
+		if p.id != "" {
+			p.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: p.id, TaskQueue: "agents"})
 		}
 		p.begin(p.runs)
 		p.ExecuteWorkflow("code", args...)

@@ -110,7 +110,8 @@ func (p *past) env(code any) {
 	e.RegisterActivityWithOptions(&activities.Approval{Terms: terms, Records: p.ledger.Records(), Logger: p.logger, Observer: p.metrics},
 		activity.RegisterOptions{Name: step.PrefixApproval})
 	e.RegisterActivityWithOptions(p.do, activity.RegisterOptions{Name: "do"})
-	e.RegisterActivityWithOptions(p.do, activity.RegisterOptions{Name: "pay"})
+	// A function of its own: the SDK knows one by the name that it got last.
+	e.RegisterActivityWithOptions(func(ctx context.Context, line string) (string, error) { return p.do(ctx, line) }, activity.RegisterOptions{Name: "pay"})
 	e.RegisterActivityWithOptions(func(context.Context) error { return activity.ErrResultPending }, activity.RegisterOptions{Name: "slow"})
 	e.RegisterActivityWithOptions(func(ctx context.Context, q wflo.Prompt) (wflo.Reply, error) {
 		_, err := p.do(ctx, q.Messages[0].Text)

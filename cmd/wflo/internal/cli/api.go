@@ -133,7 +133,7 @@ func (c *api) do(ctx context.Context, method, path string, in, out any) error {
 		return c.unreached(ctx, err)
 	case len(answer) > maxAnswer:
 		return wflo.Errorf("", "ask for less, with --limit or a shorter time", "the answer has more than %d bytes", maxAnswer)
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusAccepted:
 		return c.refused(resp, answer)
 	}
 	if err := json.Unmarshal(answer, out); err != nil {

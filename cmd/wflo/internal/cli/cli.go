@@ -168,7 +168,8 @@ What it reads from the environment: wflo help environment`,
 		a.approveCmd(), a.rejectCmd(), a.respondCmd(), a.escalateCmd(), a.ackCmd(),
 		a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.keysCmd(), a.notifyCmd(),
 		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(),
-		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.policyCmd(), a.auditCmd(), a.versionCmd(),
+		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.policyCmd(), a.auditCmd(),
+		a.snapshotCmd(), a.restoreCmd(), a.lineageCmd(), a.compensationsCmd(), a.versionCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

@@ -146,7 +146,9 @@ func exitCodesTopic() *cobra.Command {
        ask you
     5  budget: the worst case did not fit what may be spent
     6  timeout: nobody decided in time, or a run or a server took too long
-    7  refused: the gate changed since it was shown, or does not take that answer
+    7  refused: the gate changed since it was shown, or does not take that answer;
+       a restore is refused, or would be; a snapshot or a compensation is in a
+       state that does not allow it
     8  late: the gate was closed already, or the action has begun
    10  findings of wflo policy: mistakes in a file, a test that failed
    20  wflo audit verify: tampered, records are not those that were written
@@ -174,7 +176,7 @@ func environmentTopic() *cobra.Command {
   TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE
                      the TOML file with connection profiles, and the profile
   WFLO_API           the API of the worker or the console, for approvals, keys,
-                     notices, budgets, costs and alerts; --api wins
+                     notices, budgets, costs, alerts and recovery; --api wins
   WFLO_TOKEN         your API key; wflo login keeps one instead
   WFLO_TOKEN_FILE    a file that holds it, which only its owner may read
   XDG_CONFIG_HOME    wflo login keeps keys in $XDG_CONFIG_HOME/wflo/login

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
@@ -258,21 +259,26 @@ func live(in step.Restoring, to *wflo.Snapshot, page step.StatePage) wflo.Snapsh
 	return m
 }
 
-// until leaves out what was later than a moment. Activities and steps that ended later may
-// have begun before.
+// until leaves out what was later than a moment, or within a step that ended later: of what
+// else happened in that step nothing is left. Activities and steps that ended later may have
+// begun before.
 func until(s step.State, at time.Time) step.State {
-	for i, o := range s.Outcomes {
-		if !o.At.After(at) {
+	steps := map[string]bool{}
+	var kept []step.Outcome
+	for _, o := range slices.Backward(s.Outcomes) {
+		if !o.At.After(at) && (o.In == "" || !steps[o.In]) {
+			kept = append(kept, o)
 			continue
 		}
-		for _, gone := range s.Outcomes[i:] {
-			if gone.Kind == step.OutcomeActivity || gone.Kind == step.OutcomeStep {
-				s.Pending = append(s.Pending, gone.Key)
-			}
+		if o.Kind == step.OutcomeStep {
+			steps[o.Key] = true
 		}
-		s.Outcomes = s.Outcomes[:i]
-		break
+		if o.Kind == step.OutcomeActivity || o.Kind == step.OutcomeStep {
+			s.Pending = append(s.Pending, o.Key)
+		}
 	}
+	slices.Reverse(kept)
+	s.Outcomes = kept
 	return s
 }
 

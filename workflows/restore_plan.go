@@ -28,8 +28,9 @@ func (j *journal) stateAt(at time.Time) (step.State, error) {
 		return s, err
 	}
 	s.Outcomes = j.before()
-	for _, o := range j.all {
-		if !o.At.After(at) {
+	for i, later := range laterThan(j.all, at) {
+		o := j.all[i]
+		if !later {
 			s.Outcomes = append(s.Outcomes, o)
 			continue
 		}
@@ -40,12 +41,25 @@ func (j *journal) stateAt(at time.Time) (step.State, error) {
 	return s, nil
 }
 
+// laterThan says of each outcome whether it is later than a moment, or within a step that
+// ended later: of what else happened in that step nothing is left.
+func laterThan(all []step.Outcome, at time.Time) []bool {
+	later, steps := make([]bool, len(all)), map[string]bool{}
+	for i, o := range slices.Backward(all) {
+		later[i] = o.At.After(at) || o.In != "" && steps[o.In]
+		if later[i] && o.Kind == step.OutcomeStep {
+			steps[o.Key] = true
+		}
+	}
+	return later
+}
+
 // heightAt is the last outcome of that moment, and how many compensations there were.
 func (j *journal) heightAt(at time.Time) (keep, height int) {
 	height = j.floor
-	for i, o := range j.all {
-		if !o.At.After(at) {
-			keep, height = o.Seq, j.heights[i]
+	for i, later := range laterThan(j.all, at) {
+		if !later {
+			keep, height = j.all[i].Seq, j.heights[i]
 		}
 	}
 	return keep, height
@@ -182,19 +196,16 @@ func isOf(o *step.Outcome, c *compensation) bool {
 	return o.Kind == step.OutcomeStep && o.Key == of && o.Failure == nil || within(o, of)
 }
 
-// covered says that what became of an effect is known to the kept outcomes, or that it
-// cannot have begun.
+// covered says that what became of an effect is known to the kept outcomes. That its call
+// had not been made at that moment does not count: it may have been made since.
 func covered(c *compensation, kept []step.Outcome, pending []string) bool {
 	of := baseOf(c.Step)
-	if of != "" && slices.ContainsFunc(kept, func(o step.Outcome) bool { return o.Kind == step.OutcomeStep && o.Key == of }) {
-		return true
+	named := func(key string) bool { return c.Undoes != "" && strings.Contains(key, "/"+c.Undoes+"#") }
+	if of == "" {
+		return !slices.ContainsFunc(pending, named)
 	}
-	return !slices.ContainsFunc(pending, func(key string) bool {
-		named := c.Undoes != "" && strings.Contains(key, "/"+c.Undoes+"#")
-		if of == "" {
-			return named
-		}
-		return key == of || within(&step.Outcome{Key: key}, of) && (c.Undoes == "" || named)
+	return slices.ContainsFunc(kept, func(o step.Outcome) bool {
+		return o.Kind == step.OutcomeStep && o.Key == of || o.Kind == step.OutcomeActivity && within(&o, of) && named(o.Key)
 	})
 }
 

@@ -144,6 +144,9 @@ func (r *Runs) goBack(ctx context.Context, order wflo.Restore) (wflo.Restored, e
 	}
 	out := wflo.Restored{Restore: order, State: wflo.RestorePlanned, Plan: r.Plan, From: run.ID(), Into: run.ID(), Epoch: run.Epoch + 1}
 	out.Plan.Mode = mode
+	if order.AcceptIrreversible {
+		out.Plan.Refusals = nil
+	}
 	if mode == wflo.RestoreFork {
 		out.Into = cmp.Or(order.NewID, order.WorkflowID+"-"+order.ID) + "/forked"
 	}

@@ -149,7 +149,7 @@ func (a *app) askRestore(ctx context.Context, c *api, order wflo.Restore, patien
 		return order, refusedBack(err)
 	}
 	fmt.Fprint(a.deps.Stderr, planText(status.Restored))
-	if len(status.Plan.Refusals) > 0 && !order.AcceptIrreversible {
+	if len(status.Plan.Refusals) > 0 { // what is accepted is none of them
 		return order, told(ExitRefused)
 	}
 	order.Mode = status.Plan.Mode

@@ -44,17 +44,21 @@ func testMain(m *testing.M) int {
 	return code
 }
 
-// shortenWalks lets the random walks be fewer where the race detector makes them
-// slow, unless the flag of rapid says how many.
+// shortenWalks lets the random walks be few, because each makes dozens of connections,
+// and fewer where the race detector makes them slow, unless the flag of rapid says how
+// many.
 func shortenWalks() error {
 	const checks = "rapid.checks"
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == checks })
-	if given || !raced {
+	switch {
+	case given:
 		return nil
+	case raced:
+		return flag.Set(checks, "10")
 	}
-	return flag.Set(checks, "15")
+	return flag.Set(checks, "25")
 }
 
 // memory is a blob store whose blobs tests can spoil.

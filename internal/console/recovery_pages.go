@@ -128,15 +128,13 @@ func (h *Handler) snapshotOnPage(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSpace(r.PostFormValue("name"))
 	err := text("name", name)
 	if err == nil {
-		var out any
 		info, _, found := h.describe(ctx, id, "")
 		if err = found; err == nil {
 			given := SnapshotRequest{ID: r.PostFormValue("id"), Name: name, Parts: wflo.Parts{Workspace: r.PostFormValue("workspace") != ""}}
 			if err = text("id", given.ID); err == nil {
-				out, err = h.askForSnapshot(ctx, id, info.GetExecution().GetRunId(), given, callerOf(ctx).id.Subject)
+				_, err = h.askForSnapshot(ctx, id, info.GetExecution().GetRunId(), given, callerOf(ctx).id.Subject)
 			}
 		}
-		_ = out // the page lists it
 	}
 	h.backTo(w, r, runPath(id), err)
 }
@@ -178,9 +176,7 @@ func formOrder(r *http.Request) wflo.Restore {
 	}
 	if field("parts") == "some" {
 		order.Parts = &wflo.Parts{Workspace: field("workspace") != ""}
-		for _, name := range strings.FieldsFunc(field("tables"), func(r rune) bool { return r == ',' || r == ' ' }) {
-			order.Parts.Tables = append(order.Parts.Tables, name)
-		}
+		order.Parts.Tables = strings.FieldsFunc(field("tables"), func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	return order
 }

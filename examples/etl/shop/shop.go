@@ -89,6 +89,9 @@ with open("sales.csv", "w", newline="") as f:
 `
 )
 
+// Asked says that a model is asked for a program of the example.
+func Asked(t scripted.Turn) bool { return strings.Contains(scripted.UserText(t), "Write sales.csv") }
+
 // Model writes Tidy, and Right when it is told that a program was wrong.
 func Model(t scripted.Turn) scripted.Answer {
 	if strings.Contains(scripted.UserText(t), "got it wrong") {

@@ -16,6 +16,8 @@ import (
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devserver"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devworker"
+	"github.com/wflo-ai/wflo-go/examples/etl"
+	"github.com/wflo-ai/wflo-go/examples/etl/shop"
 	"github.com/wflo-ai/wflo-go/examples/refund"
 	"github.com/wflo-ai/wflo-go/examples/refund/data"
 	"github.com/wflo-ai/wflo-go/plugin"
@@ -27,6 +29,7 @@ func deps() cli.Deps {
 		Configure: configure,
 		Aliases: []cli.Alias{
 			{Name: "agent", Workflow: wflo.WorkflowAgent, About: "the tool-calling agent"},
+			{Name: "etl", Workflow: etl.Name, Input: nightlyLoad(), About: "a nightly load that can be taken back: examples/etl"},
 			{Name: "refund", Workflow: refund.Name, Input: sampleOrders(), About: "the demo: find duplicate charges, ask, refund them"},
 		},
 		Commands: []*cobra.Command{
@@ -53,6 +56,15 @@ func startWorker(ctx context.Context, info dev.Info) (func(), error) {
 		return nil, err
 	}
 	return w.Stop, nil
+}
+
+// nightlyLoad is the input of the nightly load when --input is not given.
+func nightlyLoad() string {
+	in, err := json.Marshal(etl.Input{Day: shop.Day})
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	return string(in)
 }
 
 // sampleOrders is the refund workflow's input when --input is not given.

@@ -1,5 +1,5 @@
 // Package devworker is the worker of `wflo dev` and `wflo demo`: wflo's own
-// workflows and the refund example on one task queue, the API and the pages of the
+// workflows and the examples refund and etl on one task queue, the API and the pages of the
 // console, a payment provider that refunds play money, and models. [Start] runs it all.
 //
 // Models are those of the vendors whose keys are in the environment. Where there
@@ -15,10 +15,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -28,6 +31,8 @@ import (
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
+	"github.com/wflo-ai/wflo-go/examples/etl"
+	"github.com/wflo-ai/wflo-go/examples/etl/shop"
 	"github.com/wflo-ai/wflo-go/examples/refund"
 	"github.com/wflo-ai/wflo-go/examples/refund/data"
 	"github.com/wflo-ai/wflo-go/examples/refund/payments"
@@ -98,6 +103,11 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 	w.stops = append(w.stops, w.Client.Close)
 	tw := worker.New(w.Client, cli.DefaultTaskQueue, worker.Options{})
 	refund.Register(tw, &refund.Activities{URL: w.Payments.URL()})
+	loads, err := w.shop(ctx, info)
+	if err != nil {
+		return err
+	}
+	etl.Register(tw, loads)
 	if err := tw.Start(); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}
@@ -107,8 +117,36 @@ func (w *Worker) start(ctx context.Context, info dev.Info) error {
 		return err
 	}
 	info.Announce("Payments", w.Payments.URL()+"/refunds (play money)")
+	info.Announce("Shop", loads.Public+" (figures of wflo run etl)")
 	info.Announce("Sandbox", engine(ctx, cfg.Docker))
 	return nil
+}
+
+// shop opens the database of orders that the nightly load works on, and the directory
+// that it publishes in.
+func (w *Worker) shop(ctx context.Context, info dev.Info) (*etl.Activities, error) {
+	public := filepath.Join(info.DataDir, "shop", "public")
+	if err := os.MkdirAll(public, 0o700); err != nil {
+		return nil, fmt.Errorf("make the shop's directory: %w", err)
+	}
+	// The plugin brings the driver along.
+	db, err := sql.Open("sqlite", filepath.Join(info.DataDir, "shop", "shop.db"))
+	if err != nil {
+		return nil, fmt.Errorf("open the shop's database: %w", err)
+	}
+	w.stops = append(w.stops, func() { _ = db.Close() })
+	if err := shop.Fill(ctx, db); err != nil {
+		return nil, err
+	}
+	return &etl.Activities{DB: db, Public: public}, nil
+}
+
+// accountant is the scripted model of both examples: it does what it is asked for.
+func accountant(t scripted.Turn) scripted.Answer {
+	if shop.Asked(t) {
+		return shop.Model(t)
+	}
+	return script.Accountant(t)
 }
 
 // serve starts the API, the pages on which people decide and, where it has keys, the
@@ -192,7 +230,7 @@ func (w *Worker) models(info dev.Info) ([]plugin.Provider, error) {
 	}
 	server, err := scripted.New(scripted.Config{
 		Script: scripted.Echo, APIKey: wflotest.APIKey,
-		Scripts: map[string]scripted.Script{refund.DefaultModel: script.Accountant, script.RunawayModel: script.Runaway},
+		Scripts: map[string]scripted.Script{refund.DefaultModel: accountant, script.RunawayModel: script.Runaway},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the scripted model: %w", err)

@@ -63,8 +63,7 @@ func (st *state) place(c *compensation, s *scope) *compensation {
 	if s == nil {
 		c.Key = st.next(name)
 	} else {
-		s.occurrences[name]++
-		c.Step, c.Key = s.key, fmt.Sprintf("%s/%s#%d", s.key, name, s.occurrences[name])
+		c.Step, c.Key = s.key, fmt.Sprintf("%s/%s#%d", s.key, name, s.count(name))
 	}
 	if st.salt != "" {
 		c.Key = "r" + st.salt + "/" + c.Key

@@ -37,6 +37,8 @@ type journal struct {
 	// all are the outcomes so far; heights are how many compensations there were then.
 	all     []step.Outcome
 	heights []int
+	// had has the keys of activities that have, or had, an outcome.
+	had map[string]bool
 	// calls are under way, in the order in which they were made. moves counts what the
 	// code did, so that the pump notices.
 	calls []*call
@@ -68,7 +70,7 @@ type call struct {
 }
 
 func newJournal(st *state, ctx workflow.Context) *journal {
-	return &journal{st: st, root: st.unstoppable(ctx), seq: st.seq, floor: len(st.stack), delivered: map[string]int{}, started: workflow.Now(ctx)}
+	return &journal{st: st, root: st.unstoppable(ctx), seq: st.seq, floor: len(st.stack), delivered: map[string]int{}, had: map[string]bool{}, started: workflow.Now(ctx)}
 }
 
 // keepsJournal decides whether the run has a journal, once and for all.
@@ -184,14 +186,20 @@ func (j *journal) add(o step.Outcome) {
 	}
 	j.alone = false
 	j.moves++
-	j.all = append(j.all, o)
-	j.heights = append(j.heights, len(j.st.stack))
+	j.append(o)
+}
+
+func (j *journal) append(o step.Outcome) {
+	if o.Kind == step.OutcomeActivity {
+		j.had[o.Key] = true
+	}
+	j.all, j.heights = append(j.all, o), append(j.heights, len(j.st.stack))
 }
 
 // replace appends the outcome of a call in place of an earlier one of the same call,
 // which was parked at a budget meanwhile.
 func (j *journal) replace(o step.Outcome) {
-	if o.Kind == step.OutcomeActivity {
+	if o.Kind == step.OutcomeActivity && j.had[o.Key] {
 		for i := len(j.all) - 1; i >= 0; i-- {
 			if p := &j.all[i]; p.Kind == step.OutcomeStep && within(&o, p.Key) {
 				break

@@ -35,9 +35,8 @@ func (st *state) stepKey(ctx workflow.Context, name string) string {
 	if !ok || st.journal == nil {
 		return st.next(name)
 	}
-	outer.occurrences["step "+name]++
 	sum := sha256.Sum256([]byte(outer.key))
-	return fmt.Sprintf("g%d/%s#%s.%d", st.run.Generation, name, hex.EncodeToString(sum[:4]), outer.occurrences["step "+name])
+	return fmt.Sprintf("g%d/%s#%s.%d", st.run.Generation, name, hex.EncodeToString(sum[:4]), outer.count("step "+name))
 }
 
 // tryKey names the calls of a step that is tried again after it was rolled back: they

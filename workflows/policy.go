@@ -270,6 +270,9 @@ func (st *state) given(s *scope, r wflo.Ruling, rules []string) {
 		case m.Per == wflo.ReachRun:
 			st.regime.approved[m.Rule] = true
 		case m.Per == wflo.ReachStep && s != nil:
+			if s.approved == nil {
+				s.approved = map[string]bool{}
+			}
 			s.approved[m.Rule] = true
 		}
 	}

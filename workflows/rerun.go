@@ -64,7 +64,7 @@ func (j *journal) keep(outcomes []step.Outcome, started time.Time) {
 			// The step around it answers; only its key is still good for others.
 			if o.Failure == nil && ends[o.Key] == i {
 				j.st.memo[o.Key] = onlyPayload(o.Result)
-				j.all, j.heights = append(j.all, o), append(j.heights, len(j.st.stack))
+				j.append(o)
 			}
 			continue
 		}
@@ -316,7 +316,7 @@ func (j *journal) past(o step.Outcome) {
 	j.moves++
 	j.now = o.At
 	j.seq = max(j.seq, o.Seq)
-	j.all, j.heights = append(j.all, o), append(j.heights, len(j.st.stack))
+	j.append(o)
 }
 
 // side makes a side effect, or gives the recorded one.

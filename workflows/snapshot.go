@@ -48,7 +48,10 @@ var errNoJournal = wflo.Invalid("run", "keeps no journal, so it cannot be saved 
 // after the snapshot gets the same one again.
 //
 // Children, and updates that a user's handlers took, are no part of a snapshot: a restore
-// to a moment after them runs the children again, and has not seen the updates.
+// to a moment after them runs the children again, and has not seen the updates. Nobody
+// can tell which of several branches received a signal: where a step and a branch next to
+// it receive signals of one name, the branch may get the step's after a restore, and none
+// is left over or missing.
 func TakeSnapshot(ctx workflow.Context, name string, parts ...wflo.Parts) (wflo.Snapshot, error) {
 	st, err := stateOf(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
@@ -167,7 +168,7 @@ func lineOf(id string, b wflo.Budget) wflo.BudgetLine {
 // the keys of runs apart that continue as new with the same first run id.
 func (st *state) next(name string) string {
 	st.occurrences[name]++
-	return fmt.Sprintf("g%d/%s#%d", st.run.Generation, name, st.occurrences[name])
+	return "g" + strconv.Itoa(st.run.Generation) + "/" + name + "#" + strconv.Itoa(st.occurrences[name])
 }
 
 // scope is one run of a step. It numbers the step's activities itself, so that a
@@ -194,6 +195,15 @@ type scope struct {
 	undo     []*compensation
 	own      *compensation
 	approved map[string]bool
+}
+
+// count numbers what is done under a name within the step, from one.
+func (s *scope) count(name string) int {
+	if s.occurrences == nil {
+		s.occurrences = map[string]int{}
+	}
+	s.occurrences[name]++
+	return s.occurrences[name]
 }
 
 // lines are the budgets that a call in ctx must fit: the run's, and those of the
@@ -223,8 +233,7 @@ func (st *state) key(ctx workflow.Context, activity string) string {
 
 func (st *state) nextKey(ctx workflow.Context, activity string) string {
 	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
-		s.occurrences[activity]++
-		return fmt.Sprintf("%s/%s#%d", s.key, activity, s.occurrences[activity])
+		return fmt.Sprintf("%s/%s#%d", s.key, activity, s.count(activity))
 	}
 	return st.next(activity)
 }

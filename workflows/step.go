@@ -136,8 +136,7 @@ func takeStep[T any](ctx workflow.Context, st *state, s *scope, opts StepOptions
 // newScope is one try of a step.
 func (st *state) newScope(ctx workflow.Context, key, name string, opts *StepOptions) *scope {
 	s := &scope{
-		base: key, key: st.tryKey(key), occurrences: map[string]int{}, name: name, operation: opts.Operation,
-		effect: opts.Effect, approved: map[string]bool{},
+		base: key, key: st.tryKey(key), name: name, operation: opts.Operation, effect: opts.Effect,
 	}
 	s.outer, _ = ctx.Value(stepKey{}).(*scope)
 	return s

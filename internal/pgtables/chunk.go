@@ -42,8 +42,8 @@ type codec struct {
 func workers() int { return min(2*runtime.GOMAXPROCS(0), 8) }
 
 func newCodec() (*codec, error) {
-	// The fastest level, because a save is held up by it. Without checksums: blobs are
-	// known by their SHA-256.
+	// The fastest level, because a save is held up by it. Without checksums: manifests
+	// have the SHA-256 of blobs.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20),
 		zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(workers()))
 	if err != nil {
@@ -221,7 +221,7 @@ func (s *storer) put(data []byte, to *chunk) error {
 	if err != nil {
 		return err
 	}
-	to.Key, to.Size = key, int64(len(data))
+	to.Key, to.Size, to.SHA256 = key, int64(len(data)), hashOf(data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.known[key] {

@@ -88,12 +88,14 @@ type sequence struct {
 	shared    bool // rows that are not kept may have its numbers
 }
 
-// chunk is a blob with rows.
+// chunk is a blob with rows. The key is the store's, and says nothing about the content
+// where that is sealed.
 type chunk struct {
-	Key  string `json:"key"`
-	Size int64  `json:"size"` // of the blob
-	Raw  int64  `json:"raw"`  // of the rows
-	Rows int64  `json:"rows"`
+	Key    string `json:"key"`
+	Size   int64  `json:"size"`   // of the blob
+	SHA256 string `json:"sha256"` // of the blob, as it is before a store seals it
+	Raw    int64  `json:"raw"`    // of the rows
+	Rows   int64  `json:"rows"`
 }
 
 // ident is the table's name as SQL writes it, always in quotes.
@@ -167,6 +169,25 @@ func (m *manifest) encode() ([]byte, error) {
 	return b, nil
 }
 
+// withHash puts the hash of a manifest in front of it, because the digest of a part does
+// not cover where rows are stored: what reads chunks by a damaged manifest would take the
+// right ones for garbage.
+func withHash(b []byte) []byte { return append([]byte(hashOf(b)+"\n"), b...) }
+
+// checkHash takes it off again.
+func checkHash(b []byte) ([]byte, error) {
+	sum, rest, ok := bytes.Cut(b, newline)
+	if !ok || string(sum) != hashOf(rest) {
+		return nil, errors.New("is damaged: it has another hash")
+	}
+	return rest, nil
+}
+
+func hashOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
 // parseManifest refuses what encode does not write.
 func parseManifest(b []byte) (*manifest, error) {
 	if len(b) > maxManifest {
@@ -229,7 +250,7 @@ func (t *table) validate() error {
 	}
 	var rows, raw int64
 	for _, c := range t.Chunks {
-		if !isHash(c.Key) || c.Size <= 0 || c.Raw <= 0 || c.Raw > maxRaw || c.Rows <= 0 || c.Rows > c.Raw {
+		if !isHash(c.Key) || !isHash(c.SHA256) || c.Size <= 0 || c.Raw <= 0 || c.Raw > maxRaw || c.Rows <= 0 || c.Rows > c.Raw {
 			return errors.New("has a chunk that is none")
 		}
 		rows, raw = rows+c.Rows, raw+c.Raw

@@ -233,7 +233,7 @@ func someManifest() *manifest {
 	return &manifest{Format: format, Server: 150018, Types: []typeDef{{Name: "public.mood", Def: "enum 'a'"}},
 		Tables: []table{
 			{Schema: "public", Name: "a", Columns: []column{{Name: "id", Type: "integer", NotNull: true, Identity: "a"}, {Name: "g", Type: "integer", Generated: "s (id * 2)"}}, Key: []string{"id"},
-				Constraints: []constraint{{Name: "a_pkey", Def: "PRIMARY KEY (id)"}}, Rows: 3, Bytes: 6, SHA256: hash, Sum: hash, Chunks: []chunk{{Key: hash, Size: 10, Raw: 4, Rows: 2}, {Key: hash, Size: 9, Raw: 2, Rows: 1}}},
+				Constraints: []constraint{{Name: "a_pkey", Def: "PRIMARY KEY (id)"}}, Rows: 3, Bytes: 6, SHA256: hash, Sum: hash, Chunks: []chunk{{Key: hash, SHA256: hash, Size: 10, Raw: 4, Rows: 2}, {Key: hash, SHA256: hash, Size: 9, Raw: 2, Rows: 1}}},
 			{Schema: "public", Name: "b", Where: "true", Columns: []column{{Name: "t", Type: "text", Text: true}}, SHA256: hash, Sum: hash},
 		},
 		Sequences: []sequence{{Schema: "public", Name: "s", Last: 7, Called: true}},
@@ -263,6 +263,7 @@ func TestManifestsAreReadStrictly(t *testing.T) {
 		"a column twice":         func(m *manifest) { m.Tables[0].Columns[1].Name = "id" },
 		"a key that is none":     func(m *manifest) { m.Tables[0].Key[0] = "x" },
 		"only generated columns": func(m *manifest) { m.Tables[0].Columns[0].Generated = "s 1" },
+		"a chunk without hash":   func(m *manifest) { m.Tables[0].Chunks[0].SHA256 = "" },
 		"a path as key":          func(m *manifest) { m.Tables[0].Chunks[0].Key = "../../etc/passwd" },
 		"a chunk too large":      func(m *manifest) { m.Tables[0].Chunks[0].Raw = maxRaw + 1 },
 		"a negative chunk":       func(m *manifest) { m.Tables[0].Chunks[0].Raw = -4 },

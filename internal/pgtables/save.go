@@ -2,8 +2,6 @@ package pgtables
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -84,6 +82,7 @@ func (k *Keeper) keep(ctx context.Context, name string, m *manifest, st *storer)
 	if err != nil {
 		return p, err
 	}
+	data = withHash(data)
 	digest, err := m.digest()
 	if err != nil {
 		return p, err
@@ -110,6 +109,10 @@ func (k *Keeper) load(ctx context.Context, p wflo.SnapshotPart) (*manifest, erro
 	if err != nil {
 		return nil, err
 	}
+	data, err = checkHash(data)
+	if err != nil {
+		return nil, damaged("%s %w", what, err)
+	}
 	m, err := parseManifest(data)
 	if err != nil {
 		return nil, damaged("%s %w", what, err)
@@ -124,7 +127,7 @@ func (k *Keeper) load(ctx context.Context, p wflo.SnapshotPart) (*manifest, erro
 	return m, nil
 }
 
-// blob reads one and hashes it.
+// blob reads one.
 func (k *Keeper) blob(ctx context.Context, what, key string) ([]byte, error) {
 	if !isHash(key) {
 		return nil, damaged("%s has no key", what)
@@ -133,16 +136,25 @@ func (k *Keeper) blob(ctx context.Context, what, key string) ([]byte, error) {
 	if err != nil {
 		return nil, unread(fmt.Sprintf("%s (blob %.12s)", what, key), err)
 	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != key {
-		return nil, damaged("%s is damaged: blob %.12s has another hash", what, key)
+	return data, nil
+}
+
+// chunk reads one as it is stored, and verifies it.
+func (k *Keeper) chunk(ctx context.Context, t *table, c chunk) ([]byte, error) {
+	what := "a part of table " + t.show()
+	data, err := k.blob(ctx, what, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	if hashOf(data) != c.SHA256 {
+		return nil, damaged("%s is damaged: blob %.12s has another hash", what, c.Key)
 	}
 	return data, nil
 }
 
 // open reads a chunk.
 func (k *Keeper) open(ctx context.Context, t *table, c chunk, buf []byte) ([]byte, error) {
-	what := "a part of table " + t.show()
-	data, err := k.blob(ctx, what, c.Key)
+	data, err := k.chunk(ctx, t, c)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +163,7 @@ func (k *Keeper) open(ctx context.Context, t *table, c chunk, buf []byte) ([]byt
 		err = errors.New("it has another size")
 	}
 	if err != nil {
-		return nil, damaged("%s is damaged: blob %.12s: %w", what, c.Key, err)
+		return nil, damaged("a part of table %s is damaged: blob %.12s: %w", t.show(), c.Key, err)
 	}
 	return raw, nil
 }
@@ -159,7 +171,7 @@ func (k *Keeper) open(ctx context.Context, t *table, c chunk, buf []byte) ([]byt
 // whole verifies that every blob is there and is what was stored, without opening it.
 func (k *Keeper) whole(ctx context.Context, m *manifest) error {
 	return m.chunks(func(t *table, c chunk) error {
-		_, err := k.blob(ctx, "a part of table "+t.show(), c.Key)
+		_, err := k.chunk(ctx, t, c)
 		return err
 	})
 }

@@ -148,8 +148,11 @@ func (st *state) addAgain(p *wflo.RestorePlan, item wflo.PlanItem) {
 	if slices.ContainsFunc(p.Undo, func(c wflo.CompensationRecord) bool { return undoes(&c, item.Key) }) {
 		return
 	}
-	if item.Effect == wflo.EffectReversible && !slices.ContainsFunc(st.stack, func(c *compensation) bool { return baseOf(c.Step) == item.Key }) {
-		return // it ended before its compensation was registered, and so before it did anything
+	stands := func(c *compensation) bool {
+		return baseOf(c.Step) == item.Key && c.State != wflo.CompensationDone && c.State != wflo.CompensationSkipped
+	}
+	if item.Effect == wflo.EffectReversible && !slices.ContainsFunc(st.stack, stands) {
+		return // it was undone, or ended before its compensation was registered, and so before it did anything
 	}
 	item.Note = firstName(item.Note, "nothing undoes it")
 	if item.Effect == "" {

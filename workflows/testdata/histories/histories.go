@@ -41,6 +41,7 @@ const (
 	Parent   = "histories.Parent"
 	Allotted = "histories.Allotted"
 	Granted  = "histories.Granted"
+	Saved    = "histories.Saved"
 )
 
 // Registry is the part of a worker or a replayer that Register needs.
@@ -52,7 +53,7 @@ type Registry interface {
 func Register(r Registry) {
 	for name, fn := range map[string]any{
 		Plain: plain, Gated: gated, Saga: saga, Chain: chain, Halted: halted, Parent: parent,
-		Allotted: allotted, Granted: granted,
+		Allotted: allotted, Granted: granted, Saved: saved,
 	} {
 		r.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
 	}
@@ -110,6 +111,29 @@ func granted(ctx workflow.Context) (string, error) {
 
 // SignalAct is what granted waits for between the approval and the action.
 const SignalAct = "act"
+
+// saved looks, is saved, books what can be undone, rolls a step back, and ends as it is told.
+func saved(ctx workflow.Context) (string, error) {
+	look := workflows.StepOptions{Key: "look", Effect: wflo.EffectRead}
+	if _, err := workflows.Step(ctx, "look", look, func(ctx workflow.Context) (string, error) { return do(ctx, "look") }); err != nil {
+		return "", err
+	}
+	if _, err := workflows.TakeSnapshot(ctx, "looked"); err != nil {
+		return "", err
+	}
+	if err := undoable(ctx, "book", workflows.StepOptions{}); err != nil {
+		return "", err
+	}
+	if err := undoable(ctx, "fail optional", workflows.StepOptions{Rollback: &workflows.Rollback{}}); err == nil {
+		return "", errors.New("the optional step did not fail")
+	}
+	var end string
+	workflow.GetSignalChannel(ctx, SignalAct).Receive(ctx, &end)
+	if end == "badly" {
+		return "", temporal.NewApplicationError("it ends badly", "test")
+	}
+	return end, nil
+}
 
 // undoable is a step that says how to undo itself.
 func undoable(ctx workflow.Context, line string, opts workflows.StepOptions) error {

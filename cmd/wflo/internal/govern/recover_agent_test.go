@@ -21,7 +21,6 @@ const (
 
 // teller is the code of a drawn agent: it does what the story says.
 type teller struct {
-	id     string
 	pauses []string
 }
 
@@ -30,7 +29,7 @@ func tellStory(ctx workflow.Context, all []op) ([]string, error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{InitialInterval: 10 * time.Millisecond, MaximumAttempts: 3},
 	})
-	a := &teller{id: workflow.GetInfo(ctx).WorkflowExecution.ID}
+	a := &teller{}
 	if err := workflow.SetQueryHandler(ctx, queryPauses, func() ([]string, error) { return a.pauses, nil }); err != nil {
 		return nil, err
 	}
@@ -100,22 +99,21 @@ func (a *teller) lanes(ctx workflow.Context, lanes [][]op) ([]string, error) {
 }
 
 func (a *teller) effect(ctx workflow.Context, o op) ([]string, error) {
-	what := act{labelOf(a.id, o.Name), o}
 	opts := workflows.StepOptions{Key: o.Name, Effect: o.Class}
 	switch o.Class {
 	case wflo.EffectReversible:
-		opts.Compensation = &workflows.Compensation{Name: o.Name, Activity: actUndo, Input: what, Attempts: 2, Undoes: actDo}
+		opts.Compensation = &workflows.Compensation{Name: o.Name, Activity: actUndo, Input: o, Attempts: 2, Undoes: actDo}
 		if o.Probe {
-			opts.Compensation.Probe, opts.Compensation.ProbeInput = actAsk, what
+			opts.Compensation.Probe, opts.Compensation.ProbeInput = actAsk, o
 		}
 		if o.Group {
 			opts.Compensation.Group = undoTogether
 		}
 	case wflo.EffectVerifiable:
-		opts.Probe, opts.ProbeInput = actAsk, what
+		opts.Probe, opts.ProbeInput = actAsk, o
 	}
 	if o.Gated {
-		payload, err := json.Marshal(what)
+		payload, err := json.Marshal(o)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +121,7 @@ func (a *teller) effect(ctx workflow.Context, o op) ([]string, error) {
 	}
 	return workflows.Step(ctx, o.Name, opts, func(ctx workflow.Context) ([]string, error) {
 		var id string
-		err := workflow.ExecuteActivity(ctx, actDo, what).Get(ctx, &id)
+		err := workflow.ExecuteActivity(ctx, actDo, o).Get(ctx, &id)
 		return []string{id}, err
 	})
 }

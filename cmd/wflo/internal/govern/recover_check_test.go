@@ -42,14 +42,15 @@ func (g *telling) rowsByLabel() map[string][]wflo.CompensationRecord {
 	out := map[string][]wflo.CompensationRecord{}
 	for _, r := range g.rows() {
 		var p commonpb.Payload
-		var a act
+		var what op
 		if err := p.Unmarshal(r.Input); err != nil {
 			g.t.Fatal(err)
 		}
-		if err := json.Unmarshal(p.GetData(), &a); err != nil {
+		if err := json.Unmarshal(p.GetData(), &what); err != nil {
 			g.t.Fatal(err)
 		}
-		out[a.Label] = append(out[a.Label], r)
+		label := labelOf(r.Run.WorkflowID, what.Name)
+		out[label] = append(out[label], r)
 	}
 	return out
 }

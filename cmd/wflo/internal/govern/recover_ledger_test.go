@@ -32,12 +32,6 @@ type charge struct {
 	Do, Undone int // moments; Undone is zero while it stands
 }
 
-// act is the argument of what charges, undoes and asks.
-type act struct {
-	Label string `json:"label"`
-	Op    op     `json:"op"`
-}
-
 const (
 	actDo, actUndo, actAsk = "outside.Do", "outside.Undo", "outside.Ask"
 )
@@ -55,32 +49,32 @@ func givenUp() error {
 }
 
 // do charges, as the operation's fault says.
-func (o *outside) do(ctx context.Context, a act) (string, error) {
+func (o *outside) do(ctx context.Context, what op) (string, error) {
 	run, _ := wflo.RunFrom(ctx)
 	first := activity.GetInfo(ctx).Attempt == 1
 	switch {
-	case a.Op.Fault == faultNever:
+	case what.Fault == faultNever:
 		return "", givenUp()
-	case a.Op.Fault == faultBefore && first:
+	case what.Fault == faultBefore && first:
 		return "", errOutside
 	}
-	c := o.charge(a, run.EffectKey())
+	c := o.charge(labelOf(run.WorkflowID, what.Name), what, run.EffectKey())
 	switch {
-	case a.Op.Fault == faultLost:
+	case what.Fault == faultLost:
 		return "", givenUp()
-	case a.Op.Fault == faultAfter && first:
+	case what.Fault == faultAfter && first:
 		return "", errOutside
 	}
 	return c.ID, nil
 }
 
-func (o *outside) charge(a act, key wflo.EffectKey) *charge {
+func (o *outside) charge(label string, what op, key wflo.EffectKey) *charge {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
 	if c, ok := o.byKey[key]; ok {
-		if c.Label != a.Label {
-			o.fault("the key of %s comes again for %s", c.Label, a.Label)
+		if c.Label != label {
+			o.fault("the key of %s comes again for %s", c.Label, label)
 		}
 		if c.Undone > 0 {
 			o.fault("%s is charged again under a key that was undone", c.Label)
@@ -88,11 +82,11 @@ func (o *outside) charge(a act, key wflo.EffectKey) *charge {
 		return c
 	}
 	for _, c := range o.charges {
-		if c.Label == a.Label && c.Undone == 0 && c.Op.Class == wflo.EffectReversible {
+		if c.Label == label && c.Undone == 0 && c.Op.Class == wflo.EffectReversible && !c.Op.Stuck {
 			o.fault("%s is charged a second time while the first charge stands", c.Label)
 		}
 	}
-	c := &charge{ID: fmt.Sprintf("%s!%d", a.Label, o.seq), Label: a.Label, Key: key, Op: a.Op, Do: o.seq}
+	c := &charge{ID: fmt.Sprintf("%s!%d", label, o.seq), Label: label, Key: key, Op: what, Do: o.seq}
 	o.charges, o.byKey[key] = append(o.charges, c), c
 	return c
 }
@@ -102,18 +96,20 @@ func (o *outside) fault(format string, args ...any) {
 }
 
 // undo takes back what stands under a label; nothing is fine.
-func (o *outside) undo(ctx context.Context, a act) error {
+func (o *outside) undo(ctx context.Context, what op) error {
+	run, _ := wflo.RunFrom(ctx)
+	label := labelOf(run.WorkflowID, what.Name)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if u, ok := wflo.UndoFrom(ctx); !ok || u.ID == "" {
-		o.fault("%s is undone, and nobody says by which compensation", a.Label)
+		o.fault("%s is undone, and nobody says by which compensation", label)
 	}
-	if a.Op.Stuck {
+	if what.Stuck {
 		return givenUp()
 	}
 	o.seq++
 	for _, c := range o.charges {
-		if c.Label == a.Label && c.Undone == 0 {
+		if c.Label == label && c.Undone == 0 {
 			c.Undone = o.seq
 		}
 	}
@@ -121,15 +117,17 @@ func (o *outside) undo(ctx context.Context, a act) error {
 }
 
 // ask says whether something stands under a label, and what.
-func (o *outside) ask(_ context.Context, a act) (wflo.Probed, error) {
+func (o *outside) ask(ctx context.Context, what op) (wflo.Probed, error) {
+	run, _ := wflo.RunFrom(ctx)
+	label := labelOf(run.WorkflowID, what.Name)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, c := range o.charges {
-		if c.Label != a.Label || c.Undone != 0 {
+		if c.Label != label || c.Undone != 0 {
 			continue
 		}
 		p := wflo.Probed{Happened: true}
-		if a.Op.Class == wflo.EffectVerifiable {
+		if what.Class == wflo.EffectVerifiable {
 			p.Result = fmt.Appendf(nil, "[%q]", c.ID)
 		}
 		return p, nil

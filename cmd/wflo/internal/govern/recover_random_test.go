@@ -19,6 +19,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/recovery"
 	"github.com/wflo-ai/wflo-go/wflotest"
@@ -30,7 +31,7 @@ const (
 	storySeeds    = 24
 	storySeedsEnv = "WFLO_STORIES"
 	// storyPatience bounds one story; storyTimeout is the run timeout of those that time out.
-	storyPatience = 3 * time.Minute
+	storyPatience = time.Minute
 	storyTimeout  = 20 * time.Second
 )
 
@@ -163,15 +164,18 @@ func (g *telling) live(id string) {
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for ; ; <-tick.C {
+		if ctx.Err() != nil {
+			g.t.Fatalf("%s comes to no end: %s", id, g.stack(id))
+		}
 		d, err := g.DescribeWorkflowExecution(ctx, id, "")
 		if err != nil {
+			if ctx.Err() != nil {
+				continue
+			}
 			g.t.Fatalf("describe %s: %v", id, err)
 		}
 		if d.GetWorkflowExecutionInfo().GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 			g.say("%s ends: %s", id, d.GetWorkflowExecutionInfo().GetStatus())
-			return
-		}
-		if ctx.Err() != nil {
 			return
 		}
 		runID := d.GetWorkflowExecutionInfo().GetExecution().GetRunId()
@@ -189,6 +193,27 @@ func (g *telling) live(id string) {
 			}
 		}
 	}
+}
+
+// stack is what a run that hangs does.
+func (g *telling) stack(id string) string {
+	var s wflo.Status
+	v, err := g.QueryWorkflow(g.t.Context(), id, "", wflo.QueryStatus)
+	if err == nil {
+		err = v.Get(&s)
+	}
+	var trace string
+	if v, err := g.QueryWorkflow(g.t.Context(), id, "", client.QueryTypeStackTrace); err == nil {
+		_ = v.Get(&trace)
+	}
+	var page step.StatePage
+	var knows []string
+	if v, err := g.QueryWorkflow(g.t.Context(), id, "", wflo.QueryState, step.PageQuery{}); err == nil && v.Get(&page) == nil {
+		for _, o := range page.State.Outcomes {
+			knows = append(knows, fmt.Sprintf("%d %s %s in %q", o.Seq, o.Kind, o.Key, o.In))
+		}
+	}
+	return fmt.Sprintf("it is %s, doing %q (%v)\nits journal:\n%s\n%s", s.State, s.Doing, err, strings.Join(knows, "\n"), trace)
 }
 
 // waits are the pauses that the run is at.
@@ -225,7 +250,8 @@ func (g *telling) approve(ctx context.Context, id string) {
 func (g *telling) befalls(ctx context.Context, id, pause string) bool {
 	d := g.story.Pauses[pause]
 	key := id + "@" + pause
-	if d.Kind == nothingBefalls || g.done[key] {
+	fork := d.Kind == befallRestore && d.Mode == wflo.RestoreFork
+	if d.Kind == nothingBefalls || g.done[key] || fork && id != g.runs[0] { // or forks would have forks for ever
 		return false
 	}
 	g.done[key] = true

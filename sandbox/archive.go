@@ -23,7 +23,8 @@ type Archiver interface {
 	// Replace makes a fresh workspace with what src has and gives it to the box in place
 	// of its own, all at once: whatever happens, the box has the one or the other. The
 	// box's programs are ended first. The same key again, while the box still has what
-	// it brought, does nothing.
+	// it brought, does nothing. The limits of a tree are those of its Save: a tree that
+	// could not be is refused, and none for its size.
 	Replace(ctx context.Context, box, key string, src TreeSource) error
 }
 

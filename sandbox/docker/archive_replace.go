@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -12,6 +13,10 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/frame"
 	"github.com/wflo-ai/wflo-go/sandbox"
 )
+
+// replaceable has no limits but the depth that sandbox.TreeLimits.Validate allows:
+// whoever saved a tree had limits of its own, and what was saved has to come back.
+var replaceable = sandbox.TreeLimits{Entries: math.MaxInt, Bytes: math.MaxInt64, Depth: 1000}
 
 // Replace gives a box a fresh workspace with what src has; see sandbox.Archiver.
 // The new one is made and filled on a volume of its own, and then one request to
@@ -25,7 +30,7 @@ func (r *Runner) Replace(ctx context.Context, name, key string, src sandbox.Tree
 		return wflo.Invalid("key", fmt.Sprintf("is %.80q", key), "use a short printable text")
 	}
 	entries := src.Tree()
-	if err := (sandbox.TreeLimits{}).Check(entries); err != nil {
+	if err := replaceable.Check(entries); err != nil {
 		return err
 	}
 	about, err := r.Check(ctx)

@@ -32,7 +32,8 @@ const (
 	AuditLoginRefused  AuditType = "login.refused"
 	AuditKeyMade       AuditType = "key.made"
 	AuditKeyRevoked    AuditType = "key.revoked"
-	// What becomes of compensations. Their data is an AuditCompensation.
+	// AuditCompensationDead and those after it say what becomes of compensations. Their
+	// data is an AuditCompensation.
 	AuditCompensationDead     AuditType = "compensation.dead_letter"
 	AuditCompensationRetried  AuditType = "compensation.retried"
 	AuditCompensationResolved AuditType = "compensation.resolved" // a person undid it by hand

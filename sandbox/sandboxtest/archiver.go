@@ -391,15 +391,26 @@ func testCaps(t *testing.T, y *archive) {
 		}
 		y.save(t, box) // and the box is as good as before
 	})
-	deep := &Source{}
-	name := "d"
-	for range 300 {
-		deep.Entries = append(deep.Entries, dir(name, 0o755))
-		name += "/d"
+	const levels = 300 // more than the default
+	y.box(t, "deep", func(box string) {
+		y.replace(t, box, "k", deepTree(levels))
+		s := &Saved{}
+		if _, _, err := y.a.Save(t.Context(), box, sandbox.TreeLimits{Depth: levels}, s); err != nil || len(s.Entries) != levels {
+			t.Errorf("of %d levels %d came back (%v)", levels, len(s.Entries), err)
+		}
+	})
+	if err := y.a.Replace(t.Context(), "caps", "deep", deepTree(1001)); wflo.CodeOf(err) != wflo.CodeInvalid || !strings.Contains(err.Error(), "1001 levels") {
+		t.Errorf("Replace with more levels than any limit allows: %v", err)
 	}
-	if err := y.a.Replace(t.Context(), "caps", "deep", deep); wflo.CodeOf(err) != wflo.CodeInvalid || !strings.Contains(err.Error(), "300 levels") {
-		t.Errorf("Replace with 300 levels: %v", err)
+}
+
+// deepTree has directories in each other.
+func deepTree(levels int) *Source {
+	s := &Source{}
+	for i := range levels {
+		s.Entries = append(s.Entries, dir("d"+strings.Repeat("/d", i), 0o755))
 	}
+	return s
 }
 
 func testWanted(t *testing.T, y *archive) {

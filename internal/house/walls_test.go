@@ -117,6 +117,16 @@ var walls = []wall{
 		reason: "what is deleted is decided from references alone, so it must not know stores",
 	},
 	{
+		folder: "internal/pgtables", own: []string{".", "activities", "internal/step", "pricing", "sandbox"},
+		foreign: []string{"github.com/jackc/pgx/v5", "github.com/klauspost/compress", "go.temporal.io/sdk/", "go.temporal.io/api", "go.opentelemetry.io/otel"},
+		reason:  "tables of users are read and written here alone, and by nobody who knows agents",
+	},
+	{
+		folder: "internal/tree", own: []string{".", "activities", "internal/step", "pricing", "sandbox"},
+		foreign: []string{"github.com/klauspost/compress", "go.temporal.io/sdk/", "go.temporal.io/api", "go.opentelemetry.io/otel"},
+		reason:  "trees are saved and brought back through two interfaces, so containers and stores stay out of sight",
+	},
+	{
 		folder: "internal/rewind", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
 		reason: "the rules of recovery are the same for both databases, so they know neither",
 	},

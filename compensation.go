@@ -78,6 +78,9 @@ type CompensationRecord struct {
 	// whose effect it is; empty means any within the step.
 	Step   string `json:"step,omitempty"`
 	Undoes string `json:"undoes,omitempty"`
+	// Seq is the number of the last outcome that the run had when it was registered: its
+	// effect came later.
+	Seq int `json:"seq,omitempty"`
 	// Input is the encoded argument of Activity; Probe and ProbeInput are those that say
 	// whether the effect happened.
 	Input      []byte        `json:"input,omitempty"`

@@ -91,7 +91,8 @@ type Compensations interface {
 	// changed first.
 	ListCompensations(ctx context.Context, q CompensationQuery) ([]wflo.CompensationRecord, error)
 	// AdoptCompensations makes those of a run that have not ended, up to a height,
-	// another run's: of the one that goes on in its place.
+	// another run's: of the one that goes on in its place. The step, the epoch and the
+	// generation of their Run stay those of the registration.
 	AdoptCompensations(ctx context.Context, from, to wflo.Run, upTo int) error
 }
 

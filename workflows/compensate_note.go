@@ -148,6 +148,9 @@ func (st *state) row(ctx workflow.Context, c *compensation) (wflo.CompensationRe
 	r := c.record(1 + slices.Index(st.stack, c))
 	r.Run, r.TaskQueue, r.Timeout, r.Attempts = c.run(st), workflow.GetInfo(ctx).TaskQueueName, c.Timeout, c.Attempts
 	r.State, r.Error, r.Probe = wflo.CompensationRegistered, "", c.Probe
+	if j := st.journal; j != nil && len(j.all) > 0 {
+		r.Seq = j.all[len(j.all)-1].Seq
+	}
 	// Where no call can be told to be the effect, none says that it begins.
 	r.Begun = c.Step == "" && c.Undoes == ""
 	var err error

@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -129,5 +130,16 @@ func adoptRow(r wflo.CompensationRecord) (*compensation, error) {
 	}
 	c.of, c.State, c.Told = nil, r.State, r.State
 	c.Group, c.Step, c.Undoes, c.Epoch = r.Group, r.Step, r.Undoes, r.Run.Epoch
+	c.Key = unsalted(c.Key)
 	return c, nil
+}
+
+// unsalted is a key without what told the keys of a retried run apart: the code of the run
+// that goes on registers without it.
+func unsalted(key string) string {
+	salt, rest, ok := strings.Cut(key, "/")
+	if !ok || len(salt) < 2 || salt[0] != 'r' || !strings.HasPrefix(rest, "g") {
+		return key
+	}
+	return rest
 }

@@ -155,7 +155,7 @@ func (p *past) begun(r wflo.Restored) wflo.Restored {
 // undo is a compensation that has all that one may have.
 func undo(id string, height int) wflo.CompensationRecord {
 	return wflo.CompensationRecord{
-		ID: id, Name: "refund <b>&\u2028", Activity: "Refund", TaskQueue: "q", Height: height, Group: "g", Step: "g2/pay#1", Undoes: "Pay",
+		ID: id, Name: "refund <b>&\u2028", Activity: "Refund", TaskQueue: "q", Height: height, Group: "g", Step: "g2/pay#1", Undoes: "Pay", Seq: 41,
 		Input: []byte{0, 1, 255, '"'}, Probe: "DidPay", ProbeInput: []byte("probe"), Timeout: time.Hour + time.Nanosecond, Attempts: 7,
 	}
 }

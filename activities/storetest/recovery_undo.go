@@ -375,6 +375,7 @@ func compensationsPaging(p *past) {
 
 func compensationsAdopted(p *past) {
 	ctx, from, to := p.Context(), of("wf", "acme"), of(`next\`, "beta")
+	to.Step, to.Epoch, to.Generation = "g0/wflo.snapshot.Load#1", 0, 0
 	for i, s := range allStates {
 		c := undo(string(s), i)
 		c.State, c.Begun = s, true
@@ -390,7 +391,8 @@ func compensationsAdopted(p *past) {
 			"at", "dead_letter", "compensating", "unknown", "executed", "registered")
 		p.compensations(activities.CompensationQuery{Run: from.ID(), Org: "acme"}, "above", "skipped", "compensated", "kept")
 	}
-	before.Run = to
+	// They were registered under keys of their own, and are undone under those.
+	before.Run, before.Run.Step, before.Run.Epoch, before.Run.Generation = to, from.Step, from.Epoch, from.Generation
 	p.written("adopted", p.undoes("executed"), before)
 }
 

@@ -38,9 +38,10 @@ func scanCompensation(row pgx.CollectableRow) (c wflo.CompensationRecord, _ erro
 		&doc, &k.Input, &k.ProbeInput); err != nil {
 		return c, err
 	}
-	if err := errors.Join(json.Unmarshal(doc, &c), json.Unmarshal(owner, &c.Run)); err != nil {
+	if err := errors.Join(json.Unmarshal(doc, &c), json.Unmarshal(owner, &k.Run)); err != nil {
 		return c, err
 	}
+	c.Run = rewind.Owned(k.Run, c.Run)
 	c.ID, c.Height, c.State, c.Begun = unword(k.ID), k.Height, wflo.CompensationState(state), k.Begun
 	c.Cause, c.Error, c.By, c.Reason = unword(k.Cause), unword(k.Error), unword(k.By), unword(k.Reason)
 	c.Input, c.ProbeInput, c.At, c.ChangedAt = k.Input, k.ProbeInput, k.At.UTC(), k.ChangedAt.UTC()
@@ -62,7 +63,8 @@ func newCompensations(run wflo.Run, given []wflo.CompensationRecord) ([]any, err
 			return nil, err
 		}
 		doc, err := json.Marshal(wflo.CompensationRecord{Name: c.Name, Activity: c.Activity, TaskQueue: c.TaskQueue, Group: c.Group,
-			Step: c.Step, Undoes: c.Undoes, Probe: c.Probe, Timeout: c.Timeout, Attempts: c.Attempts})
+			Step: c.Step, Undoes: c.Undoes, Probe: c.Probe, Timeout: c.Timeout, Attempts: c.Attempts,
+			Run: rewind.Registration(run), Seq: c.Seq})
 		if err != nil {
 			return nil, fmt.Errorf("encode compensation %s: %w", c.ID, err)
 		}

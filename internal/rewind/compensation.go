@@ -77,6 +77,22 @@ func New(run wflo.Run, c wflo.CompensationRecord) (wflo.CompensationRecord, erro
 	return c, nil
 }
 
+// Registration is what of a run stays with a compensation, whoever takes it over: under
+// which key it was registered.
+func Registration(run wflo.Run) wflo.Run {
+	return wflo.Run{Step: run.Step, Epoch: run.Epoch, Generation: run.Generation}
+}
+
+// Owned is the run that owns a compensation, with the key under which it was registered:
+// that keeps its undoing apart from every other one. Records of before have none of
+// their own.
+func Owned(owner, registration wflo.Run) wflo.Run {
+	if registration.Step != "" {
+		owner.Step, owner.Epoch, owner.Generation = registration.Step, registration.Epoch, registration.Generation
+	}
+	return owner
+}
+
 func known(id string, s wflo.CompensationState) error {
 	if slices.Contains(states, s) {
 		return nil

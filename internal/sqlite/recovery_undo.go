@@ -34,9 +34,10 @@ func scanCompensation(row interface{ Scan(...any) error }) (c wflo.CompensationR
 	if err := decode(text, &c); err != nil {
 		return c, err
 	}
-	if err := decode(owner, &c.Run); err != nil {
+	if err := decode(owner, &kept.Run); err != nil {
 		return c, err
 	}
+	c.Run = rewind.Owned(kept.Run, c.Run)
 	c.ID, c.Height, c.State, c.Begun = kept.ID, kept.Height, kept.State, kept.Begun
 	c.Cause, c.Error, c.By, c.Reason = kept.Cause, kept.Error, kept.By, kept.Reason
 	c.Input, c.ProbeInput, c.At, c.ChangedAt = kept.Input, kept.ProbeInput, fromMicros(at), fromMicros(changed)
@@ -59,7 +60,8 @@ func newRows(run wflo.Run, given []wflo.CompensationRecord) (rows []compensation
 			return nil, err
 		}
 		rest := wflo.CompensationRecord{Name: c.Name, Activity: c.Activity, TaskQueue: c.TaskQueue, Group: c.Group, Step: c.Step,
-			Undoes: c.Undoes, Probe: c.Probe, Timeout: c.Timeout, Attempts: c.Attempts}
+			Undoes: c.Undoes, Probe: c.Probe, Timeout: c.Timeout, Attempts: c.Attempts,
+			Run: rewind.Registration(run), Seq: c.Seq}
 		text, err := written("compensation "+c.ID, rest)
 		if err != nil {
 			return nil, err

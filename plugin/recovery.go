@@ -3,7 +3,9 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/s3"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/sealed"
+	"github.com/wflo-ai/wflo-go/internal/pgtables"
 	"github.com/wflo-ai/wflo-go/internal/runs"
 	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/internal/tree"
@@ -48,6 +51,9 @@ type Snapshots struct {
 	// slash is matched with every name, another one with whole paths. What a directory
 	// that is left out holds is left out, too.
 	Exclude []string
+	// Tables are sets of PostgreSQL tables by the names under which snapshots ask for
+	// them. Workers of one task queue should agree.
+	Tables map[string]TableSet
 	// KeepLast is how many snapshots a run keeps, the latest, and MaxAge how long; zero
 	// means all and for ever. Pinned ones stay, and what an open run may need. What nothing
 	// refers to is deleted a day later.
@@ -55,6 +61,28 @@ type Snapshots struct {
 	MaxAge   time.Duration
 	// CollectEvery is how often that is looked after; zero means an hour.
 	CollectEvery time.Duration
+}
+
+// TableSet is tables of one PostgreSQL database that snapshots keep together.
+type TableSet struct {
+	// URL is the address, such as postgres://USER:PASSWORD@HOST:5432/DATABASE. It is a
+	// secret. The role needs SELECT to save; INSERT, UPDATE and DELETE to bring rows back;
+	// and owns the sequences that are to be set back.
+	URL string
+	// Tables are those of the set, in any order, at least one.
+	Tables []Table
+	// SkipTriggers keeps triggers of users from firing while rows come back. The role must
+	// own the tables. False means that they fire.
+	SkipTriggers bool
+}
+
+// Table is one table of a set.
+type Table struct {
+	// Name is written as in SQL: orders, sales.orders, "Sales"."Order Lines".
+	Name string
+	// Where limits the table to rows of which this SQL condition is true, such as
+	// tenant = 7. It is not checked. Empty means all rows.
+	Where string
 }
 
 // recoveryActivities makes what takes snapshots and restores runs.
@@ -131,14 +159,49 @@ func (p *Plugin) keepers(blobs activities.Blobs) (map[wflo.PartKind]activities.P
 		}
 		all[wflo.PartWorkspace] = workspace
 	}
+	// Without a set it still reads what earlier snapshots refer to, for the collector.
+	tables, err := pgtables.New(pgtables.Config{Sets: setsOf(p.cfg.Snapshots.Tables), Blobs: blobs})
+	if err != nil {
+		return nil, err
+	}
+	all[wflo.PartTables] = tables
 	return all, nil
 }
 
+func setsOf(tables map[string]TableSet) map[string]pgtables.Set {
+	sets := make(map[string]pgtables.Set, len(tables))
+	for name, s := range tables {
+		set := pgtables.Set{URL: s.URL, SkipTriggers: s.SkipTriggers}
+		for _, t := range s.Tables {
+			set.Tables = append(set.Tables, pgtables.Table(t))
+		}
+		sets[name] = set
+	}
+	return sets
+}
+
+// CompareSnapshots says what differs between two snapshots, the older one first, within
+// their parts.
+func (p *Plugin) CompareSnapshots(ctx context.Context, from, to wflo.Snapshot) ([]wflo.PartDiff, error) {
+	return p.parts.snapshot.Compare(ctx, from, to)
+}
+
 // collector cleans up after snapshots, as often as the configuration says.
-func (p *Plugin) collector(c client.Client) (*collect.Collector, error) {
+func (p *Plugin) collector(namespace string, c client.Client) (*collect.Collector, error) {
 	cfg := *p.retention
-	cfg.Open = func(ctx context.Context, r wflo.Run) (bool, error) { return isOpen(ctx, c, r.ID()) }
+	cfg.Open = openIn(namespace, func(ctx context.Context, run string) (bool, error) { return isOpen(ctx, c, run) })
 	return collect.New(cfg)
+}
+
+// openIn asks about runs of one namespace. Workers of several may share a database, and
+// a run of another one, which this one does not know, is not closed for that.
+func openIn(namespace string, ask func(ctx context.Context, run string) (bool, error)) func(context.Context, wflo.Run) (bool, error) {
+	return func(ctx context.Context, r wflo.Run) (bool, error) {
+		if r.Namespace != namespace {
+			return false, fmt.Errorf("it is of namespace %q, and this worker knows those of %q", r.Namespace, namespace)
+		}
+		return ask(ctx, r.ID())
+	}
 }
 
 // collected makes one pass and tells what went.
@@ -262,9 +325,23 @@ func (r *reach) Start(ctx context.Context, s activities.RunStart) (string, error
 	return c.Start(ctx, s)
 }
 
-// snapshotsOf reads the keys from where a file says that they are.
+// snapshotsOf reads secrets from where a file says that they are.
 func snapshotsOf(f config.Snapshots) (Snapshots, error) {
 	out := Snapshots{Store: f.Store, AllowPlain: f.AllowPlain, Limits: f.Limits, Exclude: f.Exclude, KeepLast: f.KeepLast, MaxAge: f.MaxAge, CollectEvery: f.CollectEvery}
+	for _, name := range slices.Sorted(maps.Keys(f.Tables)) {
+		url, err := f.Tables[name].URL.Read("address of the tables " + name)
+		if err != nil {
+			return out, err
+		}
+		set := TableSet{URL: url, SkipTriggers: f.Tables[name].SkipTriggers}
+		for _, t := range f.Tables[name].Tables {
+			set.Tables = append(set.Tables, Table(t))
+		}
+		if out.Tables == nil {
+			out.Tables = map[string]TableSet{}
+		}
+		out.Tables[name] = set
+	}
 	if !f.Keys.Set() {
 		return out, nil
 	}

@@ -40,7 +40,7 @@ func (p *Plugin) background(instance, queue, namespace string, c client.Client) 
 		if left := p.unfinished(c, namespace, queue); left != nil {
 			all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "undo what runs left", left.sweep) })
 		}
-		if snapshots, err := p.collector(c); err != nil {
+		if snapshots, err := p.collector(namespace, c); err != nil {
 			p.cfg.Logger.Warn("collect snapshots", "error", err.Error())
 		} else {
 			all.Go(func() {

@@ -22,6 +22,8 @@ type Snapshots struct {
 	// Limits and Exclude are for workspaces.
 	Limits  sandbox.TreeLimits
 	Exclude []string
+	// Tables are sets of tables by the names under which snapshots ask for them.
+	Tables map[string]TableSet
 	// KeepLast and MaxAge say which snapshots stay, CollectEvery how often the others go.
 	KeepLast             int
 	MaxAge, CollectEvery time.Duration
@@ -32,6 +34,7 @@ func (r *reader) snapshots(n ast.Node, s *Snapshots) error {
 	set, err := r.mapping(n, "snapshots",
 		r.textField("store", &s.Store), r.secretField("keys", &s.Keys), r.boolField("allow_plain", &s.AllowPlain), r.textsField("exclude", &s.Exclude),
 		r.intField("keep_last", &s.KeepLast), r.durationField("max_age", &s.MaxAge), r.durationField("collect_every", &s.CollectEvery),
+		field{"tables", func(n ast.Node) error { return r.tableSets(n, &s.Tables) }},
 		field{"limits", func(n ast.Node) error {
 			_, err := r.mapping(n, "limits of snapshots", r.intField("entries", &entries), r.intField("depth", &depth),
 				field{"bytes", func(n ast.Node) (err error) { s.Limits.Bytes, err = r.integer(n, "bytes"); return err }})

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestSnapshots(t *testing.T) {
@@ -24,6 +26,43 @@ func TestSnapshots(t *testing.T) {
 	} {
 		_, err := Parse("f", []byte("snapshots:\n  "+text+"\n"))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "key:secret") {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestTableSets(t *testing.T) {
+	f, err := Parse("f", []byte(`snapshots:
+  tables:
+    orders:
+      url: {env: SHOP_DATABASE_URL}
+      tables:
+        - public.orders
+        - {name: '"Sales"."Lines"', where: "tenant = 7"}
+      skip_triggers: true
+    stock: {url: {file: /run/secrets/stock}, tables: [stock]}
+`))
+	want := map[string]TableSet{
+		"orders": {URL: Secret{Env: "SHOP_DATABASE_URL"}, Tables: []Table{{Name: "public.orders"}, {Name: `"Sales"."Lines"`, Where: "tenant = 7"}}, SkipTriggers: true},
+		"stock":  {URL: Secret{File: "/run/secrets/stock"}, Tables: []Table{{Name: "stock"}}},
+	}
+	if diff := cmp.Diff(want, f.Snapshots.Tables); err != nil || diff != "" {
+		t.Fatalf("%v (-want +got):\n%s", err, diff)
+	}
+	for text, want := range map[string]string{
+		"{a: {url: 'postgres://ann:hunter2@db/shop', tables: [t]}}": "this file never holds a secret",
+		"{a: {tables: [t]}}":                                    "has no url",
+		"{a: {url: {env: A}}}":                                  "has no table",
+		"{a: {url: {env: A}, tables: []}}":                      "has no table",
+		"{a: {url: {env: A}, tables: [t, {name: t}]}}":          "is there twice",
+		"{a: {url: {env: A}, tables: [{where: x}]}}":            "has no name",
+		"{a: {url: {env: A}, tables: [t], trigger: no}}":        "unknown field",
+		"{a: {url: {env: A}, tables: [{name: t, where: [x]}]}}": "f:2",
+		"[a]": "f:2",
+		"{a: {url: {env: A}, tables: [t]}, a: {url: {env: B}, tables: [t]}}": "f:2",
+	} {
+		_, err := Parse("f", []byte("snapshots:\n  tables: "+text+"\n"))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
 	}

@@ -247,7 +247,8 @@ func (a *Restoring) complete(ctx context.Context, in *step.Restoring, to *wflo.S
 	if err != nil {
 		return err
 	}
-	if err := a.cut(ctx, in, to, rows); err != nil {
+	height, again, err := a.cut(ctx, in, to, rows)
+	if err != nil {
 		return err
 	}
 	if plan.Mode != wflo.RestoreInPlace {
@@ -257,8 +258,9 @@ func (a *Restoring) complete(ctx context.Context, in *step.Restoring, to *wflo.S
 	case plan.Mode == wflo.RestoreFork:
 		plan.Undo, plan.Skipped = nil, nil // they stay the first run's
 	case plan.Mode == wflo.RestoreReopen && to != nil && in.Restored.Restore.To.Time.IsZero():
-		plan.Undo, plan.Skipped = undoable(rows, to.Height)
+		plan.Undo, plan.Skipped = undoable(rows, height)
 	}
+	again()
 	plan.Undo, plan.Skipped = bare(plan.Undo), bare(plan.Skipped)
 	if to == nil {
 		return nil
@@ -292,32 +294,38 @@ func undoable(rows []wflo.CompensationRecord, above int) (undo, skipped []wflo.C
 	return undo, skipped
 }
 
-// cut says where the journal ends because of what was undone meanwhile.
-func (a *Restoring) cut(ctx context.Context, in *step.Restoring, to *wflo.Snapshot, rows []wflo.CompensationRecord) error {
+// cut says where the journal ends because of what was undone meanwhile, and how many
+// compensations stay registered then. again completes the plan with what is done again for
+// that reason.
+func (a *Restoring) cut(ctx context.Context, in *step.Restoring, to *wflo.Snapshot, rows []wflo.CompensationRecord) (height int, again func(), err error) {
 	plan := &in.Restored.Plan
 	if to == nil || !in.Restored.Restore.To.Time.IsZero() && !in.Unknown {
-		return nil // the run has said what it keeps
+		return 0, func() {}, nil // the run has said what it keeps
 	}
 	state, err := readState(ctx, a.Snapshot.Blobs, *to)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	if to.Run.ID() != in.Run.ID() {
 		more, err := allCompensations(ctx, a.Snapshot.Recovery, to.Run)
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
 		rows = append(slices.Clone(rows), more...)
 	}
 	kept, at := cutUndone(*to, state.Outcomes, rows)
-	if at == nil {
-		return nil
+	if height = to.Height; plan.Mode == wflo.RestoreReopen {
+		kept, height = cutAbove(*to, state.Outcomes, rows)
 	}
+	if at == nil {
+		return height, func() {}, nil
+	}
+	at = &state.Outcomes[len(kept)]
 	plan.Kept, plan.Moved = len(kept), movedText(at)
 	if len(kept) > 0 {
 		plan.At = kept[len(kept)-1].At
 	}
-	return nil
+	return height, func() { cutAgain(plan, *to, state.Outcomes, len(kept), rows) }, nil
 }
 
 // compare checks that the parts can be brought back, and says what differs.
@@ -356,10 +364,10 @@ func (a *Restoring) compare(ctx context.Context, in *step.Restoring, to wflo.Sna
 
 // heightOf is how many compensations stay registered: as many as there were.
 func heightOf(in step.Restoring, to *wflo.Snapshot) int {
-	if to != nil && (in.Unknown || in.Restored.Restore.To.Snapshot != "") {
-		return to.Height
-	}
 	height := in.Height
+	if to != nil && (in.Unknown || in.Restored.Restore.To.Snapshot != "") {
+		height = to.Height
+	}
 	for _, c := range slices.Concat(in.Restored.Plan.Undo, in.Restored.Plan.Skipped) {
 		if c.Height > 0 {
 			height = min(height, c.Height-1)

@@ -93,22 +93,43 @@ func (a *Restoring) present(ctx context.Context, in step.Restoring) (all step.St
 	return all, err
 }
 
-// journal reads all pages of what the run knows.
+// journalTries is how often a journal is read that grows meanwhile.
+const journalTries = 20
+
+// journal reads all pages of what the run knows. They are of one moment: one that the run
+// goes on from in between is read again.
 func (a *Restoring) journal(ctx context.Context, in step.Restoring) (all step.StatePage, err error) {
+	for range journalTries {
+		all, whole, err := a.pages(ctx, in)
+		if err != nil || whole {
+			return all, err
+		}
+		if err := pause(ctx, a.poll()); err != nil {
+			return all, err
+		}
+	}
+	return all, wflo.Errorf(wflo.CodeConflict, "pause the run, or name a snapshot", "run %s went on each time while its journal was read", in.Run.ID())
+}
+
+// pages reads the pages one after the other; whole says that the run stood still.
+func (a *Restoring) pages(ctx context.Context, in step.Restoring) (all step.StatePage, whole bool, err error) {
 	info := RunInfo{WorkflowID: in.Run.WorkflowID, FirstRunID: in.Run.FirstRunID, RunID: in.RunID, TaskQueue: in.TaskQueue, Open: in.Open}
 	for from := 0; ; {
 		var page step.StatePage
 		if err := a.Runs.Query(ctx, info, wflo.QueryState, step.PageQuery{From: from}, &page); err != nil {
-			return all, fmt.Errorf("read the journal of run %s: %w", in.Run.ID(), err)
+			return all, false, fmt.Errorf("read the journal of run %s: %w", in.Run.ID(), err)
 		}
-		if from == 0 {
+		switch {
+		case from == 0:
 			all = page
-		} else {
+		case page.Seq != all.Seq || page.Height != all.Height:
+			return all, false, nil
+		default:
 			all.State.Outcomes = append(all.State.Outcomes, page.State.Outcomes...)
 		}
 		if page.Next <= from {
 			all.Next = 0
-			return all, nil
+			return all, true, nil
 		}
 		from = page.Next
 	}

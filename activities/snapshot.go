@@ -214,9 +214,9 @@ func partText(p wflo.SnapshotPart) string {
 
 // inherit takes the parts besides the state from an earlier snapshot of the run.
 func (a *Snapshot) inherit(ctx context.Context, m *wflo.Snapshot, id string) error {
-	from, err := a.Recovery.Snapshot(ctx, id)
+	from, err := a.needed(ctx, id)
 	if err != nil {
-		return fmt.Errorf("read snapshot %s: %w", id, err)
+		return err
 	}
 	if from.Run.ID() != m.Run.ID() {
 		return notOf(from, m.Run)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
@@ -33,19 +35,40 @@ func (a *Snapshot) Load(ctx context.Context, id string) (step.Loaded, error) {
 	if r.Plan.Snapshot == nil {
 		return step.Loaded{}, wflo.Errorf(wflo.CodeConflict, "restore again under another ID", "restore %s names no snapshot", id)
 	}
-	s, err := a.Recovery.Snapshot(ctx, r.Plan.Snapshot.ID)
+	s, err := a.needed(ctx, r.Plan.Snapshot.ID)
 	if err != nil {
-		return step.Loaded{}, fmt.Errorf("read snapshot %s: %w", r.Plan.Snapshot.ID, err)
+		return step.Loaded{}, err
+	}
+	if s.Run.Org != run.Org {
+		return step.Loaded{}, notOf(s, run)
+	}
+	// Whoever else undoes what the run before left knows from here on whose it is; only
+	// then it is settled what was undone.
+	var stack []wflo.CompensationRecord
+	if r.Plan.Mode == wflo.RestoreReopen {
+		if stack, err = a.adopt(ctx, s, r, run); err != nil {
+			return step.Loaded{}, err
+		}
 	}
 	out, err := a.load(ctx, s, run)
 	if err != nil {
 		return out, err
 	}
-	out.Restore, out.Epoch, out.Parts = &r.Restore, r.Epoch, partsOf(r.Restore, s)
-	if r.Plan.Mode == wflo.RestoreReopen {
-		out.Stack, err = a.adopt(ctx, s, r, run)
+	out.Restore, out.Epoch, out.Parts, out.Stack = &r.Restore, r.Epoch, partsOf(r.Restore, s), stack
+	return out, nil
+}
+
+// needed reads a snapshot that somebody has found before. That it is gone by now does not
+// change when it is tried again.
+func (a *Snapshot) needed(ctx context.Context, id string) (wflo.Snapshot, error) {
+	s, err := a.Recovery.Snapshot(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, wflo.Errorf(wflo.CodeConflict, "restore another snapshot; somebody removed this one", "snapshot %s is gone: %w", id, err)
 	}
-	return out, err
+	if err != nil {
+		return s, fmt.Errorf("read snapshot %s: %w", id, err)
+	}
+	return s, nil
 }
 
 // partsOf are the parts that a restore brings back besides the state.
@@ -130,6 +153,8 @@ func (a *Snapshot) bind(ctx context.Context, run wflo.Run, id string) (wflo.Rest
 		return refuse("nobody asked for it")
 	case err != nil:
 		return r, fmt.Errorf("read restore %s: %w", id, err)
+	case r.Plan.Snapshot != nil && r.Plan.Snapshot.Run.Org != run.Org:
+		return refuse("nobody asked for it")
 	case r.Into == run.ID() && r.State != wflo.RestoreFailed:
 		return r, nil
 	case r.Into != unbound(run.WorkflowID):
@@ -199,6 +224,10 @@ func (a *Snapshot) Bring(ctx context.Context, b step.Bring) (step.None, error) {
 	stop := beating(ctx)
 	defer stop()
 	in := PartRequest{Run: run, Key: string(run.EffectKey())}
+	if activity.IsActivity(ctx) {
+		// A branch that a reset gave up has the same keys, and may have changed what it brought back.
+		in.Key += "-" + activity.GetInfo(ctx).WorkflowExecution.RunID
+	}
 	all, err := a.present(*s, b.Parts)
 	if err != nil {
 		return step.None{}, err
@@ -230,7 +259,7 @@ func (a *Snapshot) mayBring(ctx context.Context, run wflo.Run, id string) (*wflo
 	}
 	for _, r := range all {
 		if r.Into == run.ID() && r.Plan.Snapshot != nil && r.Plan.Snapshot.ID == id {
-			s, err := a.Recovery.Snapshot(ctx, id)
+			s, err := a.needed(ctx, id)
 			return &s, err
 		}
 	}
@@ -256,7 +285,8 @@ func (a *Snapshot) present(s wflo.Snapshot, parts wflo.Parts) (all []wflo.Snapsh
 }
 
 // Note writes down how far a restore of the run, or one that led to it, has come. A run
-// that goes back by itself begins the record with it.
+// that goes back by itself begins the record with it. One that has ended does not begin
+// again: CodeConflict.
 func (a *Snapshot) Note(ctx context.Context, r wflo.Restored) (step.None, error) {
 	run, _ := wflo.RunFrom(ctx)
 	if r.From == "" {
@@ -271,6 +301,9 @@ func (a *Snapshot) Note(ctx context.Context, r wflo.Restored) (step.None, error)
 	}
 	if kept.From != run.ID() && kept.Into != run.ID() {
 		return step.None{}, wflo.Errorf(wflo.CodeConflict, "restore again under another ID", "restore %q is not one of run %s", r.Restore.ID, run.ID())
+	}
+	if r.State == wflo.RestoreCompensating && ended(kept) {
+		return step.None{}, wflo.Errorf(wflo.CodeConflict, "restore again under another ID", "restore %q has ended: it is %s", r.Restore.ID, kept.State)
 	}
 	return step.None{}, note(ctx, a.Recovery, a.Audit, run, progress(kept, r))
 }

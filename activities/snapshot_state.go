@@ -179,54 +179,6 @@ func headed(p step.State) bool {
 	return p.Input != nil || p.Header != nil || !p.Started.IsZero()
 }
 
-// cutUndone ends the outcomes before the first successful step whose effect does not
-// stand any more: whoever got its answer again would believe in it. Rows are the
-// compensations of the snapshot's run; at is the item that was cut at, nil for none.
-func cutUndone(s wflo.Snapshot, outcomes []step.Outcome, rows []wflo.CompensationRecord) (kept []step.Outcome, at *step.Outcome) {
-	undone := undoneSteps(s, rows)
-	for i, o := range outcomes {
-		if o.Failure == nil && (o.Kind == step.OutcomeStep || o.Kind == step.OutcomeActivity) && anyWithin(undone, o.Key) {
-			return outcomes[:i], &outcomes[i]
-		}
-	}
-	return outcomes, nil
-}
-
-// anyWithin says that one of the steps is the one that key names, or within it, or
-// around it.
-func anyWithin(steps map[string]bool, key string) bool {
-	if steps[key] {
-		return true
-	}
-	for k := range steps {
-		if strings.HasPrefix(k, key+"/") || strings.HasPrefix(key, k+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-// undoneSteps are the steps whose compensations ran, or are running. A step is done anew
-// after it was rolled back, or after a restore, with compensations of its own: those that
-// were registered last count, of the latest epoch that the snapshot knows.
-func undoneSteps(s wflo.Snapshot, rows []wflo.CompensationRecord) map[string]bool {
-	last := map[string]wflo.CompensationRecord{}
-	for _, r := range rows {
-		key := tryOf(r.Step)
-		if before, ok := last[key]; counts(s, r) && (!ok || later(r, before)) {
-			last[key] = r
-		}
-	}
-	undone := map[string]bool{}
-	for key, r := range last {
-		switch r.State {
-		case wflo.CompensationRunning, wflo.CompensationDone, wflo.CompensationSkipped, wflo.CompensationDead:
-			undone[key] = true
-		}
-	}
-	return undone
-}
-
 // later says that a compensation was registered after another one.
 func later(a, b wflo.CompensationRecord) bool {
 	return cmp.Or(cmp.Compare(a.Run.Epoch, b.Run.Epoch), a.At.Compare(b.At), cmp.Compare(a.Height, b.Height)) > 0
@@ -240,17 +192,10 @@ func tryOf(key string) string {
 	return key
 }
 
-func counts(s wflo.Snapshot, r wflo.CompensationRecord) bool {
-	if r.Run.ID() != s.Run.ID() { // the run that goes on for this one, which has taken them over
-		return r.Step != "" && r.Height <= s.Height
-	}
-	return r.Step != "" && r.Run.Epoch <= s.Run.Epoch
-}
-
 // movedText says why the journal ends earlier than the snapshot.
 func movedText(o *step.Outcome) string {
 	if o == nil {
 		return ""
 	}
-	return fmt.Sprintf("step %s was undone meanwhile, so the run goes on from before it", o.Key)
+	return fmt.Sprintf("%s %s was undone meanwhile, so the run goes on from before it", o.Kind, o.Key)
 }

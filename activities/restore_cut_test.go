@@ -1,0 +1,127 @@
+package activities_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/step"
+)
+
+// A reopening that has to begin before what was undone does again what came after it:
+// what of that is irreversible has to be accepted.
+func TestReopeningNamesWhatTheCutDoesAgain(t *testing.T) {
+	w := newGoingBack(t, false)
+	tell := did(4, "g0/mail#1")
+	tell.Effect = wflo.EffectIrreversible
+	c := w.take(w.run, "c", w.b.Part(wflo.PartState, "").Blobs, 1, tell)
+	if _, err := w.store.BeginUndo(t.Context(), "undo-1", "failed"); err != nil {
+		t.Fatal(err)
+	}
+	w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationDone}}})
+	planned, err := w.act.Plan(w.ctx(), w.ask("", wflo.RestorePoint{Snapshot: c.ID}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.act.Begin(w.ctx(), planned); err == nil {
+		t.Error("a reopening that sends the mail again was not refused")
+	}
+}
+
+// A dead letter's effect is there: doing the step again does it twice.
+func TestReopeningNamesDeadLettersThatAreDoneAgain(t *testing.T) {
+	w := newGoingBack(t, false)
+	if _, err := w.store.BeginUndo(t.Context(), "undo-1", "failed"); err != nil {
+		t.Fatal(err)
+	}
+	w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationDead, Error: "bank closed"}}})
+	planned, err := w.act.Plan(w.ctx(), w.ask("", wflo.RestorePoint{Snapshot: w.b.ID}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.act.Begin(w.ctx(), planned); err == nil {
+		t.Error("a reopening that pays again although the payment stands was not refused")
+	}
+}
+
+// A journal that is read while its run goes on has no holes.
+func TestPagesOfARunThatGoesOn(t *testing.T) {
+	w := newGoingBack(t, true)
+	all := []step.Outcome{did(1, "g0/s#1/a#1"), did(2, "g0/s#1/b#1"), did(3, "g0/x#1"), did(4, "g0/y#1")}
+	later := []step.Outcome{did(3, "g0/x#1"), did(4, "g0/y#1"), did(5, "g0/s#1")} // the step ended and stands for a and b
+	runs := &pagedRuns{runsFake: w.runs, all: all, later: later, run: w.run}
+	w.act.Runs = runs
+	begun := w.begin(w.ask(wflo.RestoreFork, wflo.RestorePoint{Snapshot: w.a.ID}))
+	runs.moving = true
+	claimed, err := w.act.Claim(w.ctx(), begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := w.load(w.run, claimed.Restored.PreRestore)
+	got := keys(out.State.Outcomes)
+	if !slices.Contains(got, "g0/x#1") || !slices.Contains(got, "g0/y#1") {
+		t.Errorf("the journal has holes: %v", got)
+	}
+}
+
+type pagedRuns struct {
+	*runsFake
+	all, later []step.Outcome
+	run        wflo.Run
+	// moving runs go on between the first page and the second one, and have moved then.
+	moving, moved bool
+}
+
+func (f *pagedRuns) Query(ctx context.Context, run activities.RunInfo, query string, arg, out any) error {
+	if query != wflo.QueryState {
+		return f.runsFake.Query(ctx, run, query, arg, out)
+	}
+	from := arg.(step.PageQuery).From
+	f.moved = f.moved || f.moving && from > 0
+	all := f.all
+	if f.moved {
+		all = f.later
+	}
+	page := step.StatePage{State: captureOf(f.run, "", nil, 0).State, Run: f.run, Seq: all[len(all)-1].Seq}
+	end := min(from+2, len(all))
+	page.State.Outcomes = all[min(from, len(all)):end]
+	if end < len(all) {
+		page.Next = end
+	}
+	*out.(*step.StatePage) = page
+	return nil
+}
+
+// The restore that a run begins with names a snapshot that is gone: that is no reason to
+// try for ever.
+func TestLoadOfWhatIsGoneSaysSo(t *testing.T) {
+	w := newGoingBack(t, false)
+	begun := w.begin(w.ask("", wflo.RestorePoint{Snapshot: w.a.ID}))
+	w.phase("start", w.act.Start, w.phase("claim", w.act.Claim, begun))
+	if err := w.store.DropSnapshots(t.Context(), w.a.ID); err != nil {
+		t.Fatal(err)
+	}
+	again := w.run
+	again.FirstRunID = "started-1"
+	_, err := w.snap.Load(in(t, again, "load"), "r")
+	if wflo.CodeOf(err) == "" {
+		t.Error("an error without a code is retried for ever, and the run hangs in restoring")
+	}
+}
+
+// A run of another organisation that takes the workflow id first gets nothing.
+func TestLoadIsForTheOrganisation(t *testing.T) {
+	w := newGoingBack(t, false)
+	begun := w.begin(w.ask("", wflo.RestorePoint{Snapshot: w.a.ID}))
+	w.phase("start", w.act.Start, w.phase("claim", w.act.Claim, begun))
+	other := w.run
+	other.FirstRunID, other.Org = "started-1", "rivals"
+	if _, err := w.snap.Load(in(t, other, "load"), "r"); wflo.CodeOf(err) != wflo.CodeInvalid {
+		t.Errorf("the state is given to a run of another organisation: %v", err)
+	}
+	if _, err := w.snap.Load(in(t, func() wflo.Run { w.run.FirstRunID = "started-1"; return w.run }(), "load"), "r"); err != nil {
+		t.Errorf("the restore is bound to the run that was refused: %v", err)
+	}
+}

@@ -325,6 +325,9 @@ func (a *Restoring) cut(ctx context.Context, in *step.Restoring, to *wflo.Snapsh
 	if len(kept) > 0 {
 		plan.At = kept[len(kept)-1].At
 	}
+	if err := a.warnOfFiles(ctx, plan, *to, partsOf(in.Restored.Restore, *to), at.Seq); err != nil {
+		return 0, nil, err
+	}
 	return height, func() { cutAgain(plan, *to, state.Outcomes, len(kept), rows) }, nil
 }
 

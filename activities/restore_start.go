@@ -232,12 +232,11 @@ func (a *Restoring) base(ctx context.Context, in step.Restoring) (s wflo.Snapsho
 	if n := len(kept); n > 0 {
 		m.Seq, m.At = kept[n-1].Seq, kept[n-1].At
 	}
-	c := step.Capture{Snapshot: m, State: state}
-	if from != nil {
-		c.Inherit = from.ID
-	}
-	if err := a.Snapshot.capture(ctx, &m, c, id); err != nil {
+	if err := a.Snapshot.capture(ctx, &m, step.Capture{Snapshot: m, State: state}, id); err != nil {
 		return s, "", err
+	}
+	if from != nil {
+		takeParts(&m, *from)
 	}
 	s, err = a.Snapshot.save(ctx, m)
 	return s, movedText(at), err
@@ -301,25 +300,4 @@ func until(s step.State, at time.Time) step.State {
 	slices.Reverse(kept)
 	s.Outcomes = kept
 	return s
-}
-
-// before is the latest snapshot of the same branch with less than so many outcomes; nil
-// without one: then nothing but the state is brought back.
-func (a *Restoring) before(ctx context.Context, s wflo.Snapshot, seq int) (*wflo.Snapshot, error) {
-	q := SnapshotQuery{WorkflowID: s.Run.WorkflowID, FirstRunID: s.Run.FirstRunID, Before: s.At}
-	for {
-		found, err := a.Snapshot.Recovery.ListSnapshots(ctx, q)
-		if err != nil {
-			return nil, fmt.Errorf("find an earlier snapshot: %w", err)
-		}
-		for i := range found {
-			if found[i].Seq < seq && sameBranch(found[i].Run, s.Run) {
-				return &found[i], nil
-			}
-		}
-		if len(found) == 0 {
-			return nil, nil //nolint:nilnil // there is none
-		}
-		q.After = found[len(found)-1].ID
-	}
 }

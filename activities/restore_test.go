@@ -408,6 +408,50 @@ func TestReopenAfterFailure(t *testing.T) {
 	}
 }
 
+// A run that went back in place goes on in another epoch; what it went back to is still
+// what it comes from. What was saved of the branch that it left is not.
+func TestReopenAfterGoingBackInPlace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		early bool // a snapshot from before the payment is among what the run comes from
+		want  string
+	}{
+		"it comes from one with files": {true, "early"},
+		"nothing has files":            {false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newGoingBack(t, false)
+			later := w.run
+			later.Epoch = 1
+			var base []string
+			say := did(4, "g0/say#1")
+			say.Effect = wflo.EffectPure
+			outcomes := []step.Outcome{did(1, "g0/look#1"), did(2, "g0/pay#1"), say}
+			if tt.early {
+				base, outcomes = w.a.Part(wflo.PartState, "").Blobs, outcomes[1:]
+			}
+			w.files.now[w.run.ID()] = "after"
+			c := w.take(later, "c", base, 1, outcomes...)
+			if _, err := w.store.BeginUndo(t.Context(), "undo-1", "terminated"); err != nil {
+				t.Fatal(err)
+			}
+			w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationDone}}})
+			begun := w.begin(w.ask("", wflo.RestorePoint{Snapshot: c.ID}))
+			p := begun.Restored.Plan
+			if warned := slices.ContainsFunc(p.Warnings, func(s string) bool { return strings.Contains(s, "without files") }); p.Moved == "" || warned != (tt.want == "") {
+				t.Errorf("the plan is %+v", p)
+			}
+			started := w.phase("start", w.act.Start, w.phase("claim", w.act.Claim, begun))
+			got := ""
+			if p := started.Restored.Plan.Snapshot.Part(wflo.PartWorkspace, ""); p != nil {
+				got = p.SHA256
+			}
+			if got != tt.want {
+				t.Errorf("the run goes on with the files %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestForkOfATime(t *testing.T) {
 	w := newGoingBack(t, true)
 	started := w.phase("start", w.act.Start, w.phase("claim", w.act.Claim, w.begin(w.ask(wflo.RestoreFork, wflo.RestorePoint{Time: noon.Add(150 * time.Second)}))))

@@ -221,12 +221,7 @@ func (a *Snapshot) inherit(ctx context.Context, m *wflo.Snapshot, id string) err
 	if from.Run.ID() != m.Run.ID() {
 		return notOf(from, m.Run)
 	}
-	for _, p := range from.Parts {
-		if p.Kind != wflo.PartState {
-			p.Stored = 0
-			m.Parts = append(m.Parts, p)
-		}
-	}
+	takeParts(m, from)
 	return nil
 }
 

@@ -27,8 +27,10 @@ type openGate struct {
 	// a coroutine of the gate takes both from here.
 	news []step.Telling
 	late []lateDecision
-	// recordedAs is the key of the gate in the journal.
+	// recordedAs is the key of the gate in the journal, around are those of the steps
+	// around it.
 	recordedAs string
+	around     []string
 	// told is ready when all news so far have been told.
 	told workflow.Future
 	// called says that an activity acts, or will act, on the approval; over that it
@@ -146,7 +148,7 @@ func (st *state) ask(ctx workflow.Context, key string, a wflo.Approval, accepts 
 	g, err := st.recallGate(ctx, name, a)
 	if g == nil && err == nil {
 		g, err = st.askPeople(silent(ctx), key, a, accepts)
-		st.keepGate(name, a, g, err)
+		st.keepGate(ctx, name, a, g, err)
 	}
 	return g, err
 }

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"errors"
+	"strings"
 
 	"go.temporal.io/sdk/temporal"
 
@@ -34,13 +35,22 @@ func fromWire(err error) error {
 	return e
 }
 
-// cause is the innermost failure that Temporal recorded, for records that people
-// read: what happened, without the envelopes of activity and attempt around it.
+// cause is what happened, without the envelopes of activity and attempt around it, for
+// records that people read. Temporal makes a failure of each error that Go code wraps: the
+// first has the words of all, apart from causes that were given besides the message.
 func cause(err error) string {
-	text := err.Error()
+	text, fresh := err.Error(), true
 	for ; err != nil; err = errors.Unwrap(err) {
-		if app, ok := err.(*temporal.ApplicationError); ok { //nolint:errorlint // every link of the chain is looked at
-			text = app.Message()
+		switch e := err.(type) { //nolint:errorlint // every link of the chain is looked at
+		case *temporal.ActivityError, *temporal.ChildWorkflowExecutionError, *temporal.WorkflowExecutionError:
+			fresh = true
+		case *temporal.ApplicationError:
+			switch m := e.Message(); {
+			case fresh:
+				text, fresh = m, false
+			case !strings.Contains(text, m):
+				text += ": " + m
+			}
 		}
 	}
 	return clip(text, 500)

@@ -34,9 +34,8 @@ type journal struct {
 	// root is the context of the run, for what belongs to no call.
 	root workflow.Context
 	seq  int
-	// all are the outcomes so far; heights are how many compensations there were then.
-	all     []step.Outcome
-	heights []int
+	// all are the outcomes so far.
+	all []step.Outcome
 	// had has the keys of activities that have, or had, an outcome.
 	had map[string]bool
 	// calls are under way, in the order in which they were made. moves counts what the
@@ -49,9 +48,11 @@ type journal struct {
 	alone     bool
 	// unkept are children and updates that ran: a restore runs them again.
 	unkept []wflo.PlanItem
-	// started is when the code began, floor how many compensations there were then.
-	started time.Time
-	floor   int
+	// started is when the code began, floor how many compensations there were then; born
+	// is when this run began, which may be restored, and until the time of the last outcome
+	// that it then had.
+	started, born, until time.Time
+	floor                int
 	rerun
 	saving
 }
@@ -70,7 +71,10 @@ type call struct {
 }
 
 func newJournal(st *state, ctx workflow.Context) *journal {
-	return &journal{st: st, root: st.unstoppable(ctx), seq: st.seq, floor: len(st.stack), delivered: map[string]int{}, had: map[string]bool{}, started: workflow.Now(ctx)}
+	now := workflow.Now(ctx)
+	return &journal{
+		st: st, root: st.unstoppable(ctx), seq: st.seq, floor: len(st.stack), delivered: map[string]int{}, had: map[string]bool{}, started: now, born: now,
+	}
 }
 
 // keepsJournal decides whether the run has a journal, once and for all.
@@ -160,7 +164,7 @@ func (j *journal) quiet(ctx workflow.Context) {
 
 // settle writes down how a call ended and answers it.
 func (j *journal) settle(ctx workflow.Context, c *call) {
-	o := step.Outcome{Kind: c.kind, Key: c.key, Input: c.input, Effect: c.effect, Grant: c.grant}
+	o := step.Outcome{Kind: c.kind, Key: c.key, Input: c.input, Effect: c.effect, Grant: c.grant, Around: c.scope.around()}
 	var raw converter.RawValue
 	err := c.inner.Get(ctx, &raw)
 	switch {
@@ -180,7 +184,7 @@ func (j *journal) settle(ctx workflow.Context, c *call) {
 // add appends an outcome.
 func (j *journal) add(o step.Outcome) {
 	j.seq++
-	o.Seq = j.seq
+	o.Seq, o.Height = j.seq, len(j.st.stack)
 	if o.At.IsZero() {
 		o.At = workflow.Now(j.root)
 	}
@@ -193,7 +197,9 @@ func (j *journal) append(o step.Outcome) {
 	if o.Kind == step.OutcomeActivity {
 		j.had[o.Key] = true
 	}
-	j.all, j.heights = append(j.all, o), append(j.heights, len(j.st.stack))
+	// A fork has none of the compensations that there were.
+	o.Height = min(o.Height, len(j.st.stack))
+	j.all = append(j.all, o)
 }
 
 // replace appends the outcome of a call in place of an earlier one of the same call,
@@ -219,11 +225,11 @@ func (j *journal) drop(i int, match func(*step.Outcome) bool) {
 		if match(&j.all[i]) {
 			continue
 		}
-		j.all[n], j.heights[n] = j.all[i], j.heights[i]
+		j.all[n] = j.all[i]
 		n++
 	}
 	clear(j.all[n:])
-	j.all, j.heights = j.all[:n], j.heights[:n]
+	j.all = j.all[:n]
 }
 
 // within says that an outcome is of a call within a step, in any of its tries, and good

@@ -2,6 +2,8 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/temporal"
@@ -60,7 +62,7 @@ func (st *state) recallGate(ctx workflow.Context, name string, a wflo.Approval) 
 }
 
 // keepGate writes down how a gate ended.
-func (st *state) keepGate(name string, a wflo.Approval, g *openGate, err error) {
+func (st *state) keepGate(ctx workflow.Context, name string, a wflo.Approval, g *openGate, err error) {
 	if name == "" || g == nil || st.stopping() || st.ended || err != nil && temporal.IsCanceledError(err) {
 		return
 	}
@@ -70,8 +72,68 @@ func (st *state) keepGate(name string, a wflo.Approval, g *openGate, err error) 
 		return // people are asked again
 	}
 	g.recordedAs = name
+	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
+		g.around = append([]string{s.base}, s.around()...)
+	}
 	st.journal.add(step.Outcome{
 		Kind: step.OutcomeGate, Key: name, Input: inputOfCall([]any{a}), Bound: a.Activity,
 		Result: &commonpb.Payloads{Payloads: []*commonpb.Payload{p}}, Failure: failureOf(err),
 	})
+}
+
+// unspent leaves out approvals that nobody has acted on: people are asked again. One for a
+// call was acted on where the call has an outcome. One that a step waited for was, where
+// anything else that happened in the step since has; snapshots count for nothing, and are
+// taken again with it.
+func unspent(all []step.Outcome) []step.Outcome {
+	drop, again := make([]bool, len(all)), map[string]bool{}
+	var since []*step.Outcome
+	for i := len(all) - 1; i >= 0; i-- {
+		switch o := &all[i]; {
+		case o.Kind == step.OutcomeGate:
+			of := stepOfGate(o.Key)
+			switch {
+			case o.Bound != "":
+				drop[i] = !slices.ContainsFunc(all, func(p step.Outcome) bool { return p.Grant == o.Key })
+			case of != "":
+				drop[i] = !slices.ContainsFunc(since, func(p *step.Outcome) bool { return inside(p, of) })
+			}
+			again[of] = again[of] || drop[i] && of != ""
+		case o.Kind != step.OutcomeSignal && !isSnapshot(o):
+			since = append(since, o)
+		}
+	}
+	kept := make([]step.Outcome, 0, len(all))
+	for i := range all {
+		o := &all[i]
+		if drop[i] || isSnapshot(o) && slices.ContainsFunc(stepsOf(o), func(of string) bool { return again[of] }) {
+			continue
+		}
+		kept = append(kept, *o)
+	}
+	return kept
+}
+
+// stepOfGate is the key of the step that a gate is of; empty for those outside of steps.
+func stepOfGate(key string) string {
+	of, _, _ := strings.Cut(key, "/wflo.gate/")
+	if digits, ok := strings.CutPrefix(of, "g"); ok && strings.Trim(digits, "0123456789") == "" {
+		return "" // the generation
+	}
+	return baseOf(of)
+}
+
+// inside says that an outcome is of a step, at any depth.
+func inside(o *step.Outcome, of string) bool {
+	return o.Kind == step.OutcomeStep && o.In == of || within(o, of) || slices.Contains(o.Around, of)
+}
+
+func isSnapshot(o *step.Outcome) bool {
+	return o.Kind == step.OutcomeActivity && strings.Contains(o.Key, "/wflo.snapshot#")
+}
+
+// stepsOf are the keys of the steps that a snapshot was taken in.
+func stepsOf(o *step.Outcome) []string {
+	of, _, _ := strings.Cut(o.Key, "/wflo.snapshot#")
+	return append([]string{baseOf(of)}, o.Around...)
 }

@@ -102,12 +102,21 @@ func (st *state) stepEnds(s *scope, b begun, err error) {
 	}
 	o := step.Outcome{Kind: step.OutcomeStep, Key: s.base, Effect: s.effect, Input: b.input, Signals: j.takenSince(b.taken), Failure: failureOf(err)}
 	if s.outer != nil {
-		o.In = s.outer.base
+		o.In, o.Around = s.outer.base, s.around()
 	}
 	if err == nil {
 		o.Result = &commonpb.Payloads{Payloads: []*commonpb.Payload{st.memo[s.base]}}
 	}
 	j.ended(o, s, b.seq)
+}
+
+// around are the keys of the steps around a step.
+func (s *scope) around() []string {
+	var all []string
+	for ; s != nil && s.outer != nil; s = s.outer {
+		all = append(all, s.outer.base)
+	}
+	return all
 }
 
 // over says that the step, or one around it, has ended.

@@ -49,8 +49,8 @@ type rerun struct {
 func (r *rerun) draining() bool { return r.at < len(r.kept) }
 
 // keep makes outcomes the run's past.
-func (j *journal) keep(outcomes []step.Outcome, started time.Time) {
-	all := compact(outcomes)
+func (j *journal) keep(outcomes []step.Outcome, of step.State) {
+	all := unspent(compact(outcomes))
 	ends := map[string]int{}
 	for i, o := range all {
 		if o.Kind == step.OutcomeStep {
@@ -59,7 +59,7 @@ func (j *journal) keep(outcomes []step.Outcome, started time.Time) {
 	}
 	j.asked, j.open = map[int]workflow.Settable{}, map[string][]int{}
 	for i, o := range all {
-		j.seq = max(j.seq, o.Seq)
+		j.seq, j.until = max(j.seq, o.Seq), o.At
 		if end, ok := ends[o.In]; o.In != "" && ok && end > i {
 			// The step around it answers; only its key is still good for others.
 			if o.Failure == nil && ends[o.Key] == i {
@@ -68,21 +68,13 @@ func (j *journal) keep(outcomes []step.Outcome, started time.Time) {
 			}
 			continue
 		}
-		if o.Kind == step.OutcomeGate && o.Bound != "" && !acted(all, o.Key) {
-			continue // nobody has acted on the approval: people are asked again
-		}
 		j.open[place(o.Kind, o.Key)] = append(j.open[place(o.Kind, o.Key)], len(j.kept))
 		j.kept = append(j.kept, o)
 	}
-	if !started.IsZero() {
-		j.started = started
+	if !of.Started.IsZero() {
+		j.started, j.floor = of.Started, min(of.Floor, len(j.st.stack))
 	}
 	j.now = j.started
-}
-
-// acted says that the outcome of the call that a gate's approval was for is kept.
-func acted(all []step.Outcome, gate string) bool {
-	return slices.ContainsFunc(all, func(o step.Outcome) bool { return o.Grant == gate })
 }
 
 func place(kind step.OutcomeKind, key string) string { return string(kind) + " " + key }
@@ -345,7 +337,8 @@ func (j *journal) side(ctx workflow.Context, key string, do func() converter.Enc
 			return recalled{err: err}
 		}
 	}
-	j.add(step.Outcome{Kind: step.OutcomeSide, Key: key, Result: payloads(raw)})
+	s, _ := ctx.Value(stepKey{}).(*scope)
+	j.add(step.Outcome{Kind: step.OutcomeSide, Key: key, Result: payloads(raw), Around: s.around()})
 	return v
 }
 

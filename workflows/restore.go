@@ -180,11 +180,11 @@ func (st *state) prepare(ctx workflow.Context, r wflo.Restore) (*restoring, erro
 	g := &restoring{order: r}
 	snap, err := step.SnapshotFind.Do(saver(ctx, "find where to restore to"), step.Find{Run: st.run, To: r.To})
 	err = fromWire(err)
-	past := !r.To.Time.IsZero() && !r.To.Time.Before(j.started)
-	switch {
-	case err == nil:
+	if err == nil {
 		g.snap = &snap
-	case !past || wflo.CodeOf(err) != wflo.CodeInvalid:
+	}
+	past := st.knows(r, g.snap)
+	if err != nil && (!past || wflo.CodeOf(err) != wflo.CodeInvalid) {
 		return nil, err
 	}
 	if past {
@@ -199,7 +199,9 @@ func (st *state) prepare(ctx workflow.Context, r wflo.Restore) (*restoring, erro
 			return nil, fromWire(err)
 		}
 		g.state, g.keep, g.height = loaded.State, snap.Seq, snap.Height
-		g.plan.Moved = loaded.Moved
+		if g.plan.Moved = loaded.Moved; g.plan.Moved != "" {
+			g.keep = lastOf(g.state.Outcomes)
+		}
 	}
 	st.planFor(g)
 	if len(g.plan.Irreversible) > 0 && !r.AcceptIrreversible && !r.DryRun {

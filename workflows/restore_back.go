@@ -175,7 +175,7 @@ func (st *state) resume(ctx workflow.Context, l step.Loaded, keep int, parts wfl
 			kept = append(kept, o)
 		}
 	}
-	j.keep(kept, l.State.Started)
+	j.keep(kept, l.State)
 	if p := l.Snapshot.Part(wflo.PartState, ""); p != nil && keep >= l.Snapshot.Seq && l.Moved == "" {
 		j.base, j.saved = slices.Clone(p.Blobs), l.Snapshot.Seq
 	}

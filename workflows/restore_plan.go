@@ -59,15 +59,44 @@ func (j *journal) heightAt(at time.Time) (keep, height int) {
 	height = j.floor
 	for i, later := range laterThan(j.all, at) {
 		if !later {
-			keep, height = j.all[i].Seq, j.heights[i]
+			keep, height = j.all[i].Seq, j.all[i].Height
 		}
 	}
 	return keep, height
 }
 
+// knows says that a moment is one of the branch that the run is on, as far as its own
+// journal has it: one that a restore gave up is that of its snapshot. snap is the latest
+// snapshot until the moment, nil without.
+func (st *state) knows(r wflo.Restore, snap *wflo.Snapshot) bool {
+	j, at := st.journal, r.To.Time
+	switch {
+	case at.IsZero() || at.Before(j.started):
+		return false
+	case snap != nil && snap.Run.ID() == st.run.ID() && snap.Run.Epoch == st.run.Epoch && snap.Run.Generation == st.run.Generation,
+		snap == nil && st.run.Epoch == 0:
+		return true
+	case r.Mode != "" && r.Mode != wflo.RestoreInPlace:
+		return false
+	}
+	// Before the first snapshot all branches are one.
+	return !at.Before(j.born) || snap == nil && !at.After(j.until)
+}
+
+// lastOf is the number of the last outcome that code was given.
+func lastOf(all []step.Outcome) int {
+	last := 0
+	for _, o := range all {
+		if o.In != earlier {
+			last = max(last, o.Seq)
+		}
+	}
+	return last
+}
+
 // planFor finds the moment that can be gone back to, and says what that means.
 func (st *state) planFor(g *restoring) {
-	kept := g.reach(st.stack)
+	kept := g.reach(st.stack, st.ended)
 	p := &g.plan
 	p.Mode, p.Snapshot, p.Kept = wflo.RestoreInPlace, g.snap, len(kept)
 	p.SpentTotal, p.Spent, p.At = st.spent, st.spent, g.at
@@ -89,6 +118,7 @@ func (st *state) planFor(g *restoring) {
 		}
 	}
 	st.planAgain(g)
+	st.planVoid(p, unspent(kept))
 	if r := g.order.Parts; g.snap != nil && g.snap.Part(wflo.PartWorkspace, "") == nil && st.boxed && (r == nil || r.Workspace) {
 		p.Warnings = append(p.Warnings, "the snapshot has no workspace: files stay as they are")
 	}
@@ -135,6 +165,25 @@ func (st *state) planAgain(g *restoring) {
 	}
 }
 
+// planVoid lists the approvals that do not hold any more: the journal answers neither
+// their gate nor the step that it was of.
+func (st *state) planVoid(p *wflo.RestorePlan, kept []step.Outcome) {
+	for _, g := range st.gates {
+		key := g.recordedAs
+		if key == "" || !g.Granted() || slices.ContainsFunc(p.Void, func(i wflo.PlanItem) bool { return i.Key == key }) {
+			continue
+		}
+		of := stepOfGate(key)
+		answered := func(o step.Outcome) bool {
+			return o.Kind == step.OutcomeGate && o.Key == key ||
+				o.Kind == step.OutcomeStep && of != "" && (o.Key == of || slices.Contains(g.around, o.Key))
+		}
+		if !slices.ContainsFunc(kept, answered) {
+			p.Void = append(p.Void, wflo.PlanItem{Key: key, Kind: string(step.OutcomeGate), At: g.ClosedAt, Note: "people are asked again"})
+		}
+	}
+}
+
 // addAgain adds what is done again. Its effect stays where nothing undoes it.
 func (st *state) addAgain(p *wflo.RestorePlan, item wflo.PlanItem) {
 	p.Again = append(p.Again, item)
@@ -151,8 +200,12 @@ func (st *state) addAgain(p *wflo.RestorePlan, item wflo.PlanItem) {
 	stands := func(c *compensation) bool {
 		return baseOf(c.Step) == item.Key && c.State != wflo.CompensationDone && c.State != wflo.CompensationSkipped
 	}
-	if item.Effect == wflo.EffectReversible && !slices.ContainsFunc(st.stack, stands) {
+	i := slices.IndexFunc(st.stack, stands)
+	if item.Effect == wflo.EffectReversible && i < 0 {
 		return // it was undone, or ended before its compensation was registered, and so before it did anything
+	}
+	if i >= 0 && st.stack[i].State == wflo.CompensationDead {
+		item.Note = firstName(item.Note, "its undoing failed")
 	}
 	item.Note = firstName(item.Note, "nothing undoes it")
 	if item.Effect == "" {
@@ -168,10 +221,17 @@ func undoes(c *wflo.CompensationRecord, key string) bool {
 }
 
 // reach moves the restore to a moment at which no kept outcome is of an effect that is
-// undone, and every effect that is not undone has an outcome that is kept.
-func (g *restoring) reach(stack []*compensation) []step.Outcome {
+// undone, and every effect that is not undone has an outcome that is kept. ended says that
+// the run has ended, and undid what it did.
+func (g *restoring) reach(stack []*compensation, ended bool) []step.Outcome {
 	kept := compact(slices.DeleteFunc(slices.Clone(g.state.Outcomes), func(o step.Outcome) bool { return o.Seq > g.keep || o.In == earlier }))
 	g.height = min(g.height, len(stack))
+	if g.snap != nil && g.at.IsZero() {
+		// What was registered since the snapshot's branch was given up is not of that branch.
+		if i := slices.IndexFunc(stack[:g.height], func(c *compensation) bool { return c.Epoch > g.snap.Run.Epoch }); i >= 0 {
+			g.height = i
+		}
+	}
 	for moved := true; moved; {
 		moved = false
 		for i, c := range stack[:g.height] {
@@ -180,7 +240,10 @@ func (g *restoring) reach(stack []*compensation) []step.Outcome {
 				break
 			}
 		}
-		for _, c := range stack[g.height:] {
+		for at, c := range stack {
+			if at < g.height && !(ended && c.undone(stack[at+1:g.height])) {
+				continue
+			}
 			i := slices.IndexFunc(kept, func(o step.Outcome) bool { return isOf(&o, c) })
 			if i < 0 {
 				continue
@@ -191,6 +254,15 @@ func (g *restoring) reach(stack []*compensation) []step.Outcome {
 		}
 	}
 	return kept
+}
+
+// undone says that the effect does not count any more, and was not made anew by what was
+// registered later.
+func (c *compensation) undone(later []*compensation) bool {
+	if c.State != wflo.CompensationDone && c.State != wflo.CompensationDead {
+		return false
+	}
+	return c.Step == "" || !slices.ContainsFunc(later, func(l *compensation) bool { return baseOf(l.Step) == baseOf(c.Step) })
 }
 
 // isOf says that an outcome is of an effect that the compensation undoes.
@@ -247,7 +319,7 @@ func (st *state) planByQuery(q step.PlanQuery) (wflo.RestorePlan, error) {
 	g.state.Generation = st.run.Generation
 	var err error
 	switch {
-	case !q.Restore.To.Time.IsZero() && !q.Restore.To.Time.Before(j.started):
+	case st.knows(q.Restore, q.Snapshot):
 		g.at = q.Restore.To.Time
 		g.keep, g.height = j.heightAt(g.at)
 		g.state, err = j.stateAt(g.at)

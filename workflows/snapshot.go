@@ -109,7 +109,8 @@ func (j *journal) snapshotOnce(ctx workflow.Context, s wflo.Snapshot, parts wflo
 		return s, err
 	}
 	whole := j.saved == j.seq
-	j.add(step.Outcome{Kind: step.OutcomeActivity, Key: key, Result: &commonpb.Payloads{Payloads: []*commonpb.Payload{p}}})
+	in, _ := ctx.Value(stepKey{}).(*scope)
+	j.add(step.Outcome{Kind: step.OutcomeActivity, Key: key, Result: &commonpb.Payloads{Payloads: []*commonpb.Payload{p}}, Around: in.around()})
 	if whole {
 		j.whole = j.seq // which the next snapshot has to have
 	}
@@ -198,7 +199,7 @@ func (j *journal) stateNow() (step.State, error) {
 	if err != nil {
 		return step.State{}, fmt.Errorf("encode the run's input: %w", err)
 	}
-	s := step.State{Workflow: j.st.run.Workflow, Input: input, Generation: j.st.run.Generation, Started: j.started, Header: j.header}
+	s := step.State{Workflow: j.st.run.Workflow, Input: input, Generation: j.st.run.Generation, Started: j.started, Floor: j.floor, Header: j.header}
 	for _, c := range j.calls {
 		if c.kind == step.OutcomeActivity {
 			s.Pending = append(s.Pending, c.key)

@@ -52,6 +52,11 @@ type Outcome struct {
 	// on whose approval an activity acted.
 	Bound string `json:"bound,omitempty"`
 	Grant string `json:"grant,omitempty"`
+	// Height is how many compensations there were.
+	Height int `json:"height,omitempty"`
+	// Around are the keys of the steps around the one that it is of, or within, the
+	// innermost first.
+	Around []string `json:"around,omitempty"`
 }
 
 // plainOutcome is an Outcome whose failure is in its wire format: it holds an
@@ -97,6 +102,8 @@ type State struct {
 	Generation int                `json:"generation"`
 	// Started is when its code began, by the workflow's time.
 	Started time.Time `json:"started,omitzero"`
+	// Floor is how many compensations there were then.
+	Floor int `json:"floor,omitempty"`
 	// Header holds the run's other headers, by name, that its code began with.
 	Header   map[string]*commonpb.Payload `json:"header,omitempty"`
 	Outcomes []Outcome                    `json:"outcomes,omitempty"`

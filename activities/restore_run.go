@@ -216,8 +216,8 @@ func (a *Restoring) Follow(ctx context.Context, in step.Restoring) (wflo.Restore
 	}
 }
 
-// Fail notes why a restore ended before it changed the run. One that has ended stays as
-// it is, and one that never began is nowhere.
+// Fail notes why a restore ended before it changed the run. One that has ended, or that its
+// run carries out, stays as it is, and one that never began is nowhere.
 func (a *Restoring) Fail(ctx context.Context, r wflo.Restored) (wflo.Restored, error) {
 	store := a.Snapshot.Recovery
 	kept, err := store.Restored(ctx, r.Restore.ID)
@@ -228,7 +228,8 @@ func (a *Restoring) Fail(ctx context.Context, r wflo.Restored) (wflo.Restored, e
 	if err != nil {
 		return r, fmt.Errorf("read restore %s: %w", r.Restore.ID, err)
 	}
-	if ended(kept) {
+	// A run that goes back itself says so before, and ends the record.
+	if ended(kept) || kept.State != wflo.RestorePlanned && kept.From == kept.Into {
 		return kept, nil
 	}
 	kept.State, kept.Error = wflo.RestoreFailed, r.Error

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,7 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	if err != nil {
 		return nil, toWire(err)
 	}
+	whole := ctx
 	ctx = workflow.WithValue(ctx, stateKey{}, st)
 	ctx, st.stop = workflow.WithCancel(ctx)
 	if st.halted != nil {
@@ -102,7 +104,7 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 		out, err = in.run(ctx, input)
 	}
 	if st.askedBack(err) || st.stopping() {
-		out, err = nil, st.goBack(ctx, err)
+		out, err = nil, st.goBack(ctx, whole, err)
 	}
 	if workflow.IsContinueAsNewError(err) {
 		st.settle(ctx)
@@ -234,6 +236,16 @@ func (o *outbound) govern(ctx workflow.Context, call caller, key, activity strin
 	return future
 }
 
+// mayBeUndone says that a call may be an effect that is undone: whoever cancels it must not
+// go on, and undo it, before it is over.
+func (st *state) mayBeUndone(ctx workflow.Context) bool {
+	if st.journal == nil || undoing(ctx) {
+		return false
+	}
+	return interceptor.WorkflowHeader(ctx)[wflo.HeaderEffect] != nil ||
+		slices.ContainsFunc(st.stack, func(c *compensation) bool { return c.Step == "" && c.Undoes == "" && c.open() })
+}
+
 func (o *outbound) activity(ctx workflow.Context, key, activity string, args []any) workflow.Future {
 	if err := o.identify(ctx, key); err != nil {
 		return failed(ctx, err)
@@ -241,6 +253,9 @@ func (o *outbound) activity(ctx workflow.Context, key, activity string, args []a
 	if opts := workflow.GetActivityOptions(ctx); opts.Summary == "" {
 		opts.Summary = key
 		ctx = workflow.WithActivityOptions(ctx, opts)
+	}
+	if o.state.mayBeUndone(ctx) {
+		ctx = workflow.WithWaitForCancellation(ctx, true)
 	}
 	g, err := o.state.grantFor(ctx, activity, args)
 	if err != nil {
@@ -302,6 +317,11 @@ func (o *outbound) ExecuteChildWorkflow(ctx workflow.Context, child string, args
 		opts.TypedSearchAttributes = identity(run)
 		ctx = workflow.WithChildOptions(ctx, opts)
 	}
+	if st.journal != nil && len(st.effectsOf(ctx, child)) > 0 {
+		opts := workflow.GetChildWorkflowOptions(ctx)
+		opts.WaitForCancellation = true
+		ctx = workflow.WithChildOptions(ctx, opts)
+	}
 	err := st.mayStart(ctx)
 	if err == nil {
 		err = st.beginEffect(ctx, child)
@@ -349,7 +369,9 @@ func identity(r wflo.Run) temporal.SearchAttributes {
 // gates that are open, which the next run would know nothing of.
 func (o *outbound) NewContinueAsNewError(ctx workflow.Context, wfn any, args ...any) error {
 	st := o.state
-	st.drain(ctx)
+	if st.restoring == nil { // else what runs was stopped, and awaited as long as it may be
+		st.drain(ctx)
+	}
 	run := st.run
 	run.Generation++
 	c := st.handOver(ctx)

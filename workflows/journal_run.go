@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
@@ -24,6 +25,7 @@ type carriedSignal struct {
 func (in *inbound) run(ctx workflow.Context, input *interceptor.ExecuteWorkflowInput) (out any, err error) {
 	st := in.state
 	if !st.keepsJournal(ctx, in.cfg.Snapshots) {
+		st.mustKeep(ctx)
 		st.coding = true
 		in.deliverEarly(ctx)
 		return in.Next.ExecuteWorkflow(ctx, input)
@@ -57,6 +59,16 @@ func (in *inbound) run(ctx workflow.Context, input *interceptor.ExecuteWorkflowI
 		}
 	}
 	return out, err
+}
+
+// mustKeep fails the task of a run that goes on from a snapshot, on a worker that keeps
+// none: from its top, without its past, the code would do everything again. Nothing is
+// recorded, so a worker that keeps snapshots takes it over.
+func (st *state) mustKeep(ctx workflow.Context) {
+	restored := st.back != nil || interceptor.WorkflowHeader(ctx)[wflo.HeaderRestore] != nil && workflow.GetInfo(ctx).ContinuedExecutionRunID == ""
+	if restored && !workflow.IsReplaying(ctx) && !strings.HasPrefix(st.run.Workflow, "wflo.") {
+		panic(wflo.Errorf(wflo.CodeConflict, "let all workers of the task queue keep snapshots", "run %s goes on from a snapshot, and this worker keeps none", st.run.WorkflowID))
+	}
 }
 
 // deliverEarly hands the code what came before it began.

@@ -44,6 +44,10 @@ type restoring struct {
 	// keep is the last outcome that is kept, height how many compensations are.
 	keep, height int
 	pre          string
+	// whole is the context of the whole run, which the restore does not stop; cancelled
+	// says that somebody had cancelled it before.
+	whole     workflow.Context
+	cancelled bool
 }
 
 // restoreError is what Restore gives to code, to return it.
@@ -140,19 +144,15 @@ func (st *state) restorable(r wflo.Restore) error {
 
 // restoreByUpdate looks at what an operator asks for, and has the run go back.
 func (st *state) restoreByUpdate(ctx workflow.Context, r wflo.Restore) (wflo.Restored, error) {
-	if err := st.restorable(r); err != nil { // something else may have begun since
+	_ = workflow.Await(st.unstoppable(ctx), func() bool { return st.seeking != r.ID }) // it may be asked for twice at once
+	if err := st.restorable(r); err != nil {                                           // something else may have begun since
 		return wflo.Restored{}, toWire(err)
 	}
 	if b := st.back; b != nil && b.Restored.Restore.ID == r.ID {
 		return b.Restored, nil
 	}
 	if st.restoring == nil {
-		st.seeking = r.ID
-		g, err := st.prepare(st.unstoppable(ctx), r)
-		st.seeking = ""
-		if err == nil && !r.DryRun {
-			err = st.restorable(r)
-		}
+		g, err := st.seek(ctx, r)
 		if err != nil {
 			return wflo.Restored{}, toWire(err)
 		}
@@ -162,6 +162,39 @@ func (st *state) restoreByUpdate(ctx workflow.Context, r wflo.Restore) (wflo.Res
 		st.restoring = g
 	}
 	return st.restoring.record(st, wflo.RestorePlanned), nil
+}
+
+// seek prepares a restore and does what may refuse it, while the code still runs: from
+// here on the run goes back.
+func (st *state) seek(ctx workflow.Context, r wflo.Restore) (*restoring, error) {
+	st.seeking = r.ID
+	defer func() { st.seeking = "" }()
+	cancelled := ctx.Err() != nil
+	ctx = st.unstoppable(ctx)
+	g, err := st.prepare(ctx, r)
+	if err != nil || r.DryRun {
+		return g, err
+	}
+	g.cancelled = cancelled
+	// What is given up is saved when the code has stopped. That it can be is tried now.
+	if _, err := st.journal.take(ctx, st.next("wflo.snapshot/try"), wflo.Snapshot{Kind: wflo.SnapshotAuto}, st.givenUp(g)); err != nil {
+		return nil, fmt.Errorf("save what is given up: %w", err)
+	}
+	if err := st.restorable(r); err != nil {
+		return nil, err
+	}
+	// The ID may be that of another restore, or of one that has ended.
+	if err := st.noteRestore(ctx, g.record(st, wflo.RestoreCompensating)); err != nil {
+		return nil, err
+	}
+	if err = st.restorable(r); err == nil {
+		err = st.planNow(g) // the code went on meanwhile
+	}
+	if err != nil {
+		st.noteFailed(ctx, g.record(st, wflo.RestoreFailed), err)
+		return nil, err
+	}
+	return g, nil
 }
 
 // record is how far the restore is.
@@ -203,11 +236,17 @@ func (st *state) prepare(ctx workflow.Context, r wflo.Restore) (*restoring, erro
 			g.keep = lastOf(g.state.Outcomes)
 		}
 	}
+	return g, st.planNow(g)
+}
+
+// planNow says what the restore means now.
+func (st *state) planNow(g *restoring) error {
+	g.plan = wflo.RestorePlan{Moved: g.plan.Moved}
 	st.planFor(g)
-	if len(g.plan.Irreversible) > 0 && !r.AcceptIrreversible && !r.DryRun {
-		return nil, refuseIrreversible(g.plan.Irreversible)
+	if len(g.plan.Irreversible) > 0 && !g.order.AcceptIrreversible && !g.order.DryRun {
+		return refuseIrreversible(g.plan.Irreversible)
 	}
-	return g, nil
+	return nil
 }
 
 // stopCode ends what the run does, as far as it lets itself be ended.
@@ -226,7 +265,7 @@ func (st *state) stopCode(ctx workflow.Context, done func() bool) error {
 
 // goBack takes the run back, and gives the error that continues it as new. reason is
 // what the code returned.
-func (st *state) goBack(ctx workflow.Context, reason error) error {
+func (st *state) goBack(ctx, whole workflow.Context, reason error) error {
 	ctx = st.unstoppable(ctx)
 	if st.restoring == nil {
 		var r *restoreError
@@ -247,22 +286,51 @@ func (st *state) goBack(ctx workflow.Context, reason error) error {
 		if err != nil {
 			return fmt.Errorf("restore %s: %w", r.to, err)
 		}
+		g.cancelled = whole.Err() != nil
 		st.restoring = g
 		if err := st.stopCode(ctx, func() bool { return true }); err != nil {
 			return err
 		}
 	}
 	g := st.restoring
-	st.phase = wflo.StateRestoring
+	g.whole, st.phase = whole, wflo.StateRestoring
 	st.abandon(ctx)
-	err := st.giveUpAfter(ctx, g)
+	next, err := st.leave(ctx, g)
 	if err == nil {
-		return workflow.NewContinueAsNewError(ctx, g.state.Workflow, rawArgs(g.state.Input)...)
+		return next
 	}
 	err = fmt.Errorf("restore %s: %w", g.order.ID, err)
 	st.noteFailed(ctx, g.record(st, wflo.RestoreFailed), err)
 	st.restoring = nil
 	return err
+}
+
+// leave ends the branch that is given up. next continues the run as new, unless the run
+// is to end: who cancels it means all of it, and the run that goes on would not know.
+func (st *state) leave(ctx workflow.Context, g *restoring) (next, err error) {
+	if err := st.giveUpAfter(st.untilEnded(ctx, g), g); err != nil {
+		return nil, err
+	}
+	next = workflow.NewContinueAsNewError(ctx, g.state.Workflow, rawArgs(g.state.Input)...)
+	st.settle(ctx)
+	if g.ending() {
+		return nil, g.whole.Err()
+	}
+	return next, nil
+}
+
+// ending says that somebody cancelled the run while it goes back.
+func (g *restoring) ending() bool { return g.whole.Err() != nil && !g.cancelled }
+
+// untilEnded is ctx until the run is halted, or cancelled.
+func (st *state) untilEnded(ctx workflow.Context, g *restoring) workflow.Context {
+	ctx, cancel := workflow.WithCancel(ctx)
+	workflow.GoNamed(ctx, "end of the restore", func(ctx workflow.Context) {
+		if err := workflow.Await(ctx, func() bool { return st.halted != nil || g.ending() }); err == nil {
+			cancel()
+		}
+	})
+	return ctx
 }
 
 // noteFailed writes down why a restore ends without having taken the run back.
@@ -273,9 +341,8 @@ func (st *state) noteFailed(ctx workflow.Context, r wflo.Restored, why error) {
 	}
 }
 
-// giveUpAfter saves what the restore gives up, and undoes it.
-func (st *state) giveUpAfter(ctx workflow.Context, g *restoring) error {
-	j := st.journal
+// givenUp are the parts of which the restore gives up what is newer.
+func (st *state) givenUp(g *restoring) wflo.Parts {
 	parts := wflo.Parts{Workspace: st.boxed}
 	if g.snap != nil {
 		for _, p := range g.snap.Parts {
@@ -284,17 +351,27 @@ func (st *state) giveUpAfter(ctx workflow.Context, g *restoring) error {
 			}
 		}
 	}
-	pre, err := j.take(ctx, st.next("wflo.snapshot/pre_restore"), wflo.Snapshot{Kind: wflo.SnapshotPreRestore}, parts)
+	return parts
+}
+
+// giveUpAfter saves what the restore gives up, and undoes it. The code has stopped: what
+// cannot be saved or written down is waited for, since failing would undo everything.
+func (st *state) giveUpAfter(ctx workflow.Context, g *restoring) error {
+	key, past := st.next("wflo.snapshot/pre_restore"), st.next("wflo.snapshot/past")
+	err := st.insist(ctx, "save what is given up", func(ctx workflow.Context) error {
+		pre, err := st.journal.take(ctx, key, wflo.Snapshot{Kind: wflo.SnapshotPreRestore}, st.givenUp(g))
+		g.pre = pre.ID
+		return err
+	})
+	if err == nil && !g.at.IsZero() {
+		err = st.insist(ctx, "save the moment "+g.at.UTC().Format(time.RFC3339), func(ctx workflow.Context) error {
+			return st.journal.takePast(ctx, past, g)
+		})
+	}
+	if err == nil {
+		err = st.insistNoted(ctx, g.record(st, wflo.RestoreCompensating))
+	}
 	if err != nil {
-		return fmt.Errorf("save what is given up: %w", err)
-	}
-	g.pre = pre.ID
-	if !g.at.IsZero() {
-		if err := j.takePast(ctx, g); err != nil {
-			return err
-		}
-	}
-	if err := st.noteRestore(ctx, g.record(st, wflo.RestoreCompensating)); err != nil {
 		return err
 	}
 	why := fmt.Sprintf("restored by %s: %s", g.order.By, g.order.Reason)
@@ -304,7 +381,11 @@ func (st *state) giveUpAfter(ctx workflow.Context, g *restoring) error {
 	st.phase = wflo.StateRestoring
 	restored := g.record(st, wflo.RestoreRestoring)
 	restored.Dead = st.deadAbove(g.height)
-	return st.noteRestore(ctx, restored)
+	return st.insistNoted(ctx, restored)
+}
+
+func (st *state) insistNoted(ctx workflow.Context, r wflo.Restored) error {
+	return st.insist(ctx, "note how far restore "+r.Restore.ID+" is", func(ctx workflow.Context) error { return st.noteRestore(ctx, r) })
 }
 
 func (st *state) deadAbove(height int) []wflo.CompensationRecord {
@@ -326,7 +407,7 @@ func (st *state) noteRestore(ctx workflow.Context, r wflo.Restored) error {
 
 // takePast saves the state of an earlier moment; its parts are those of the snapshot
 // before.
-func (j *journal) takePast(ctx workflow.Context, g *restoring) error {
+func (j *journal) takePast(ctx workflow.Context, key string, g *restoring) error {
 	s := wflo.Snapshot{Kind: wflo.SnapshotAuto, At: g.at, Seq: g.keep, Height: g.height}
 	c, err := j.capture(s, wflo.Parts{})
 	if err != nil {
@@ -336,9 +417,9 @@ func (j *journal) takePast(ctx workflow.Context, g *restoring) error {
 	if g.snap != nil {
 		c.Inherit = g.snap.ID
 	}
-	saved, err := j.write(ctx, j.st.next("wflo.snapshot/past"), c)
+	saved, err := j.write(ctx, key, c)
 	if err != nil {
-		return fmt.Errorf("save the moment %s: %w", g.at.UTC().Format(time.RFC3339), err)
+		return err
 	}
 	g.snap, g.plan.Snapshot = &saved, &saved
 	return nil

@@ -52,9 +52,9 @@ func (st *state) comeBack(ctx workflow.Context) error {
 	return nil
 }
 
-// insist does again and again what a restored run cannot begin without, until it is done
-// or the run is to end: that a store cannot be read, or that a blob is damaged, is no
-// reason to undo what the run did.
+// insist does again and again what a run cannot go back, or begin again, without, until it
+// is done or the run is to end: that a store cannot be read, or that a blob is damaged, is
+// no reason to undo what the run did.
 func (st *state) insist(ctx workflow.Context, what string, do func(workflow.Context) error) error {
 	ctx = workflow.WithValue(ctx, insistKey{}, true)
 	ctx = workflow.WithValue(ctx, fixedKey{}, &fixed{}) // every try is the same effect
@@ -71,7 +71,7 @@ func (st *state) insist(ctx workflow.Context, what string, do func(workflow.Cont
 			return err
 		}
 		st.doing = fmt.Sprintf("wait to %s: %s", what, cause(err))
-		workflow.GetLogger(ctx).Error("the restored run waits until it has its past back", "what", what, "error", err.Error(), "again_in", wait.String())
+		workflow.GetLogger(ctx).Error("a run that is being restored waits", "what", what, "error", err.Error(), "again_in", wait.String())
 		// That the run is to end is found when it is tried again.
 		_ = workflow.NewTimerWithOptions(ctx, wait, workflow.TimerOptions{Summary: "try again to " + clip(what, 150)}).Get(ctx, nil)
 	}

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -44,33 +45,59 @@ func (p *past) left(line string) int {
 // A run goes back, does its work again, and then goes to a snapshot of the branch that it
 // gave up: what it did in between is undone.
 func TestRestoreToABranchThatWasGivenUpUndoesThePresentOne(t *testing.T) {
+	loose := func(undoes string) func(workflow.Context, string) error {
+		return func(ctx workflow.Context, line string) error {
+			c := workflows.Compensation{Name: line, Activity: "do", Input: "undo " + line, Undoes: undoes}
+			if err := workflows.Compensate(ctx, c); err != nil {
+				return err
+			}
+			_, err := must(ctx, line)
+			return err
+		}
+	}
+	for name, book := range map[string]func(workflow.Context, string) error{
+		"in a step": booked, "for a call": loose("do"), "outside of steps": loose(""),
+	} {
+		for _, fails := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, fails %v", name, fails), func(t *testing.T) { forwardAgain(t, book, fails) })
+		}
+	}
+}
+
+func forwardAgain(t *testing.T, book func(workflow.Context, string) error, fails bool) {
 	p := newPast(t)
 	var later string
 	err := p.run(func(ctx workflow.Context) error {
 		if err := saved(ctx, "s1"); err != nil {
 			return err
 		}
-		if err := booked(ctx, "A"); err != nil {
+		if err := book(ctx, "A"); err != nil {
 			return err
 		}
 		s, err := workflows.TakeSnapshot(ctx, "s2")
 		if err != nil {
 			return err
 		}
-		switch p.runs {
-		case 1:
+		switch {
+		case p.runs == 1:
 			later = s.ID
 			return workflows.Restore(ctx, "s1")
-		case 2:
+		case p.runs == 2:
 			return workflows.Restore(ctx, later)
+		case fails:
+			return errors.New("fails in the end")
 		}
-		return errors.New("fails in the end")
+		return nil
 	})
-	if err == nil || p.runs != 3 {
+	want := 1
+	if fails {
+		want = 0
+	}
+	if (err != nil) != fails || p.runs != 3 {
 		t.Fatalf("%v after %d runs", err, p.runs)
 	}
-	if n := p.left("A"); n != 0 {
-		t.Errorf("the run failed, and %d effects of A are left: %v", n, p.did)
+	if n := p.left("A"); n != want {
+		t.Errorf("%d effects of A are left, want %d: %v", n, want, p.did)
 	}
 }
 

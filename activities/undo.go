@@ -36,7 +36,11 @@ func (u *Undo) Note(ctx context.Context, n step.CompensationNotes) (step.None, e
 		return step.None{}, keepsNone()
 	}
 	run, _ := wflo.RunFrom(ctx)
-	err := u.Store.NoteCompensations(ctx, run, n)
+	n, err := u.own(ctx, run, n)
+	if err != nil {
+		return step.None{}, err
+	}
+	err = u.Store.NoteCompensations(ctx, run, n)
 	if errors.Is(err, wflo.ErrConflict) && (len(n.Marks) > 0 || len(n.Kept) > 0) {
 		// New ones first: no mark may keep them out.
 		if err = u.Store.NoteCompensations(ctx, run, step.CompensationNotes{New: n.New}); err == nil {
@@ -53,6 +57,26 @@ func (u *Undo) Note(ctx context.Context, n step.CompensationNotes) (step.None, e
 		return step.None{}, fmt.Errorf("note compensations of run %s: %w", run.ID(), err)
 	}
 	return step.None{}, u.mourn(ctx, n.Marks)
+}
+
+// own leaves dead letters out that another run has taken over meanwhile: that its undoing
+// was refused here says nothing of them.
+func (u *Undo) own(ctx context.Context, run wflo.Run, n step.CompensationNotes) (step.CompensationNotes, error) {
+	var marks []step.CompensationMark
+	for _, m := range n.Marks {
+		if m.State == wflo.CompensationDead {
+			r, err := u.Store.Compensation(ctx, m.ID)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return n, fmt.Errorf("read compensation %s: %w", m.ID, err)
+			}
+			if err == nil && r.Run.ID() != run.ID() {
+				continue
+			}
+		}
+		marks = append(marks, m)
+	}
+	n.Marks = marks
+	return n, nil
 }
 
 // possible leaves out what cannot come after what the store has.

@@ -41,6 +41,10 @@ func (in *inbound) undo(ctx context.Context, u step.UndoCall, input *interceptor
 	if store == nil {
 		return nil, keepsNone()
 	}
+	run, _ := wflo.RunFrom(ctx)
+	if err := owned(ctx, store, run, u.ID); err != nil {
+		return nil, err
+	}
 	r, err := store.BeginUndo(ctx, u.ID, u.Cause)
 	if err != nil {
 		return nil, fmt.Errorf("begin to undo %s: %w", u.ID, err)
@@ -58,12 +62,24 @@ func (in *inbound) undo(ctx context.Context, u step.UndoCall, input *interceptor
 		return nil, err
 	}
 	// Written down before the run knows: an attempt whose end got lost is not made again.
-	run, _ := wflo.RunFrom(ctx)
 	err = store.NoteCompensations(ctx, run, step.CompensationNotes{Marks: []step.CompensationMark{{ID: u.ID, State: wflo.CompensationDone}}})
 	if err != nil {
 		return nil, fmt.Errorf("note that %s was undone: %w", u.ID, err)
 	}
 	return wflo.CompensationDone, nil
+}
+
+// owned refuses to undo for a run what another one has taken over since: that one goes on
+// as if it had not been undone.
+func owned(ctx context.Context, store Compensations, run wflo.Run, id string) error {
+	r, err := store.Compensation(ctx, id)
+	if err != nil {
+		return fmt.Errorf("read compensation %s: %w", id, err)
+	}
+	if r.Run.ID() != run.ID() {
+		return wflo.Errorf(wflo.CodeConflict, "see what the run that goes on does with it", "compensation %s is run %s's now, and is not undone for run %s", id, r.Run.ID(), run.ID())
+	}
+	return nil
 }
 
 // store is what compensations are kept in, or nil.

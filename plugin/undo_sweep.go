@@ -33,7 +33,7 @@ type unfinished struct {
 	client    client.Client
 	namespace string
 	queue     string
-	store     activities.Compensations
+	store     activities.Recovery
 	records   activities.Audit
 	logger    *slog.Logger
 	// quiet is how long a compensation is left alone after its state changed.
@@ -100,6 +100,10 @@ func (u *unfinished) finish(ctx context.Context, run wflo.Run, ids []string) err
 		}
 		keeps = true
 	}
+	// What is asked last counts: a run that is being opened again says itself what it undoes.
+	if reopening, err := u.reopening(ctx, run); err != nil || reopening {
+		return err
+	}
 	if !keeps {
 		return u.undo(ctx, run, status)
 	}
@@ -114,6 +118,31 @@ func (u *unfinished) finish(ctx context.Context, run wflo.Run, ids []string) err
 		return fmt.Errorf("note that they are kept: %w", err)
 	}
 	return nil
+}
+
+// reopening says that a restore is about to open the run again, or has opened it and
+// another run takes over what this one left.
+func (u *unfinished) reopening(ctx context.Context, run wflo.Run) (bool, error) {
+	all, err := u.store.ListRestores(ctx, run.ID())
+	if err != nil {
+		return false, fmt.Errorf("read its restores: %w", err)
+	}
+	for _, r := range all {
+		if r.From != run.ID() || r.Plan.Mode != wflo.RestoreReopen || r.State == wflo.RestoreDone || r.State == wflo.RestoreFailed {
+			continue
+		}
+		// One whose workflow was terminated holds nobody up.
+		d, err := u.client.DescribeWorkflowExecution(ctx, activities.RestoreWorkflowID(r.Restore.ID), "")
+		var gone *serviceerror.NotFound
+		switch {
+		case errors.As(err, &gone):
+		case err != nil:
+			return false, fmt.Errorf("describe restore %s: %w", r.Restore.ID, err)
+		case d.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // last describes the last execution of a run, over continuing as new and resets.

@@ -69,7 +69,8 @@ func carryOut(ctx workflow.Context, in step.Restoring) (step.Restoring, error) {
 	if err != nil {
 		return in, err
 	}
-	if mode == wflo.RestoreReopen && len(in.Restored.Plan.Undo)+len(in.Restored.Plan.Skipped) > 0 {
+	// Also where nothing is left to undo: whoever undoes under that id now is waited for.
+	if mode == wflo.RestoreReopen {
 		dead, err := undoLater(ctx, in)
 		if err != nil {
 			return in, err

@@ -91,7 +91,7 @@ func TestRestoreWorkflow(t *testing.T) {
 		"in place": {fake: restoreFake{plan: wflo.RestorePlan{Mode: wflo.RestoreInPlace}}, calls: []string{"plan", "begin", "ask", "follow"}},
 		"fork":     {fake: restoreFake{plan: wflo.RestorePlan{Mode: wflo.RestoreFork, Undo: undo}}, calls: []string{"plan", "begin", "claim", "start", "follow"}},
 		"reopen":   {fake: restoreFake{plan: wflo.RestorePlan{Mode: wflo.RestoreReopen, Undo: undo}}, calls: []string{"plan", "begin", "claim", "undo", "start", "follow"}},
-		"no undo":  {fake: restoreFake{plan: wflo.RestorePlan{Mode: wflo.RestoreReopen}}, calls: []string{"plan", "begin", "claim", "start", "follow"}},
+		"no undo":  {fake: restoreFake{plan: wflo.RestorePlan{Mode: wflo.RestoreReopen}}, calls: []string{"plan", "begin", "claim", "undo", "start", "follow"}},
 		"wrong id": {id: "elsewhere", fails: true},
 		"refused":  {fake: restoreFake{fails: map[string]error{"begin": refusal}}, calls: []string{"plan", "begin"}, fails: true},
 		"run says no": {

@@ -70,7 +70,7 @@ func carryOut(ctx workflow.Context, in step.Restoring) (step.Restoring, error) {
 		return in, err
 	}
 	// Also where nothing is left to undo: whoever undoes under that id now is waited for.
-	if mode == wflo.RestoreReopen {
+	if mode == wflo.RestoreReopen && (len(in.Restored.Plan.Undo)+len(in.Restored.Plan.Skipped) > 0 || waits(ctx)) {
 		dead, err := undoLater(ctx, in)
 		if err != nil {
 			return in, err
@@ -78,6 +78,14 @@ func carryOut(ctx workflow.Context, in step.Restoring) (step.Restoring, error) {
 		in.Restored.Dead = dead
 	}
 	return keep(in)(step.RestoreStart.Do(patient(ctx, "start the run that goes on"), in))
+}
+
+// changeReopen marks restores that wait for whoever undoes what their run left, also where
+// nothing is left.
+const changeReopen = "wflo-reopen-waits"
+
+func waits(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, changeReopen, workflow.DefaultVersion, 1) >= 1
 }
 
 // keep gives what was known before where a phase failed.

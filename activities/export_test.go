@@ -13,5 +13,8 @@ func Retryable(err error) bool {
 	return errors.As(toWire(err), &app) && !app.NonRetryable()
 }
 
+// Owned is what undoing asks before it begins.
+var Owned = owned
+
 // SetLease sets how long a worker that died keeps others from the call.
 func (l *LLM) SetLease(d time.Duration) { l.lease = d }

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"testing"
 
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/step"
@@ -123,5 +126,58 @@ func TestLoadIsForTheOrganisation(t *testing.T) {
 	}
 	if _, err := w.snap.Load(in(t, func() wflo.Run { w.run.FirstRunID = "started-1"; return w.run }(), "load"), "r"); err != nil {
 		t.Errorf("the restore is bound to the run that was refused: %v", err)
+	}
+}
+
+// A sweep that had listed what a terminated run left goes on while the run is opened
+// again: what the new run has taken over is not its to undo any more, and is no dead letter
+// because it was refused.
+func TestSweepThatListedBeforeAReopeningIsRefused(t *testing.T) {
+	w := newGoingBack(t, false)
+	if err := activities.Owned(t.Context(), w.store, w.run, "undo-1"); err != nil {
+		t.Fatalf("nobody has taken it over: %v", err)
+	}
+	begun := w.begin(w.ask("", wflo.RestorePoint{Snapshot: w.b.ID}))
+	w.phase("start", w.act.Start, w.phase("claim", w.act.Claim, begun))
+	again := w.run
+	again.FirstRunID = "started-1"
+	w.load(again, "r")
+	if err := activities.Owned(t.Context(), w.store, w.run, "undo-1"); wflo.CodeOf(err) != wflo.CodeConflict {
+		t.Errorf("the sweep may undo what the new run takes for done: %v", err)
+	}
+	if err := activities.Owned(t.Context(), w.store, again, "undo-1"); err != nil {
+		t.Errorf("the new run may not undo what it took over: %v", err)
+	}
+	undo := &activities.Undo{Store: w.store, Logger: w.snap.Logger}
+	dead := step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationDead, Error: "refused"}}}
+	if _, err := undo.Note(wflo.WithRun(t.Context(), w.run), dead); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := w.store.Compensation(t.Context(), "undo-1"); err != nil || c.State != wflo.CompensationExecuted {
+		t.Errorf("it is %s after the sweep was refused (%v)", c.State, err)
+	}
+	if _, err := undo.Note(wflo.WithRun(t.Context(), again), dead); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := w.store.Compensation(t.Context(), "undo-1"); err != nil || c.State != wflo.CompensationDead {
+		t.Errorf("it is %s after its own run gave up (%v)", c.State, err)
+	}
+}
+
+// A part that a later moment replaced is brought back again by a branch that a reset began:
+// its keys are those of before, its run of Temporal's is not.
+func TestBringAfterAResetHasAnotherKey(t *testing.T) {
+	w := newGoingBack(t, true)
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerOptions(worker.Options{BackgroundActivityContext: in(t, w.run, "bring")})
+	env.RegisterActivity(w.snap.Bring)
+	if _, err := env.ExecuteActivity(w.snap.Bring, step.Bring{Snapshot: w.a.ID, Parts: wflo.Parts{Workspace: true}}); err != nil {
+		t.Fatal(err)
+	}
+	run, _ := wflo.RunFrom(in(t, w.run, "bring"))
+	want := string(run.EffectKey()) + "-default-test-run-id"
+	if got := w.files.keys; !slices.Equal(got, []string{want}) {
+		t.Errorf("it was brought back under %q, want %q", got, want)
 	}
 }

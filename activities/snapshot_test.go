@@ -120,6 +120,7 @@ type partFake struct {
 	now      map[string]string
 	saved    []string
 	restored []string
+	keys     []string // of what was restored
 	refuse   error
 }
 
@@ -139,7 +140,7 @@ func (f *partFake) Restore(_ context.Context, r activities.PartRequest, p wflo.S
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now[r.Run.ID()+r.Name] = p.SHA256
-	f.restored = append(f.restored, p.SHA256)
+	f.restored, f.keys = append(f.restored, p.SHA256), append(f.keys, r.Key)
 	return nil
 }
 

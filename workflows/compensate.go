@@ -69,11 +69,12 @@ type compensation struct {
 	// Called says that the call came which Undoes names.
 	Called bool `json:"called,omitempty"`
 
-	// seen says that this execution of the code has registered it. call is the one that
-	// Undoes names. of is the row that it was made from where it is another run's.
-	seen bool
-	call workflow.Future
-	of   *wflo.CompensationRecord
+	// seen says that this execution of the code has registered it, in the step within, if
+	// any. call is the one that Undoes names. of is the row that it was made from where it is another run's.
+	seen   bool
+	within *scope
+	call   workflow.Future
+	of     *wflo.CompensationRecord
 }
 
 // Compensate registers how to undo an effect. Call it before the effect: an

@@ -25,14 +25,15 @@ func (st *state) register(ctx workflow.Context, in Compensation) (*compensation,
 	if err != nil {
 		return nil, err
 	}
+	s, _ := ctx.Value(stepKey{}).(*scope)
 	if !st.keeps(ctx) {
+		c.within = s
 		st.stack = append(st.stack, c)
 		return c, nil
 	}
 	if err := st.refusal(ctx); err != nil {
 		return nil, err
 	}
-	s, _ := ctx.Value(stepKey{}).(*scope)
 	if have := st.place(c, s); have != nil {
 		c = have
 	} else {
@@ -40,7 +41,7 @@ func (st *state) register(ctx workflow.Context, in Compensation) (*compensation,
 		c.ID = "undo-" + string(c.run(st).EffectKey())[:20]
 		st.stack = append(st.stack, c)
 	}
-	c.seen = true
+	c.seen, c.within = true, s
 	if s != nil {
 		s.undo = append(s.undo, c)
 	}

@@ -147,7 +147,7 @@ func (st *state) rollBack(ctx workflow.Context, s *scope, mark int, r *Rollback,
 	if r == nil || st.stopping() {
 		return err
 	}
-	err = st.unwind(ctx, mark, err)
+	err = st.unwind(ctx, st.ofStep(ctx, s, mark), err)
 	if st.journal == nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,28 +14,64 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
-// unwind runs the compensations above mark, newest first, and joins what
-// became of them to the error that caused it.
-func (st *state) unwind(ctx workflow.Context, mark int, reason error) error {
+// changeRollback is the version since which a step that is rolled back leaves alone what
+// others registered meanwhile.
+const changeRollback = "wflo-rollback-undoes-its-own"
+
+// unwind runs compensations, the last one first, and joins what became of them to the
+// error that caused it.
+func (st *state) unwind(ctx workflow.Context, stack []*compensation, reason error) error {
 	if st.halted != nil && st.halted.KeepEffects {
 		return reason
 	}
-	if err := st.undoAbove(ctx, mark, cause(reason)); err != nil {
+	if err := st.undoAll(ctx, stack, cause(reason)); err != nil {
 		// Not errors.Join: Temporal records one chain of causes.
 		return fmt.Errorf("%w; %s", reason, err.Error())
 	}
 	return reason
 }
 
-// undoAbove undoes what was registered after the first height compensations, newest
-// first, also where the run is cancelled. The error names the dead letters.
+// ofStep are the compensations that were registered within a step, or within steps of it,
+// the oldest first; mark is how many there were before the step. What branches next to the
+// step registered meanwhile stands: their steps are done.
+func (st *state) ofStep(ctx workflow.Context, s *scope, mark int) []*compensation {
+	var own []*compensation
+	for _, c := range st.stack {
+		if c.in(s) {
+			own = append(own, c)
+		}
+	}
+	since := slices.Clone(st.stack[mark:])
+	if slices.Equal(own, since) || workflow.GetVersion(ctx, changeRollback, workflow.DefaultVersion, 1) >= 1 {
+		return own
+	}
+	return since
+}
+
+// in says that the compensation was registered within a step, or within a step of it.
+func (c *compensation) in(s *scope) bool {
+	for at := c.within; at != nil; at = at.outer {
+		if at == s {
+			return true
+		}
+	}
+	return false
+}
+
+// undoAbove undoes what was registered after the first height compensations.
 func (st *state) undoAbove(ctx workflow.Context, height int, why string) error {
+	return st.undoAll(ctx, st.stack[min(height, len(st.stack)):], why)
+}
+
+// undoAll undoes compensations, the last one first, also where the run is cancelled. The
+// error names the dead letters.
+func (st *state) undoAll(ctx workflow.Context, stack []*compensation, why string) error {
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
 	phase := st.phase
 	var dead []string
-	for _, together := range rounds(st.stack[min(height, len(st.stack)):]) {
+	for _, together := range rounds(stack) {
 		st.phase, st.doing = wflo.StateCompensating, "undo "+together[0].Name
 		dead = append(dead, st.undoRound(ctx, together, why)...)
 	}
@@ -170,7 +207,7 @@ func (st *state) end(ctx workflow.Context, err error) error {
 		err = refused
 	}
 	if err != nil {
-		err = st.unwind(ctx, 0, err)
+		err = st.unwind(ctx, st.stack, err)
 	}
 	keep := err == nil || st.halted != nil && st.halted.KeepEffects
 	switch {

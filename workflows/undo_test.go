@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -226,6 +227,46 @@ func TestGroupsAreUndoneAtTheSameTime(t *testing.T) {
 	})
 	if err == nil || len(order) != 4 || order[0] != "last" || order[3] != "first" {
 		t.Errorf("%v, undone in the order %v", err, order)
+	}
+}
+
+// TestRollbackLeavesBranchesNextToItAlone: a branch finishes a step while another one is
+// rolled back, which undoes what its own steps did.
+func TestRollbackLeavesBranchesNextToItAlone(t *testing.T) {
+	env, j := newEnv(t, wflotest.Config{})
+	err := env.Run(func(ctx workflow.Context) error {
+		other, settle := workflow.NewFuture(ctx)
+		_, err := workflows.Step(ctx, "slow", workflows.StepOptions{Rollback: &workflows.Rollback{}}, func(inner workflow.Context) (int, error) {
+			workflow.Go(ctx, func(ctx workflow.Context) { settle.Set(nil, undoable(ctx, "next to it", workflows.StepOptions{})) })
+			if err := undoable(inner, "inside", workflows.StepOptions{}); err != nil {
+				return 0, err
+			}
+			if err := other.Get(inner, nil); err != nil {
+				return 0, err
+			}
+			return 0, errTold
+		})
+		if !errors.Is(err, errTold) {
+			return fmt.Errorf("the step: %w", err)
+		}
+		return undoable(ctx, "after", workflows.StepOptions{})
+	})
+	slices.Sort(j.lines[:2])
+	if want := []string{"inside", "next to it", "undo inside", "after"}; err != nil || !slices.Equal(j.lines, want) {
+		t.Errorf("%v, ran %v, want %v", err, j.lines, want)
+	}
+	rows := stored(t, env)
+	if len(rows) != 3 {
+		t.Fatalf("rows %+v", rows)
+	}
+	for _, r := range rows {
+		want := wflo.CompensationKept
+		if r.Name == "inside" {
+			want = wflo.CompensationDone
+		}
+		if r.State != want {
+			t.Errorf("%s is %s, want %s", r.Name, r.State, want)
+		}
 	}
 }
 

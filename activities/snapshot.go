@@ -254,14 +254,39 @@ func findSnapshot(ctx context.Context, r Recovery, run wflo.Run, to wflo.Restore
 			return ofRun(ctx, r, run, s, err)
 		}
 	}
-	found, err := r.ListSnapshots(ctx, SnapshotQuery{WorkflowID: run.WorkflowID, FirstRunID: run.FirstRunID, Name: to.Snapshot, Limit: 1})
+	return namedSnapshot(ctx, r, run, to.Snapshot)
+}
+
+// namedSnapshot is the latest of a name: of what the run is, or else of what it gave up.
+func namedSnapshot(ctx context.Context, r Recovery, run wflo.Run, name string) (*wflo.Snapshot, error) {
+	restores, err := r.ListRestores(ctx, run.ID())
 	if err != nil {
-		return nil, fmt.Errorf("find the snapshot: %w", err)
+		return nil, fmt.Errorf("read the restores of run %s: %w", run.ID(), err)
 	}
-	if len(found) == 0 {
-		return nil, wflo.Errorf(wflo.CodeInvalid, "list those of the run: wflo snapshot list", "run %s has no snapshot %q", run.ID(), to.Snapshot)
+	q := SnapshotQuery{WorkflowID: run.WorkflowID, FirstRunID: run.FirstRunID, Name: name}
+	var latest *wflo.Snapshot
+	for {
+		found, err := r.ListSnapshots(ctx, q)
+		if err != nil {
+			return nil, fmt.Errorf("find the snapshot: %w", err)
+		}
+		for i := range found {
+			if !givenUp(found[i], restores, time.Time{}) {
+				return ofRun(ctx, r, run, found[i], nil)
+			}
+			if latest == nil {
+				latest = &found[i]
+			}
+		}
+		switch {
+		case len(found) > 0:
+			q.After = found[len(found)-1].ID
+		case latest == nil:
+			return nil, wflo.Errorf(wflo.CodeInvalid, "list those of the run: wflo snapshot list", "run %s has no snapshot %q", run.ID(), name)
+		default:
+			return ofRun(ctx, r, run, *latest, nil)
+		}
 	}
-	return ofRun(ctx, r, run, found[0], nil)
 }
 
 // snapshotAt is the latest snapshot of the run until a moment, of what the run then was:
@@ -289,11 +314,12 @@ func snapshotAt(ctx context.Context, r Recovery, run wflo.Run, at time.Time) (*w
 	}
 }
 
-// givenUp says that the run had gone back behind a snapshot until a moment.
+// givenUp says that the run had gone back behind a snapshot until a moment; the zero time
+// means until now.
 func givenUp(s wflo.Snapshot, restores []wflo.Restored, until time.Time) bool {
 	return slices.ContainsFunc(restores, func(r wflo.Restored) bool {
 		return r.State == wflo.RestoreDone && r.From == s.Run.ID() && r.Into == r.From && r.Epoch > s.Run.Epoch &&
-			!r.Asked.After(until) && s.At.After(r.Plan.At)
+			(until.IsZero() || !r.Asked.After(until)) && s.At.After(r.Plan.At)
 	})
 }
 

@@ -101,6 +101,52 @@ func forwardAgain(t *testing.T, book func(workflow.Context, string) error, fails
 	}
 }
 
+// A name means the snapshot of the branch that the run is on, not a later one that it gave up.
+func TestRestoreToANameOfTwoBranches(t *testing.T) {
+	p := newPast(t)
+	var first, second string
+	err := p.run(func(ctx workflow.Context) error {
+		for _, name := range []string{"x", "between"} {
+			s, err := workflows.TakeSnapshot(ctx, name)
+			if err != nil {
+				return err
+			}
+			if name == "x" && p.runs == 1 {
+				first = s.ID
+			}
+			if err := workflow.Sleep(ctx, time.Minute); err != nil {
+				return err
+			}
+		}
+		switch p.runs {
+		case 1:
+			s, err := workflows.TakeSnapshot(ctx, "x")
+			if err != nil {
+				return err
+			}
+			second = s.ID
+			return workflows.Restore(ctx, "between")
+		case 2:
+			return workflows.Restore(ctx, "x")
+		}
+		return nil
+	})
+	if err != nil || p.runs != 3 {
+		t.Fatalf("%v after %d runs", err, p.runs)
+	}
+	all, err := p.ledger.Recovery().ListRestores(t.Context(), p.status().Run.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := map[string]int{}
+	for _, r := range all {
+		to[r.Plan.Snapshot.ID]++
+	}
+	if len(all) != 2 || to[first] != 1 || to[second] != 0 {
+		t.Errorf("the run went back to %v, want %s and not %s", to, first, second)
+	}
+}
+
 // One approval of a step is one execution of it: the snapshot that is taken between the
 // approval and the step does not carry the approval.
 func TestRestoreAsksAgainForAStepThatIsDoneAgain(t *testing.T) {

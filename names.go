@@ -133,4 +133,7 @@ type StepRecord struct {
 	// Unused is the activity that people approved for the step, and that it did not
 	// call.
 	Unused string `json:"unused,omitempty"`
+	// Unsaved is why no snapshot could be taken before a step that is irreversible; empty
+	// where there is one, or none was to be taken.
+	Unsaved string `json:"unsaved,omitempty"`
 }

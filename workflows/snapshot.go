@@ -86,7 +86,7 @@ func (j *journal) snapshotOnce(ctx workflow.Context, s wflo.Snapshot, parts wflo
 	key := j.st.nextKey(ctx, "wflo.snapshot")
 	o, err := j.recall(ctx, step.OutcomeActivity, key, "")
 	if err != nil {
-		return s, err
+		return s, j.wasUnsaved(err)
 	}
 	if o != nil {
 		err := j.st.decode(onlyPayload(o.Result), &s)
@@ -102,7 +102,7 @@ func (j *journal) snapshotOnce(ctx workflow.Context, s wflo.Snapshot, parts wflo
 		return s, err
 	}
 	if s, err = j.take(ctx, key, s, parts); err != nil {
-		return s, err
+		return s, j.unsaved(ctx, key, err)
 	}
 	p, err := j.st.encode(s)
 	if err != nil {
@@ -128,7 +128,11 @@ func (j *journal) take(ctx workflow.Context, key string, s wflo.Snapshot, parts 
 	if err != nil {
 		return s, err
 	}
-	return j.write(ctx, key, c)
+	taken, err := j.write(ctx, key, c)
+	if wflo.CodeOf(err) == wflo.CodeConflict && len(c.Base) > 0 {
+		return j.writeWhole(ctx, key, s, parts)
+	}
+	return taken, err
 }
 
 func (j *journal) write(ctx workflow.Context, key string, c step.Capture) (wflo.Snapshot, error) {
@@ -255,6 +259,9 @@ func (st *state) snapshotBefore(ctx workflow.Context, s *scope, opts *StepOption
 		return last, nil
 	}
 	snap, err := j.snapshotOnce(workflow.WithValue(ctx, stepKey{}, s), wflo.Snapshot{Kind: wflo.SnapshotAuto, Step: s.key}, parts)
+	if err != nil && s.goesOn(ctx, opts, err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("snapshot before it: %w", err)
 	}

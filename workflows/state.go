@@ -177,9 +177,11 @@ func (st *state) next(name string) string {
 type scope struct {
 	key         string
 	occurrences map[string]int
-	// base is the key without what tells tries apart; snapshot was taken before it.
+	// base is the key without what tells tries apart; snapshot was taken before it, or
+	// unsaved says why it was not.
 	base     string
 	snapshot *wflo.Snapshot
+	unsaved  string
 	// outer is the step around this one; grants are the approvals that its calls may
 	// act on.
 	outer  *scope

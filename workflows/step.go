@@ -16,7 +16,9 @@ type StepOptions struct {
 	// returns the first one's result and does nothing. Empty means the name
 	// and the number of its occurrence.
 	Key string
-	// Effect declares what the step does to the world.
+	// Effect declares what the step does to the world. The run is saved before a step
+	// that is irreversible. Where that is not possible, for a reason that no retry mends,
+	// the step is done all the same, and its record says why, unless it has a Rollback.
 	Effect wflo.EffectClass
 	// Operation says for policies what the step does, such as "delete"; it counts
 	// for the activities of the step too. Empty means the name.
@@ -51,8 +53,9 @@ type StepOptions struct {
 }
 
 // Rollback says what is brought back when a step fails, besides the effects that its
-// compensations undo. A snapshot is taken before the step. A step that is tried again
-// after it was rolled back asks the world with new effect keys.
+// compensations undo. A snapshot is taken before the step, which fails where that is not
+// possible. A step that is tried again after it was rolled back asks the world with new
+// effect keys.
 type Rollback struct {
 	// Workspace brings back the files of the run's sandbox.
 	Workspace bool
@@ -118,7 +121,7 @@ func takeStep[T any](ctx workflow.Context, st *state, s *scope, opts StepOptions
 	begun := st.stepBegins(s, &opts)
 	mark := len(st.stack)
 	out, err := runStep(ctx, st, s, opts, fn)
-	record := wflo.StepRecord{Key: s.base, Effect: opts.Effect}
+	record := wflo.StepRecord{Key: s.base, Effect: opts.Effect, Unsaved: s.unsaved}
 	if err != nil {
 		record.Error = cause(err)
 		err = st.rollBack(ctx, s, mark, opts.Rollback, err)

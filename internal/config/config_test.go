@@ -86,7 +86,7 @@ func TestParse(t *testing.T) {
 
 // TestDocumentedExamples: what the guides show can be copied.
 func TestDocumentedExamples(t *testing.T) {
-	for _, guide := range []string{"budgets.md", "meter.md", "console.md", "notifications.md", "authentication.md"} {
+	for _, guide := range []string{"budgets.md", "meter.md", "console.md", "notifications.md", "authentication.md", "storage.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", guide))
 		if err != nil {
 			t.Fatal(err)

@@ -106,12 +106,18 @@ func (c *api) compensations(ctx context.Context, run string, states []string, li
 	return all[:min(limit, len(all))], nil
 }
 
+// compensationRow is one line of the list. What went wrong before somebody undid it all the
+// same is history, which show has.
 func compensationRow(r wflo.CompensationRecord) []string {
 	changed := ""
 	if !r.ChangedAt.IsZero() {
 		changed = since(r.ChangedAt) + " ago"
 	}
-	return []string{r.ID, string(r.State), r.Name, r.Run.WorkflowID, changed, r.Error}
+	problem := ""
+	if r.State == wflo.CompensationDead {
+		problem = r.Error
+	}
+	return []string{r.ID, string(r.State), r.Name, r.Run.WorkflowID, changed, problem}
 }
 
 func (a *app) compensationsShowCmd() *cobra.Command {
@@ -165,7 +171,11 @@ func compensationText(r wflo.CompensationRecord) string {
 	}
 	w.line("begun", begun)
 	w.line("cause", r.Cause)
-	w.line("error", r.Error)
+	problem := "last error"
+	if r.State == wflo.CompensationDead {
+		problem = "error"
+	}
+	w.lines(problem, Escape(strings.TrimSpace(r.Error)))
 	w.line("ended by", r.By)
 	w.line("reason", r.Reason)
 	if !r.At.IsZero() {
@@ -215,7 +225,7 @@ func (a *app) confirmUndo(ctx context.Context, id, what string, yes bool) (*api,
 		return nil, r, err
 	}
 	if r.State != wflo.CompensationDead {
-		return nil, r, &exitError{ExitRefused, wflo.Errorf(wflo.CodeConflict, "nothing was changed", "compensation %s is %s, and only dead letters wait for a person", id, r.State)}
+		return nil, r, &exitError{ExitRefused, wflo.Errorf(wflo.CodeConflict, "nothing was changed", "compensation %s is %s, and only dead letters wait for a person", id, stateWords(r.State))}
 	}
 	if !yes {
 		a.note("  %s of run %s could not be undone: %s", escapeLine(r.Name), escapeLine(r.Run.WorkflowID), escapeLine(r.Error))
@@ -270,8 +280,16 @@ func (a *app) printUndone(r wflo.CompensationRecord) error {
 	if a.format != formatText {
 		return a.printJSON(r)
 	}
-	_, err := fmt.Fprintf(a.deps.Stdout, "%s is %s\n", escapeLine(r.ID), strings.ReplaceAll(string(r.State), "_", " "))
+	_, err := fmt.Fprintf(a.deps.Stdout, "%s is %s\n", escapeLine(r.ID), stateWords(r.State))
 	return err
+}
+
+// stateWords says what a compensation is.
+func stateWords(s wflo.CompensationState) string {
+	if s == wflo.CompensationDead {
+		return "a dead letter"
+	}
+	return escapeLine(strings.ReplaceAll(string(s), "_", " "))
 }
 
 func (a *app) compensationsEndCmd(verb, short, example, question string) *cobra.Command {

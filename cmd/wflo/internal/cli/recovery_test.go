@@ -215,8 +215,41 @@ func TestCompensations(t *testing.T) {
 	b.does(b.looks, "compensations", "list").want(t, 0, []string{"compensated", "skipped"}, nil)
 
 	again := newBackOffice(t, func(r *recoverytest.Runs) { r.Fails = true })
-	again.does(again.op, "compensations", "retry", "undo-acme", "--yes").want(t, ExitError, []string{"undo-acme is dead letter"}, []string{"could not be undone again: the provider is still down", "hint: "})
+	again.does(again.op, "compensations", "retry", "undo-acme", "--yes").want(t, ExitError, []string{"undo-acme is a dead letter"}, []string{"could not be undone again: the provider is still down", "hint: "})
 	again.does(again.root, "compensations", "resolve", "undo-acme", "--reason", "paid back", "--yes", "-o", "json").want(t, 0, []string{`"state": "compensated"`}, nil)
+}
+
+// What went wrong before an effect was undone after all is no problem any more.
+func TestErrorsOfWhatWasUndone(t *testing.T) {
+	for state, want := range map[wflo.CompensationState]string{wflo.CompensationDead: "the provider is down", wflo.CompensationDone: ""} {
+		r := wflo.CompensationRecord{ID: "undo-1", State: state, Error: "the provider is down"}
+		if row := compensationRow(r); row[len(row)-1] != want {
+			t.Errorf("%s: the list has %q, want %q", state, row[len(row)-1], want)
+		}
+		if text := compensationText(r); strings.Contains(text, "last error") != (want == "") || !strings.Contains(text, r.Error) {
+			t.Errorf("%s: shown as\n%s", state, text)
+		}
+	}
+}
+
+func TestErrorsOfSeveralLines(t *testing.T) {
+	trace := "Traceback:\n\tline 1\x1b[2J\nFileNotFoundError: orders.csv"
+	got := detailText(wflo.Status{
+		Steps: []wflo.StepRecord{{Key: "load", Error: trace}, {Key: "one", Error: "no"}, {Key: "two", Effect: wflo.EffectPure}},
+		Compensations: []wflo.CompensationRecord{
+			{Name: "a", Activity: "x", State: wflo.CompensationDead, Error: "b\nc"}, {Name: "d", Activity: "x", State: wflo.CompensationDone, Error: "old"},
+		},
+	})
+	want := "  step  load failed:\n        | Traceback:\n        | \tline 1\\x1b[2J\n        | FileNotFoundError: orders.csv\n" +
+		"  step  one failed: no\n  step  two (pure)\n  undo  a (x) dead_letter:\n        | b\n        | c\n  undo  d (x) compensated\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	var b strings.Builder
+	fields(&b, "error", trace)
+	if diff := cmp.Diff("error\tTraceback:\n\t    line 1\\x1b[2J\n\tFileNotFoundError: orders.csv\n", b.String()); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // Every error of the command line is exit code 2, a message and a hint.

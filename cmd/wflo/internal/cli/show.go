@@ -20,6 +20,26 @@ func stepLine(s wflo.StepRecord) string {
 	return "  step  " + escapeLine(s.Key)
 }
 
+// stepText is stepLine where there is room for an error of several lines.
+func stepText(s wflo.StepRecord) string {
+	failure := s.Error
+	if failure == "" {
+		return stepLine(s) + "\n"
+	}
+	return "  step  " + escapeLine(s.Key) + " failed" + problemText(failure) + "\n"
+}
+
+// problemText is an error after what it is of: on the same line where it has one, else
+// indented below it, so that no line of it looks like another step.
+func problemText(text string) string {
+	text = strings.TrimSpace(text)
+	if !strings.Contains(text, "\n") {
+		return ": " + escapeLine(text)
+	}
+	const indent = "\n        | "
+	return ":" + indent + strings.ReplaceAll(Escape(text), "\n", indent)
+}
+
 // gateText shows everything that a decision covers.
 func gateText(g wflo.Gate) string {
 	var b strings.Builder

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -157,7 +158,7 @@ func (a *app) printStatus(st runStatus) error {
 		line("took", short(st.Closed.Sub(st.Started)))
 	}
 	line("spent", spentWords(st))
-	line("error", st.Error)
+	fields(w, "error", st.Error)
 	line("hint", st.Hint)
 	if err := w.Flush(); err != nil {
 		return err
@@ -175,6 +176,18 @@ func (a *app) printStatus(st runStatus) error {
 	return err
 }
 
+// fields is text of several lines, such as a traceback, in the second column of a table.
+func fields(w io.Writer, name, text string) {
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\t", "    ")
+	if text == "" {
+		return
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintf(w, "%s\t%s\n", name, escapeLine(line))
+		name = ""
+	}
+}
+
 // detailText lists steps, gates and compensations.
 func detailText(st wflo.Status) string {
 	var b strings.Builder
@@ -182,7 +195,7 @@ func detailText(st wflo.Status) string {
 		fmt.Fprintf(&b, "halted by %s: %s\n", escapeLine(h.By), escapeLine(h.Reason))
 	}
 	for _, s := range st.Steps {
-		fmt.Fprintln(&b, stepLine(s))
+		b.WriteString(stepText(s))
 	}
 	for _, g := range st.Gates {
 		if g.Status == wflo.GateOpen {
@@ -193,8 +206,8 @@ func detailText(st wflo.Status) string {
 	}
 	for _, u := range st.Compensations {
 		fmt.Fprintf(&b, "  undo  %s (%s) %s", escapeLine(u.Name), escapeLine(u.Activity), escapeLine(string(u.State)))
-		if u.Error != "" {
-			fmt.Fprintf(&b, ": %s", escapeLine(u.Error))
+		if u.Error != "" && u.State != wflo.CompensationDone {
+			b.WriteString(problemText(u.Error))
 		}
 		b.WriteByte('\n')
 	}

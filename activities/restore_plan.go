@@ -195,7 +195,7 @@ func (a *Restoring) storedPlan(ctx context.Context, in *step.Restoring, to wflo.
 			continue
 		}
 		item := wflo.PlanItem{Key: o.Key, Kind: string(o.Kind), Effect: o.Effect, At: o.At}
-		plan.Again = append(plan.Again, item)
+		plan.Again = withItem(plan.Again, item)
 		if o.Kind == step.OutcomeStep && o.Effect == wflo.EffectIrreversible {
 			plan.Irreversible = append(plan.Irreversible, item)
 		}

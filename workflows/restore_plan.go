@@ -186,7 +186,7 @@ func (st *state) planVoid(p *wflo.RestorePlan, kept []step.Outcome) {
 
 // addAgain adds what is done again. Its effect stays where nothing undoes it.
 func (st *state) addAgain(p *wflo.RestorePlan, item wflo.PlanItem) {
-	p.Again = append(p.Again, item)
+	p.Again = withLatest(p.Again, item)
 	switch item.Effect {
 	case wflo.EffectPure, wflo.EffectRead:
 		return
@@ -211,7 +211,17 @@ func (st *state) addAgain(p *wflo.RestorePlan, item wflo.PlanItem) {
 	if item.Effect == "" {
 		item.Note += "; its effect is not declared"
 	}
-	p.Irreversible = append(p.Irreversible, item)
+	p.Irreversible = withLatest(p.Irreversible, item)
+}
+
+// withLatest adds an item in place of an earlier try of the same: it is done again once.
+func withLatest(items []wflo.PlanItem, item wflo.PlanItem) []wflo.PlanItem {
+	i := slices.IndexFunc(items, func(have wflo.PlanItem) bool { return have.Kind == item.Kind && have.Key == item.Key })
+	if i < 0 {
+		return append(items, item)
+	}
+	items[i] = item
+	return items
 }
 
 // undoes says that a compensation is of a step, or of a call.

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -127,9 +128,26 @@ func drawn() string {
 	return fmt.Sprint("drawn ", draws)
 }
 
+// drawPrograms lets rapid draw fewer programs than it would by default, because each is a
+// run and a restore.
+func drawPrograms(t *testing.T) {
+	t.Helper()
+	checks := flag.Lookup("rapid.checks")
+	if checks == nil || checks.Value.String() != checks.DefValue {
+		return
+	}
+	if err := checks.Value.Set("40"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
+}
+
 // TestRandomProgramsGoBack: whatever a program does, and wherever it is saved, the code
 // that is restored sees what it had seen, in the same order, and goes on from there.
+//
+// It draws 40 programs; -rapid.checks draws as many as it says.
 func TestRandomProgramsGoBack(t *testing.T) {
+	drawPrograms(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		all := moves(2).Draw(rt, "program")
 		p := newPast(t)

@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "soak worker:", soakWorker(queue))
 		os.Exit(1)
 	}
+	if queue := os.Getenv(faultQueue); queue != "" {
+		fmt.Fprintln(os.Stderr, "faulty worker:", faultyWorker(queue))
+		os.Exit(1)
+	}
 	flag.Parse()
 	// Most tests wait for Temporal to notice that a worker is dead. They can
 	// wait together however few processors there are.

@@ -42,13 +42,6 @@ const (
 	faultUndo  = "e2e.Undo"
 )
 
-func init() { // before TestMain, which knows nothing of it
-	if queue := os.Getenv(faultQueue); queue != "" {
-		fmt.Fprintln(os.Stderr, "faulty worker:", faultyWorker(queue))
-		os.Exit(1)
-	}
-}
-
 // faulty looks, is saved, pays and books, and ends badly when it is told to. Paying can
 // be undone, and booking only says so.
 func faulty(ctx workflow.Context) error {

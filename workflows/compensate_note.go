@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
@@ -75,7 +76,7 @@ func (st *state) place(c *compensation, s *scope) *compensation {
 			return nil
 		}
 		have := st.stack[i]
-		same := have.Activity == c.Activity && have.Undoes == c.Undoes && have.Input.Equal(c.Input)
+		same := have.Activity == c.Activity && have.Undoes == c.Undoes && samePayload(have.Input, c.Input)
 		if same && (!have.seen || have.open()) {
 			return have
 		}
@@ -202,4 +203,10 @@ func undoneFor(ctx workflow.Context, run wflo.Run) wflo.Run {
 		return u.run
 	}
 	return run
+}
+
+func samePayload(a, b *commonpb.Payload) bool {
+	kept, given := a.GetMetadata(), b.GetMetadata()
+	return slices.Equal(a.GetData(), b.GetData()) && len(kept) == len(given) &&
+		!slices.ContainsFunc(workflow.DeterministicKeys(kept), func(key string) bool { return !slices.Equal(kept[key], given[key]) })
 }

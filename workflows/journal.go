@@ -385,11 +385,15 @@ func (j *journal) follow(ctx workflow.Context, c *call, begin func() workflow.Fu
 // not JSON.
 func inputOfCall(args []any) string {
 	h := sha256.New()
-	e := json.NewEncoder(h)
 	for _, a := range args {
-		if _, ok := a.(converter.RawValue); ok || e.Encode(a) != nil {
+		if _, ok := a.(converter.RawValue); ok {
 			return ""
 		}
+		b, err := json.Marshal(a)
+		if err != nil {
+			return ""
+		}
+		h.Write(append(b, '\n'))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

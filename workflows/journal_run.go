@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -33,10 +34,7 @@ func (in *inbound) run(ctx workflow.Context, input *interceptor.ExecuteWorkflowI
 	j := newJournal(st, ctx)
 	j.in, j.input, j.inherited, st.journal = in, input, st.memo, j
 	j.header = otherHeaders(ctx)
-	st.memo = make(map[string]*commonpb.Payload, len(j.inherited))
-	for key, p := range j.inherited {
-		st.memo[key] = p
-	}
+	st.memo = maps.Clone(j.inherited)
 	if err := st.comeBack(ctx); err != nil {
 		return nil, err
 	}

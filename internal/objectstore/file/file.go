@@ -205,6 +205,9 @@ func (s *Store) has(key string, data []byte) (bool, error) {
 		return false, err
 	}
 	stored, err := s.read(key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it was deleted just now
+	}
 	return bytes.Equal(stored, data), err
 }
 

@@ -336,7 +336,9 @@ func TestHundredThousandFilesInBoundedMemory(t *testing.T) {
 	if s.seen != s.n {
 		t.Errorf("%d files came back", s.seen)
 	}
-	const most = 192 << 20 // the content alone is 240 MiB
+	// The content alone is 240 MiB, and the entries take some 100 more: whoever holds it
+	// all is far above. What is read ahead varies by some dozens.
+	const most = 240 << 20
 	if saving > most || restoring > most {
 		t.Errorf("the heap had %d MiB while saving and %d while restoring", saving>>20, restoring>>20)
 	}

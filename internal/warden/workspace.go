@@ -109,7 +109,7 @@ func (j *job) guardQuota(done <-chan struct{}) {
 	if j.msg.Workspace <= 0 {
 		return
 	}
-	const rest, share, patience = 100 * time.Millisecond, 20, 3
+	const rest, share, patience = 100 * time.Millisecond, 20, 10
 	veiled := 0
 	pause := time.NewTimer(rest)
 	defer pause.Stop()

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -133,6 +134,8 @@ func (a *Approval) Tell(ctx context.Context, t step.Telling) (step.None, error) 
 
 // Close records how a gate ended.
 func (a *Approval) Close(ctx context.Context, g wflo.Gate) (step.None, error) {
+	// The gate ended in the run's history already: what it let begin goes first.
+	runtime.Gosched()
 	if g.Version > 0 {
 		if err := a.record(ctx, g, wflo.NoticeClosed, channelsOf(g), closingEvents(g)...); err != nil {
 			return step.None{}, fmt.Errorf("close gate %s: %w", g.ID, err)

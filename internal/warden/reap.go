@@ -3,7 +3,6 @@
 package warden
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -132,7 +131,6 @@ func strike() {
 type process struct {
 	pid, parent int
 	ticks       int64 // of CPU time, with that of reaped children
-	zombie      bool
 }
 
 // processes lists what programs started: in a container all but PID 1,
@@ -156,20 +154,32 @@ func processes() []process {
 	return descendants(all, self)
 }
 
-func readProcess(pid int) (process, bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// Fields of /proc/PID/stat, counted from the state on.
+const (
+	statState, statParent, statFlags = 0, 1, 6
+	statTicks, statTicksEnd          = 11, 15 // those of the process and of children that it reaped
+)
+
+// statOf gives them; nil for what is gone.
+func statOf(dir string) []string {
+	b, err := os.ReadFile(dir + "/stat")
 	if err != nil {
-		return process{}, false
+		return nil
 	}
 	// The name in parentheses may hold anything.
-	rest := string(b)[strings.LastIndexByte(string(b), ')')+1:]
-	fields := strings.Fields(rest)
-	if len(fields) < 15 {
+	return strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
+}
+
+func isZombie(stat []string) bool { return stat[statState] == "Z" || stat[statState] == "X" }
+
+func readProcess(pid int) (process, bool) {
+	fields := statOf("/proc/" + strconv.Itoa(pid))
+	if len(fields) < statTicksEnd {
 		return process{}, false
 	}
-	p := process{pid: pid, zombie: fields[0] == "Z" || fields[0] == "X"}
-	p.parent, _ = strconv.Atoi(fields[1])
-	for _, field := range fields[11:15] {
+	p := process{pid: pid}
+	p.parent, _ = strconv.Atoi(fields[statParent])
+	for _, field := range fields[statTicks:statTicksEnd] {
 		n, _ := strconv.ParseInt(field, 10, 64)
 		p.ticks += n
 	}

@@ -5,9 +5,7 @@ package warden
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -109,7 +107,7 @@ func (j *job) guardQuota(done <-chan struct{}) {
 	if j.msg.Workspace <= 0 {
 		return
 	}
-	const rest, share, patience = 100 * time.Millisecond, 20, 10
+	const rest, share, patience = 100 * time.Millisecond, 20, 3
 	veiled := 0
 	pause := time.NewTimer(rest)
 	defer pause.Stop()
@@ -123,8 +121,8 @@ func (j *job) guardQuota(done <-chan struct{}) {
 		if j.checkQuota() != nil {
 			return
 		}
-		// A descriptor may be on its way for a moment, and a process that begins
-		// another program is nobody's for one.
+		// A descriptor may be on its way for a moment, and the program itself is
+		// PID 1's for one when it begins.
 		if reason := veil(); reason == "" {
 			veiled = 0
 		} else if veiled++; veiled == patience {
@@ -158,82 +156,6 @@ func occupied(root string) (bytes int64, all bool) {
 		bytes += deleted(top.Dev) * block
 	}
 	return bytes, all
-}
-
-// deleted counts the blocks of files on a device that have no name any more but
-// are open in a program. Those of programs that hide their descriptors from
-// PID 1 are not seen.
-func deleted(dev uint64) (blocks int64) {
-	seen := map[uint64]bool{}
-	for _, p := range processes() {
-		dir := "/proc/" + strconv.Itoa(p.pid) + "/fd"
-		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		d := os.NewFile(uintptr(fd), dir)
-		names, _ := d.Readdirnames(-1)
-		for _, name := range names {
-			var st unix.Stat_t
-			if unix.Fstatat(fd, name, &st, 0) == nil && st.Dev == dev && !seen[st.Ino] && nameless(fd, name, &st) {
-				seen[st.Ino] = true
-				blocks += st.Blocks
-			}
-		}
-		_ = d.Close()
-	}
-	return blocks
-}
-
-// nameless says that an open file has no name any more. gVisor counts the last
-// name of a deleted file on, and tells by the end of the path. Who calls a file
-// like that is charged for it twice.
-func nameless(dir int, name string, st *unix.Stat_t) bool {
-	if st.Nlink != 1 || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return st.Nlink == 0
-	}
-	path := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(dir, name, path)
-	return err == nil && strings.HasSuffix(string(path[:n]), " (deleted)")
-}
-
-// veil says how programs keep open files from being seen, if they do: files that
-// are deleted and held in such a way would take room that nobody can measure.
-func veil() string {
-	for _, p := range processes() {
-		dir := "/proc/" + strconv.Itoa(p.pid)
-		d, err := os.Open(dir + "/fd")
-		if errors.Is(err, unix.EACCES) && !p.zombie {
-			return fmt.Sprintf("process %d hides its open files", p.pid)
-		}
-		if err != nil {
-			continue
-		}
-		names, _ := d.Readdirnames(-1)
-		for _, name := range names {
-			var st unix.Stat_t
-			if unix.Fstatat(int(d.Fd()), name, &st, 0) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && carries(dir+"/fdinfo/"+name) {
-				_ = d.Close()
-				return fmt.Sprintf("a socket of process %d holds open files", p.pid)
-			}
-		}
-		_ = d.Close()
-	}
-	return ""
-}
-
-// carries says whether descriptors are on their way in a socket.
-func carries(info string) bool {
-	b, err := os.ReadFile(info)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if n, ok := strings.CutPrefix(line, "scm_fds:"); ok {
-			return strings.TrimSpace(n) != "0"
-		}
-	}
-	return false
 }
 
 // maxMissed is how many artifacts that did not fit are named.

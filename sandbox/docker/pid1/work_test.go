@@ -1,7 +1,9 @@
 package pid1
 
 import (
+	"bufio"
 	"bytes"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +214,13 @@ func TestQuota(t *testing.T) {
 		"quick":   "head -c 3000000 /dev/zero >x",
 		"deep":    "i=0; while [ $i -lt 200 ]; do mkdir d; cd d; i=$((i+1)); done; sleep 100",
 		"before":  "echo never",
+		// The first thread is gone, and with it what can be seen of the process at once.
+		"thread": `exec python3 -c '
+import ctypes, os, platform, threading, time
+def hold():
+    f = open("x", "wb", 0); os.unlink("x"); f.write(bytes(3000000)); time.sleep(100)
+threading.Thread(target=hold).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.t = t
@@ -228,6 +237,46 @@ func TestQuota(t *testing.T) {
 				t.Errorf("clean up: %+v", r.ExitMsg)
 			}
 		})
+	}
+}
+
+// What the engine begins in a sandbox hides its files from PID 1 until it is the
+// program that was asked for: runc does so against whoever is in there. That is not
+// the doing of the program that runs, which ends as it likes.
+func TestQuotaBesideExec(t *testing.T) {
+	b := open(t)
+	m := script("until [ -e go ]; do sleep 0.05; done")
+	m.Workspace = 1 << 20
+	b.start(m)
+	hides := exec.Command("docker", "exec", b.id, "python3", "-c", "import ctypes, time\nctypes.CDLL(None).prctl(4, 0)\nprint('hidden', flush=True)\ntime.sleep(100)")
+	out, err := hides.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hides.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = hides.Process.Kill()
+		_ = hides.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "hidden\n" {
+		t.Fatalf("docker exec said %q, %v", line, err)
+	}
+	reports := 0
+	r := b.wait(func(f frame.Frame) {
+		// PID 1 has looked many times between two of them.
+		if f.Type != frame.Usage {
+			return
+		}
+		if reports++; reports == 3 {
+			if _, err := docker(t.Context(), nil, "exec", b.id, "touch", "/workspace/go"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if !r.exitedWell() || reports < 3 {
+		t.Errorf("after %d reports got %+v, want success", reports, r.ExitMsg)
 	}
 }
 

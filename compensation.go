@@ -140,6 +140,13 @@ type Probed struct {
 	Result []byte `json:"result,omitempty"`
 }
 
+// CompensatePrefix is what the ids of workflows begin with that undo what others have left.
+const CompensatePrefix = "wflo-compensate/"
+
+// CompensateWorkflowID is the id of the workflow that undoes what a run ("workflow id/first
+// run id") has left, or one compensation (its ID): only one is at it at a time.
+func CompensateWorkflowID(of string) string { return CompensatePrefix + of }
+
 // CompensationOrder is what a person, or the sweep, does about compensations: the
 // argument of WorkflowCompensate.
 type CompensationOrder struct {

@@ -1,12 +1,20 @@
 package wflo
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
 
+// RestorePrefix is what the workflow ids of restores begin with.
+const RestorePrefix = "wflo-restore/"
+
+// RestoreWorkflowID is the workflow id of a restore: whoever asks for it twice gets the
+// same one.
+func RestoreWorkflowID(id string) string { return RestorePrefix + id }
+
 // Restore takes a run back to an earlier moment of it. It is the argument of the
-// workflow WorkflowRestore, whose id is "wflo-restore/" and the restore's ID: one
+// workflow WorkflowRestore, whose id is RestoreWorkflowID of the restore's ID: one
 // restore takes effect once.
 type Restore struct {
 	// ID names the restore; whoever asks chooses it, at random. Required.
@@ -28,6 +36,9 @@ type Restore struct {
 	// AcceptIrreversible goes back behind effects that cannot be undone. Without it the
 	// restore is refused and names them.
 	AcceptIrreversible bool `json:"accept_irreversible,omitempty"`
+	// Plan is the Digest of the plan that somebody has looked at: where the plan is
+	// another one by now, the restore is refused with CodeConflict. Empty means any.
+	Plan string `json:"plan,omitempty"`
 	// NewID is the workflow id of a fork; empty means the run's own with the restore's ID.
 	NewID string `json:"new_id,omitempty"`
 	// By and Reason say who and why. Reason is required unless DryRun is set.
@@ -112,6 +123,90 @@ type RestorePlan struct {
 	Refusals []string `json:"refusals,omitempty"`
 	// Diffs are between the snapshot and now, by part.
 	Diffs []PartDiff `json:"diffs,omitempty"`
+	// Stay is how many compensations stay registered, where the run itself has said so.
+	Stay *int `json:"stay,omitempty"`
+	// More counts what the lists leave out.
+	More PlanMore `json:"more,omitzero"`
+	// Digest names what the plan says would be undone, done again, void, or could not be
+	// undone, and the snapshot; see Seal.
+	Digest string `json:"digest,omitempty"`
+}
+
+// PlanMore counts the items that the lists of a plan leave out.
+type PlanMore struct {
+	Again        int `json:"again,omitempty"`
+	Undo         int `json:"undo,omitempty"`
+	Skipped      int `json:"skipped,omitempty"`
+	Irreversible int `json:"irreversible,omitempty"`
+	Void         int `json:"void,omitempty"`
+	Warnings     int `json:"warnings,omitempty"`
+}
+
+// mostListed bounds the lists of a plan: it travels in messages, and people read it.
+const mostListed = 200
+
+// Shorten leaves out what is over 200 items in a list, and counts it in More.
+func (p *RestorePlan) Shorten() {
+	p.Again = shorten(p.Again, &p.More.Again)
+	p.Undo = shorten(p.Undo, &p.More.Undo)
+	p.Skipped = shorten(p.Skipped, &p.More.Skipped)
+	p.Irreversible = shorten(p.Irreversible, &p.More.Irreversible)
+	p.Void = shorten(p.Void, &p.More.Void)
+	p.Warnings = shorten(p.Warnings, &p.More.Warnings)
+}
+
+func shorten[T any](all []T, more *int) []T {
+	if len(all) <= mostListed {
+		return all
+	}
+	*more += len(all) - mostListed
+	return all[:mostListed:mostListed]
+}
+
+// Seal sets Digest: the SHA-256, in hex, of the canonical JSON of what matters to whoever
+// decides. It is called before Shorten. A digest that the plan has already is part of the
+// new one: that of the run's own plan, to which the stores have added.
+func (p *RestorePlan) Seal() error {
+	type named struct {
+		Key, Kind string
+		State     CompensationState `json:",omitempty"`
+	}
+	items := func(all []PlanItem) []named {
+		out := make([]named, len(all))
+		for i, item := range all {
+			out[i] = named{Key: item.Key, Kind: item.Kind}
+		}
+		return out
+	}
+	undo := make([]named, len(p.Undo))
+	for i, c := range p.Undo {
+		undo[i] = named{Key: c.ID, Kind: c.Name, State: c.State}
+	}
+	var snapshot string
+	if p.Snapshot != nil {
+		snapshot = p.Snapshot.ID
+	}
+	b, err := json.Marshal(map[string]any{
+		"of": p.Digest, "mode": p.Mode, "snapshot": snapshot, "more": p.More, "kept": p.Kept,
+		"undo": undo, "again": items(p.Again), "irreversible": items(p.Irreversible), "void": items(p.Void),
+	})
+	if err == nil {
+		b, err = Canonical(b)
+	}
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	p.Digest = hashParts("wflo.plan.v1", string(b))
+	return nil
+}
+
+// PlanChanged refuses a restore whose plan is not the one that somebody looked at; nil
+// where it is, or where Restore.Plan names none.
+func (r *Restore) PlanChanged(digest string) error {
+	if r.Plan == "" || r.Plan == digest {
+		return nil
+	}
+	return Errorf(CodeConflict, "look at the plan again", "the run went on since: the plan is not the one that was shown")
 }
 
 // PlanItem names a step, a call, a gate or a child of a run.
@@ -151,9 +246,30 @@ type Restored struct {
 	// Dead are compensations that failed for good.
 	Dead  []CompensationRecord `json:"dead,omitempty"`
 	Error string               `json:"error,omitempty"`
+	// Inherits is what the run that a fork or a reopening starts has from the run before.
+	Inherits *Inheritance `json:"inherits,omitempty"`
 	// Asked and Ended are by the clock of the database.
 	Asked time.Time `json:"asked,omitzero"`
 	Ended time.Time `json:"ended,omitzero"`
+}
+
+// Inheritance is what a run that goes on from a snapshot has from the run before it, and
+// could not claim in a header. A reopened run is the same run for money: it goes on under
+// the same budgets and from what was spent. A fork has a budget of its own under those of
+// the first run's parents, and has spent nothing.
+type Inheritance struct {
+	// Root is the outermost run; empty means the new run itself.
+	Root string `json:"root,omitempty"`
+	// Lines are the budgets that every paid call must fit, besides the new run's own.
+	Lines []BudgetLine `json:"lines,omitempty"`
+	// Account is the one of Lines that is limited as the run's own: that of the first run
+	// of several that were reopened. Empty means a line of its own.
+	Account string `json:"account,omitempty"`
+	// Bundle is the hash of the policies that govern the run; empty means the worker's.
+	Bundle string `json:"bundle,omitempty"`
+	// Spent and Calls are those of the run before; zero for a fork.
+	Spent Money `json:"spent,omitempty"`
+	Calls int   `json:"calls,omitempty"`
 }
 
 // SnapshotOrder asks an open run for a snapshot of itself.

@@ -41,7 +41,7 @@ func (a *Restoring) Plan(ctx context.Context, r wflo.Restore) (step.Restoring, e
 	}
 	stop := beating(ctx)
 	defer stop()
-	in, info, err := a.find(ctx, r)
+	in, info, page, err := a.find(ctx, r)
 	if err != nil {
 		return in, err
 	}
@@ -59,6 +59,9 @@ func (a *Restoring) Plan(ctx context.Context, r wflo.Restore) (step.Restoring, e
 	plan := &in.Restored.Plan
 	plan.Snapshot, plan.Mode = to, mode
 	if err := a.complete(ctx, &in, to); err != nil {
+		return in, err
+	}
+	if in.Restored.Inherits, err = a.inheritance(ctx, in, page); err != nil {
 		return in, err
 	}
 	in.Height = heightOf(in, to)
@@ -80,35 +83,34 @@ func irreversibleText(items []wflo.PlanItem) string {
 }
 
 // find describes the run and says who it is, as far as somebody knows.
-func (a *Restoring) find(ctx context.Context, r wflo.Restore) (step.Restoring, RunInfo, error) {
-	in := step.Restoring{Restored: wflo.Restored{Restore: r, State: wflo.RestorePlanned}}
-	info, err := a.Runs.Describe(ctx, r.WorkflowID, r.FirstRunID)
+func (a *Restoring) find(ctx context.Context, r wflo.Restore) (in step.Restoring, info RunInfo, page step.StatePage, err error) {
+	in = step.Restoring{Restored: wflo.Restored{Restore: r, State: wflo.RestorePlanned}}
+	info, err = a.Runs.Describe(ctx, r.WorkflowID, r.FirstRunID)
 	if errors.Is(err, fs.ErrNotExist) {
-		return in, info, wflo.Errorf(wflo.CodeInvalid, "name a run that Temporal still knows", "there is no run %s/%s: %w", r.WorkflowID, r.FirstRunID, err)
+		return in, info, page, wflo.Errorf(wflo.CodeInvalid, "name a run that Temporal still knows", "there is no run %s/%s: %w", r.WorkflowID, r.FirstRunID, err)
 	}
 	if err != nil {
-		return in, info, fmt.Errorf("describe run %s: %w", r.WorkflowID, err)
+		return in, info, page, fmt.Errorf("describe run %s: %w", r.WorkflowID, err)
 	}
-	var page step.StatePage
 	err = a.Runs.Query(ctx, info, wflo.QueryState, step.PageQuery{}, &page)
 	switch {
 	case errors.Is(err, ErrUnanswered):
 		in.Unknown = true
 		found, err := a.Snapshot.Recovery.ListSnapshots(ctx, SnapshotQuery{WorkflowID: info.WorkflowID, FirstRunID: info.FirstRunID, Limit: 1})
 		if err != nil {
-			return in, info, fmt.Errorf("read the snapshots of run %s: %w", info.WorkflowID, err)
+			return in, info, page, fmt.Errorf("read the snapshots of run %s: %w", info.WorkflowID, err)
 		}
 		if len(found) == 0 {
-			return in, info, wflo.Errorf(wflo.CodeConflict, "start a worker that has its code, then try again", "run %s/%s cannot be asked, and has no snapshot", info.WorkflowID, info.FirstRunID)
+			return in, info, page, wflo.Errorf(wflo.CodeConflict, "start a worker that has its code, then try again", "run %s/%s cannot be asked, and has no snapshot", info.WorkflowID, info.FirstRunID)
 		}
-		page.Run, page.Height = found[0].Run, found[0].Height
+		page.Run, page.Height, page.Spent, page.Calls = found[0].Run, found[0].Height, found[0].Spent, found[0].Calls
 	case err != nil:
-		return in, info, fmt.Errorf("ask run %s what it knows: %w", info.WorkflowID, err)
+		return in, info, page, fmt.Errorf("ask run %s what it knows: %w", info.WorkflowID, err)
 	}
 	in.Run, in.RunID, in.TaskQueue, in.Open, in.Height = page.Run, info.RunID, info.TaskQueue, info.Open, page.Height
 	in.Run.WorkflowID, in.Run.FirstRunID, in.Run.Lines, in.Run.Step = info.WorkflowID, info.FirstRunID, nil, ""
 	in.Restored.From = in.Run.ID()
-	return in, info, allowed(ctx, in.Run)
+	return in, info, page, allowed(ctx, in.Run)
 }
 
 // allowed keeps callers of an organisation to its own runs.
@@ -230,15 +232,9 @@ func (a *Restoring) void(ctx context.Context, run wflo.Run, since time.Time) (it
 // complete adds what only the stores and the other parts know.
 func (a *Restoring) complete(ctx context.Context, in *step.Restoring, to *wflo.Snapshot) error {
 	plan := &in.Restored.Plan
-	entries, err := a.Ledger.Entries(ctx, in.Run.RootID())
-	if err != nil {
-		return fmt.Errorf("read what run %s has spent: %w", in.Run.ID(), err)
-	}
-	plan.SpentTotal = 0
-	for _, e := range entries {
-		if e.Run.ID() == in.Run.ID() {
-			plan.SpentTotal += e.Amount
-		}
+	var err error
+	if plan.SpentTotal, err = a.spent(ctx, in.Run); err != nil {
+		return err
 	}
 	if in.Unknown && to != nil {
 		plan.Spent = max(plan.SpentTotal-to.Spent, 0)

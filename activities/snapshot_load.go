@@ -54,7 +54,7 @@ func (a *Snapshot) Load(ctx context.Context, id string) (step.Loaded, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Restore, out.Epoch, out.Parts, out.Stack = &r.Restore, r.Epoch, partsOf(r.Restore, s), stack
+	out.Restore, out.Epoch, out.Parts, out.Stack, out.Inherits = &r.Restore, r.Epoch, partsOf(r.Restore, s), stack, r.Inherits
 	return out, nil
 }
 
@@ -372,7 +372,7 @@ func recordRestore(ctx context.Context, trail Audit, run wflo.Run, r wflo.Restor
 // secrets, and without what can be read elsewhere.
 func lean(r wflo.Restored) wflo.Restored {
 	r.Plan.Undo, r.Plan.Skipped, r.Dead = bare(r.Plan.Undo), bare(r.Plan.Skipped), bare(r.Dead)
-	r.Plan.Diffs = nil
+	r.Plan.Diffs, r.Inherits = nil, nil
 	if s := r.Plan.Snapshot; s != nil {
 		r.Plan.Snapshot = &wflo.Snapshot{ID: s.ID, Name: s.Name, Kind: s.Kind, At: s.At, Digest: s.Digest}
 	}

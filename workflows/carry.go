@@ -38,6 +38,8 @@ type carry struct {
 	Back    *back           `json:"back,omitempty"`
 	// Seq is the number of the last outcome.
 	Seq int `json:"seq,omitempty"`
+	// Account is the budget that is limited as the run's own, where another run's is.
+	Account string `json:"account,omitempty"`
 }
 
 // changeCarry is the version since which a carry names the run that wrote it.
@@ -75,7 +77,7 @@ func (st *state) handOver(ctx workflow.Context) carry {
 	return carry{
 		RunID: info.WorkflowExecution.RunID, FirstRunID: info.FirstRunID, Generation: st.run.Generation + 1,
 		Spent: st.spent, Calls: st.calls, Boxed: st.boxed, Memo: st.lasting(), Rolled: st.rolled, Seq: st.lastSeq(), Stack: st.known(ctx), Salt: st.salt, Halted: st.halted, Regime: st.regime.carry(),
-		Lapsed: st.lapse(ctx),
+		Lapsed: st.lapse(ctx), Account: st.account,
 	}
 }
 

@@ -38,6 +38,8 @@ type regime struct {
 	approved map[string]bool
 	// passed are those of them that are about time.
 	passed map[string]bool
+	// unwatch ends what watches the run's time; nil where nothing does.
+	unwatch workflow.CancelFunc
 }
 
 // carriedRegime is a regime as it stands in the header of a run that continues
@@ -70,7 +72,7 @@ func (st *state) pin(ctx workflow.Context, policies bool, carried *carriedRegime
 		st.run.Bundle = ""
 		return nil
 	}
-	g := &regime{started: info.WorkflowStartTime, approved: map[string]bool{}, passed: map[string]bool{}}
+	g := newRegime(ctx)
 	if carried != nil {
 		g.pin, g.started, g.fired = carried.Pin, carried.Started, carried.Fired
 		for _, rule := range carried.Approved {
@@ -95,6 +97,17 @@ func (st *state) pin(ctx workflow.Context, policies bool, carried *carriedRegime
 	st.regime = g
 	st.watchTime(ctx)
 	return nil
+}
+
+func newRegime(ctx workflow.Context) *regime {
+	return &regime{started: workflow.GetInfo(ctx).WorkflowStartTime, approved: map[string]bool{}, passed: map[string]bool{}}
+}
+
+// end stops what watches the run's time: another regime takes over.
+func (g *regime) end() {
+	if g != nil && g.unwatch != nil {
+		g.unwatch()
+	}
 }
 
 // carry is what the regime hands to the run's successor. A moment whose gate is
@@ -191,7 +204,7 @@ func (st *state) facts(ctx workflow.Context, kind wflo.FactsKind) wflo.Facts {
 	if s, ok := ctx.Value(stepKey{}).(*scope); ok {
 		f.Step, f.Operation, f.Effect = s.name, s.operation, s.effect
 	}
-	id := wflo.RunBudgetID(st.run.ID())
+	id := st.accountID()
 	for _, line := range st.run.Lines {
 		if line.ID == id {
 			f.Budget = wflo.BudgetFacts{Limit: line.Limit, Spent: st.spent}

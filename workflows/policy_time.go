@@ -12,6 +12,10 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
+// changeWatch is the version since which what watches the run's time is no part of its
+// journal: code that runs again after a restore would be given its timers.
+const changeWatch = "wflo-time-is-not-in-the-journal"
+
 // watchTime judges the run at every moment at which a condition on its execution
 // time may come true, whatever the run is doing then. Nothing waits for it: it ends
 // with the run, or with what halts it. A request to cancel the run does not end it,
@@ -26,7 +30,12 @@ func (st *state) watchTime(ctx workflow.Context) {
 	if due {
 		g.held++
 	}
+	// The journal is of what the code asked for.
+	if workflow.GetVersion(ctx, changeWatch, workflow.DefaultVersion, 1) >= 1 {
+		ctx = silent(ctx)
+	}
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
+	g.unwatch = cancel
 	stop := st.stop
 	st.stop = func() { stop(); cancel() }
 	if st.halted != nil {

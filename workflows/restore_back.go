@@ -26,6 +26,7 @@ var errComingBack = wflo.Errorf(wflo.CodeConflict, "see what it waits for with w
 // comeBack makes a restored run know what it keeps, before its code begins.
 func (st *state) comeBack(ctx workflow.Context) error {
 	// Policies and gates have no say in it; that the run is to end has.
+	governed := ctx
 	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
 	back := st.fromCarry
 	if st.back == nil {
@@ -36,6 +37,9 @@ func (st *state) comeBack(ctx workflow.Context) error {
 	}
 	st.phase, st.journal.loading = wflo.StateRestoring, true
 	r, err := back(ctx)
+	if err == nil {
+		err = st.pinAgain(governed)
+	}
 	if err == nil {
 		r.State = wflo.RestoreDone
 		err = st.insist(ctx, "note that restore "+r.Restore.ID+" is done", func(ctx workflow.Context) error {
@@ -138,6 +142,7 @@ func (st *state) fromStore(ctx workflow.Context) (r wflo.Restored, err error) {
 	r = wflo.Restored{Restore: *loaded.Restore, Into: st.run.ID(), Epoch: loaded.Epoch, Plan: wflo.RestorePlan{Snapshot: &loaded.Snapshot, Mode: loaded.Restore.Mode}}
 	st.run.Epoch, st.run.Generation = loaded.Epoch, loaded.State.Generation
 	st.stack = append(st.stack, stack...)
+	st.inheritFrom(loaded.Inherits)
 	return r, st.resume(ctx, loaded, loaded.Snapshot.Seq, loaded.Parts)
 }
 

@@ -204,6 +204,7 @@ func (j *journal) stateNow() (step.State, error) {
 		return step.State{}, fmt.Errorf("encode the run's input: %w", err)
 	}
 	s := step.State{Workflow: j.st.run.Workflow, Input: input, Generation: j.st.run.Generation, Started: j.started, Floor: j.floor, Header: j.header}
+	s.Lines, s.Account = j.st.run.Lines, j.st.account
 	for _, c := range j.calls {
 		if c.kind == step.OutcomeActivity {
 			s.Pending = append(s.Pending, c.key)

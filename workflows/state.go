@@ -59,8 +59,12 @@ type state struct {
 	raises map[string]*raise
 	turn   int
 
-	spent   wflo.Money
-	calls   int
+	spent wflo.Money
+	calls int
+	// account is the budget that is limited as the run's own; empty means that of its ID.
+	account string
+	// bundle are the policies of the run that this one goes on for.
+	bundle  string
 	boxed   bool // the run has a sandbox to close
 	halted  *wflo.Halt
 	stop    workflow.CancelFunc
@@ -100,7 +104,7 @@ func (st *state) open(ctx workflow.Context) (*carriedRegime, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.spent, st.calls, st.boxed, st.stack, st.salt = c.Spent, c.Calls, c.Boxed, c.Stack, c.Salt
+	st.spent, st.calls, st.boxed, st.stack, st.salt, st.account = c.Spent, c.Calls, c.Boxed, c.Stack, c.Salt, c.Account
 	st.takeOver(ctx, c)
 	if c.Memo != nil {
 		st.memo = c.Memo
@@ -134,13 +138,13 @@ func (st *state) open(ctx workflow.Context) (*carriedRegime, error) {
 }
 
 // limit adds the run's own line to the budgets that its calls must fit, or
-// lowers it. A line without a limit only counts. What b says about thresholds and
-// excess replaces what was said before.
+// lowers it: of a run that was reopened, that of the first one. A line without a limit
+// only counts. What b says about thresholds and excess replaces what was said before.
 func (st *state) limit(b wflo.Budget) error {
 	if err := b.ValidateOwn(); err != nil {
 		return err
 	}
-	id := wflo.RunBudgetID(st.run.ID())
+	id := st.accountID()
 	i := slices.IndexFunc(st.run.Lines, func(l wflo.BudgetLine) bool { return l.ID == id })
 	if i < 0 {
 		st.run.Lines = append(st.run.Lines, lineOf(id, b))
@@ -157,6 +161,14 @@ func (st *state) limit(b wflo.Budget) error {
 		line.OnExceeded = b.OnExceeded
 	}
 	return nil
+}
+
+// accountID names the budget that is limited as the run's own.
+func (st *state) accountID() string {
+	if st.account != "" {
+		return st.account
+	}
+	return wflo.RunBudgetID(st.run.ID())
 }
 
 func lineOf(id string, b wflo.Budget) wflo.BudgetLine {

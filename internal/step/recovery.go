@@ -109,6 +109,10 @@ type State struct {
 	Outcomes []Outcome                    `json:"outcomes,omitempty"`
 	// Pending are the keys of activities that had been called and not answered.
 	Pending []string `json:"pending,omitempty"`
+	// Lines are the run's budgets, and Account the one of them that is limited as its own;
+	// empty means that which has the run's ID.
+	Lines   []wflo.BudgetLine `json:"lines,omitempty"`
+	Account string            `json:"account,omitempty"`
 }
 
 // Capture asks for a snapshot. Its ID is made of the effect key.
@@ -150,6 +154,8 @@ type Loaded struct {
 	Epoch   int                       `json:"epoch,omitempty"`
 	Parts   wflo.Parts                `json:"parts,omitzero"`
 	Stack   []wflo.CompensationRecord `json:"stack,omitempty"`
+	// Inherits is what else it has from the run before; nil where nobody wrote it down.
+	Inherits *wflo.Inheritance `json:"inherits,omitempty"`
 }
 
 // PlanQuery is the argument of wflo.QueryPlan.

@@ -270,6 +270,67 @@ func TestReplaceAtOnce(t *testing.T) {
 	sweep(t, r)
 }
 
+// TestReplaceLate holds that an attempt that was given up does not take a box's
+// workspace away from what came after it, however late it ends: over an old
+// workspace and over none, after another attempt with its key and without one.
+func TestReplaceLate(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ before, after []string }{
+		"after another attempt of it": {[]string{"old"}, []string{"early", "later"}},
+		"before any attempt of it":    {[]string{"old"}, []string{"later"}},
+		"over no workspace":           {nil, []string{"early", "later"}},
+		"over none, the first":        {nil, []string{"later"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, e := tampered(t, nil)
+			other, err := New(t.Context(), configure(t, func(c *Config) { c.Owner = r.config.Owner }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := other.Shutdown(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+			box := closing(t, other, "late")
+			bring := func(keys []string) error {
+				for _, key := range keys {
+					if err := other.Replace(context.Background(), box, key, oneFile(key)); err != nil {
+						return fmt.Errorf("replace by %s: %w", key, err)
+					}
+				}
+				return nil
+			}
+			if err := bring(tt.before); err != nil {
+				t.Fatal(err)
+			}
+			// The others come just before the late one makes its marker, which is its
+			// second volume, after that of the files.
+			volumes := 0
+			e.tamper(func(call string) error {
+				if call == "volume" {
+					if volumes++; volumes == 2 {
+						return bring(tt.after)
+					}
+				}
+				return nil
+			}, nil)
+			err = r.Replace(t.Context(), box, "early", oneFile("early"))
+			e.tamper(nil, nil)
+			if !errors.Is(err, errOutrun) {
+				t.Errorf("the late attempt: %v", err)
+			}
+			if got := has(t, other, box); !slices.Equal(got, []string{"later"}) {
+				t.Errorf("the box has %q", got)
+			}
+			settle(r)
+			settle(other)
+			sweep(t, r)
+		})
+	}
+}
+
 // TestReplaceClosed holds that a box that is closed under a Replace stays closed.
 func TestReplaceClosed(t *testing.T) {
 	t.Parallel()

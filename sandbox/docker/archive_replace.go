@@ -18,6 +18,10 @@ import (
 // whoever saved a tree had limits of its own, and what was saved has to come back.
 var replaceable = sandbox.TreeLimits{Entries: math.MaxInt, Bytes: math.MaxInt64, Depth: 1000}
 
+// errOutrun ends a Replace that another one, or the box's first program, was quicker
+// than. Whoever is still to do it tries again, and then replaces what is there.
+var errOutrun = errors.New("somebody else gave it another one")
+
 // Replace gives a box a fresh workspace with what src has; see sandbox.Archiver.
 // The new one is made and filled on a volume of its own, and then one request to
 // the engine makes it the box's: see marker.go. The old one is removed after that,
@@ -76,42 +80,39 @@ func (r *Runner) replace(ctx context.Context, h *holding, about Engine, key stri
 		s.discardWith(s.p.volume)
 		return err
 	}
-	return r.change(context.WithoutCancel(ctx), name, key, s)
+	return r.change(context.WithoutCancel(ctx), name, key, chain, s)
 }
 
-// change makes the workspace of a session that of a box, whichever it has by now,
-// and ends the session. Another worker that did the same meanwhile is as good.
-func (r *Runner) change(ctx context.Context, name, key string, s *session) error {
-	const tries = 4
-	for range tries {
-		chain, err := r.chain(ctx, name)
-		if err != nil {
-			s.discardWith(s.p.volume)
-			return err
-		}
-		if n := len(chain); n > 0 && chain[n-1].key == key {
-			s.discardWith(s.p.volume)
-			return r.clear(ctx, chain)
-		}
-		at, labels := r.named(kindMarker, name), map[string]string{labelBox: name, labelKey: key}
-		if n := len(chain); n > 0 {
-			last := chain[n-1].volume
-			at, labels[labelPrevious] = r.markerAfter(last), last
-		}
-		_, lost, err := r.mark(ctx, at, s.p, labels)
-		if err != nil {
-			// The engine may have made the marker: then the volume is the box's, and
-			// otherwise Collect finds it.
-			s.discard()
-			return err
-		}
-		if !lost {
-			s.discard()
-			return r.settled(ctx, name, marker{place: s.p, name: at, key: key})
-		}
+// change makes the workspace of a session that of a box in the place of the last
+// one of chain, and ends the session. Where something else took that place while the
+// files were on their way, the box keeps what it has: this may be an attempt that
+// was given up, by a worker that was cut off, and came to its end after a later one
+// had replaced the workspace. What the same key brought meanwhile is as good.
+func (r *Runner) change(ctx context.Context, name, key string, chain []marker, s *session) error {
+	at, labels := r.named(kindMarker, name), map[string]string{labelBox: name, labelKey: key}
+	if n := len(chain); n > 0 {
+		last := chain[n-1].volume
+		at, labels[labelPrevious] = r.markerAfter(last), last
+	}
+	_, lost, err := r.mark(ctx, at, s.p, labels)
+	if err != nil {
+		// The engine may have made the marker: then the volume is the box's, and
+		// otherwise Collect finds it.
+		s.discard()
+		return err
+	}
+	if !lost {
+		s.discard()
+		return r.settled(ctx, name, marker{place: s.p, name: at, key: key})
 	}
 	s.discardWith(s.p.volume)
-	return fmt.Errorf("the workspace of %q is replaced all the time", name)
+	if chain, err = r.chain(ctx, name); err != nil {
+		return err
+	}
+	if n := len(chain); n > 0 && chain[n-1].key == key {
+		return r.clear(ctx, chain)
+	}
+	return fmt.Errorf("the workspace of %q changed meanwhile: %w", name, errOutrun)
 }
 
 // settled looks whether a box still is when its new workspace is there: whoever

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/itchyny/gojq"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 
@@ -93,6 +94,9 @@ type app struct {
 	parsed  bool
 	format  string
 	noColor bool
+	// jq is what --jq says; filter is it when it is understood, and nil without.
+	jq     string
+	filter *gojq.Code
 }
 
 // Main runs the command line and returns the exit code. An interrupt cancels
@@ -157,6 +161,7 @@ What it reads from the environment: wflo help environment`,
 	})
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.format, "output", "o", formatText, "how to print data: text, json or jsonl")
+	flags.StringVar(&a.jq, "jq", "", "print what this jq expression makes of the data (implies -o json)")
 	flags.BoolVar(&a.noColor, "no-color", false, "no colour and no animation (also NO_COLOR)")
 	a.conn.add(flags)
 	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
@@ -170,6 +175,7 @@ What it reads from the environment: wflo help environment`,
 		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(),
 		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.policyCmd(), a.auditCmd(),
 		a.snapshotCmd(), a.restoreCmd(), a.lineageCmd(), a.compensationsCmd(), a.versionCmd(),
+		a.debugCmd(), a.traceCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

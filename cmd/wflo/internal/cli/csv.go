@@ -30,6 +30,18 @@ func (a *app) checkFormat(cmd *cobra.Command) error {
 	if err := oneOf("--output", a.format, formats...); err != nil {
 		return err
 	}
+	if cmd.Flags().Changed("jq") {
+		if cmd.Flags().Changed("output") && a.format != formatJSON && a.format != formatJSONL {
+			return Usage("leave out -o, or use json or jsonl", "--jq and --output %s exclude each other", a.format)
+		}
+		code, err := compileFilter(a.jq)
+		if err != nil {
+			return err
+		}
+		if a.filter = code; a.format != formatJSONL {
+			a.format = formatJSON
+		}
+	}
 	if a.format == formatTable {
 		a.format = formatText
 	}

@@ -40,67 +40,128 @@ type runSummary struct {
 	Closed  *time.Time  `json:"closed,omitempty"`
 }
 
+// listFlags say which runs a list has.
+type listFlags struct {
+	state, workflow, user, team, since, text string
+	limit                                    int
+	all                                      bool
+}
+
+var listStates = []string{"running", "waiting_approval", "compensating", "restoring", "halted", "completed", "failed"}
+
 func (a *app) listCmd() *cobra.Command {
-	var state string
-	var limit int
-	var all bool
-	states := []string{"running", "waiting_approval", "compensating", "halted", "completed", "failed"}
+	var f listFlags
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List runs, the newest first",
-		Example: "  wflo list --state waiting_approval\n  wflo list --limit 100 -o jsonl",
-		Args:    args(),
+		Use:   "list",
+		Short: "List runs, the newest first",
+		Long: `List runs, the newest first. What the flags ask for is joined by AND; --text looks for
+letters, in either case, in a run's id, its workflow, user and team and its open gates.`,
+		Example: "  wflo list --state waiting_approval\n  wflo list --user ann --since 2d\n  wflo list --text refund --limit 100 -o jsonl\n" +
+			"  wflo list --jq '.[] | select(.state == \"failed\") | .id'",
+		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if state != "" {
-				if err := oneOf("--state", state, states...); err != nil {
-					return err
-				}
+			query, err := f.query(time.Now())
+			if err != nil {
+				return err
 			}
-			if limit < 1 {
-				return Usage("give a positive number", "--limit is %d", limit)
-			}
-			return a.list(cmd.Context(), listQuery(wflo.RunState(state), all), limit)
+			return a.list(cmd.Context(), query, f)
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "only runs in this state: "+strings.Join(states, ", "))
-	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
-	cmd.Flags().BoolVar(&all, "all", false, "also the runs by which wflo hands over alerts of budgets")
-	if err := cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag was added above
-	}
+	set := cmd.Flags()
+	set.StringVar(&f.state, "state", "", "only runs in this state: "+strings.Join(listStates, ", "))
+	set.StringVar(&f.workflow, "workflow", "", "only runs of this workflow type")
+	set.StringVar(&f.user, "user", "", "only runs for this user")
+	set.StringVar(&f.team, "team", "", "only runs of this team")
+	set.StringVar(&f.since, "since", "", "only runs that began within this time, such as 7d or 2h")
+	set.StringVar(&f.text, "text", "", "only runs with this text in id, workflow, user, team or gates")
+	set.IntVar(&f.limit, "limit", 20, "at most so many")
+	set.BoolVar(&f.all, "all", false, "also the runs by which wflo hands over alerts of budgets")
+	fixed(cmd, "state", listStates)
 	return cmd
 }
 
-func (a *app) list(ctx context.Context, query string, limit int) error {
+// query is the visibility query of a list; the text is looked for in what it finds.
+func (f listFlags) query(now time.Time) (string, error) {
+	if f.state != "" {
+		if err := oneOf("--state", f.state, listStates...); err != nil {
+			return "", err
+		}
+	}
+	if f.limit < 1 {
+		return "", Usage("give a positive number", "--limit is %d", f.limit)
+	}
+	var parts []string
+	for _, c := range []struct{ flag, attr, value string }{
+		{"--workflow", "WorkflowType", f.workflow}, {"--user", wflo.AttrUser, f.user}, {"--team", wflo.AttrTeam, f.team},
+	} {
+		if !quotable(c.value) {
+			return "", Usage("look for a part of it with --text", "%s has a quote or a backslash, which Temporal's queries cannot", c.flag)
+		}
+		if c.value != "" {
+			parts = append(parts, fmt.Sprintf("%s = '%s'", c.attr, c.value))
+		}
+	}
+	if f.since != "" {
+		length, err := parseSpan(f.since)
+		if err != nil {
+			return "", Usage("such as 7d, 36h or 90m", "--since: %s", err)
+		}
+		parts = append(parts, fmt.Sprintf("StartTime >= '%s'", now.Add(-length).UTC().Format(time.RFC3339)))
+	}
+	if query := listQuery(wflo.RunState(f.state), f.all); query != "" {
+		parts = append(parts, query)
+	}
+	return strings.Join(parts, " AND "), nil
+}
+
+// quotable says that a value may stand between quotes in a visibility query.
+func quotable(value string) bool { return !strings.ContainsAny(value, "'\"\\`") }
+
+// matches says that a run has the text, in either case, in what people know it by.
+func (r runSummary) matches(text string) bool {
+	all := strings.Join(append([]string{r.ID, r.Workflow, r.User, r.Team}, r.Gates...), "\n")
+	return strings.Contains(strings.ToLower(all), strings.ToLower(text))
+}
+
+func (a *app) list(ctx context.Context, query string, f listFlags) error {
 	c, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	runs, err := c.list(ctx, query, limit)
+	var keep func(runSummary) bool
+	if f.text != "" {
+		keep = func(r runSummary) bool { return r.matches(f.text) }
+	}
+	runs, looked, err := c.find(ctx, query, f.limit, keep)
 	if err != nil {
 		return err
+	}
+	if looked == mostLooked {
+		a.note("only the newest %d were looked at; narrow it with --since or --workflow", mostLooked)
 	}
 	if len(runs) == 0 && a.format == formatText {
 		a.note("no runs; start one with: wflo run NAME")
 	}
 	a.ledgersOf(ctx, runs)
-	return printAll(a, runs, []string{"ID", "WORKFLOW", "STATE", "USER", "SPENT", "RESERVED", "LIMIT", "STARTED", "TOOK"}, func(r runSummary) []string {
-		spent, reserved, limit, took := "", "", "", ""
-		if r.Spent != nil {
-			spent = r.Spent.String()
+	return printAll(a, runs, []string{"ID", "WORKFLOW", "STATE", "USER", "SPENT", "RESERVED", "LIMIT", "STARTED", "TOOK"}, runCells)
+}
+
+func runCells(r runSummary) []string {
+	spent, reserved, limit, took := "", "", "", ""
+	if r.Spent != nil {
+		spent = r.Spent.String()
+	}
+	if l := r.Ledger; l != nil {
+		spent, reserved = l.Spent.String(), l.Reserved.String()
+		if l.Limit > 0 {
+			limit = l.Limit.String()
 		}
-		if l := r.Ledger; l != nil {
-			spent, reserved = l.Spent.String(), l.Reserved.String()
-			if l.Limit > 0 {
-				limit = l.Limit.String()
-			}
-		}
-		if r.Closed != nil {
-			took = short(r.Closed.Sub(r.Started))
-		}
-		return []string{r.ID, r.Workflow, string(r.State), r.User, spent, reserved, limit, since(r.Started) + " ago", took}
-	})
+	}
+	if r.Closed != nil {
+		took = short(r.Closed.Sub(r.Started))
+	}
+	return []string{r.ID, r.Workflow, string(r.State), r.User, spent, reserved, limit, since(r.Started) + " ago", took}
 }
 
 // glanceRuns is how many runs are looked up in the ledger for a list: as many
@@ -169,25 +230,41 @@ func stateQuery(state wflo.RunState) string {
 	return running + " AND " + own
 }
 
+// mostLooked bounds how many runs are looked at for a text.
+const mostLooked = 10_000
+
 // list reads at most limit runs, the newest first.
 func (c *connection) list(ctx context.Context, query string, limit int) ([]runSummary, error) {
-	var runs []runSummary
+	runs, _, err := c.find(ctx, query, limit, nil)
+	return runs, err
+}
+
+// find reads at most limit runs that are to be kept, the newest first, and says how many
+// it looked at. A nil keep keeps all.
+func (c *connection) find(ctx context.Context, query string, limit int, keep func(runSummary) bool) (runs []runSummary, looked int, err error) {
 	var page []byte
+	size := int32(min(limit, 1000))
+	if keep != nil {
+		size = 1000
+	}
 	for {
 		resp, err := c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Namespace: c.namespace, Query: query, NextPageToken: page, PageSize: int32(min(limit, 1000)),
+			Namespace: c.namespace, Query: query, NextPageToken: page, PageSize: size,
 		})
 		if err != nil {
-			return nil, c.explain(err, "")
+			return nil, looked, c.explain(err, "")
 		}
 		for _, e := range resp.GetExecutions() {
-			if len(runs) == limit {
-				return runs, nil
+			if len(runs) == limit || looked == mostLooked {
+				return runs, looked, nil
 			}
-			runs = append(runs, summary(e))
+			looked++
+			if r := summary(e); keep == nil || keep(r) {
+				runs = append(runs, r)
+			}
 		}
 		if page = resp.GetNextPageToken(); len(page) == 0 || len(runs) == limit {
-			return runs, nil
+			return runs, looked, nil
 		}
 	}
 }

@@ -27,8 +27,12 @@ func (a *app) note(format string, args ...any) {
 	fmt.Fprintf(a.deps.Stderr, format+"\n", args...)
 }
 
-// printJSON writes one value: indented for json, on one line for jsonl.
+// printJSON writes one value: indented for json, on one line for jsonl, and what --jq
+// makes of it where that is given.
 func (a *app) printJSON(v any) error {
+	if a.filter != nil {
+		return a.printFiltered(v)
+	}
 	var data []byte
 	var err error
 	if a.format == formatJSONL {
@@ -84,7 +88,7 @@ func (a *app) interactive() bool {
 
 // animated says that standard error may be redrawn.
 func (a *app) animated() bool {
-	return a.format == formatText && !a.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(a.deps.Stderr)
+	return a.format == formatText && !a.plain() && isTerminal(a.deps.Stderr)
 }
 
 func isTerminal(stream any) bool {

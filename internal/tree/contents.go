@@ -48,19 +48,16 @@ func (w *Workspace) readPack(ctx context.Context, p *pack, name []byte) ([]byte,
 // openFrame decompresses a frame of a pack into buf and hashes every piece of it that
 // the tree needs.
 func (w *Workspace) openFrame(c *contents, f *frame, data, buf []byte) ([]byte, error) {
-	raw, err := w.codec.frames.DecodeAll(data[f.at:f.at+f.n], buf)
-	if err == nil && len(raw) == int(f.raw) {
-		for _, p := range c.pieces[f] {
-			if sum(sha256.Sum256(raw[p.at:p.at+p.n])) != p.sum {
-				return nil, damaged("the content of %.200q is damaged: a piece in pack %.12s has another hash", c.holder(p), f.pack.key)
-			}
+	raw, err := w.codec.open(data[f.at:f.at+f.n], buf, int(f.raw))
+	if err != nil {
+		return nil, damaged("the content of %.200q is damaged: a frame of pack %.12s: %w", c.nameOf(f), f.pack.key, err)
+	}
+	for _, p := range c.pieces[f] {
+		if sum(sha256.Sum256(raw[p.at:p.at+p.n])) != p.sum {
+			return nil, damaged("the content of %.200q is damaged: a piece in pack %.12s has another hash", c.holder(p), f.pack.key)
 		}
-		return raw, nil
 	}
-	if err == nil {
-		err = fmt.Errorf("it has %d bytes, not %d", len(raw), f.raw)
-	}
-	return nil, damaged("the content of %.200q is damaged: a frame of pack %.12s: %w", c.nameOf(f), f.pack.key, err)
+	return raw, nil
 }
 
 // holder finds the name of the first file with a piece.

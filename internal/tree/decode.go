@@ -109,8 +109,8 @@ func (c *cursor) time() time.Time {
 // section reads one, of which nothing is kept.
 func (d *decoder) section(b []byte) error {
 	c := &cursor{b: b}
-	if string(c.take(min(len(magic), len(b)))) != magic {
-		return errors.New("it does not begin like a manifest of this version")
+	if head := string(c.take(min(len(magic), len(b)))); head != magic && head != firstMagic {
+		return errors.New("it does not begin like a manifest of a version that is known")
 	}
 	packs := make([]*pack, c.count(len(sum{})+2))
 	for i := range packs {

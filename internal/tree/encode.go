@@ -17,7 +17,9 @@ import (
 // size, raw; entries are as appendNode writes them, their names without what they
 // share with the name before.
 const (
-	magic = "wflotree\x01"
+	magic = "wflotree\x02"
+	// firstMagic is that of manifests from before frames said how they are compressed.
+	firstMagic = "wflotree\x01"
 	// maxSection bounds a section before it is compressed.
 	maxSection = 64 << 20
 	// fullSection is the size at which a section ends.

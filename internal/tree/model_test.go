@@ -237,7 +237,7 @@ func TestSectionsAreBounded(t *testing.T) {
 		"frames":  append([]byte(magic), 0, 0xff, 0xff, 0xff, 0x7f),
 		"entries": append([]byte(magic), 0, 0, 0xff, 0xff, 0xff, 0x7f),
 		"more":    append([]byte(magic), 0, 0, 0, 1),
-		"version": append([]byte("wflotree\x02"), 0, 0, 0),
+		"version": append([]byte("wflotree\x03"), 0, 0, 0),
 	} {
 		if err := newDecoder(1000).section(section); err == nil {
 			t.Errorf("%s: was read", name)

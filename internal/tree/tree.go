@@ -3,7 +3,7 @@
 // snapshots.
 //
 // Content is cut into pieces of at most 1 MiB, which are known by their SHA-256 and
-// stored once. Pieces that come together share a frame, which zstd compresses, and
+// stored once. Pieces that come together share a frame, which S2 compresses, and
 // frames fill packs of about 8 MiB, which are blobs: 10,000 small files are some
 // dozens of blobs, and one file is read back by decompressing one frame. The manifest
 // lists entries and where their pieces are. It is cut into sections by the names in

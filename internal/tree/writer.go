@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -172,7 +173,9 @@ func (w *writer) dedupe(b *batch) {
 			*it.to = *p
 			continue
 		}
-		copy(b.raw[kept:], data)
+		if kept != it.at {
+			copy(b.raw[kept:], data)
+		}
 		*it.to = piece{sum: s, in: b.frame, at: uint32(kept), n: uint32(it.n)} //nolint:gosec // at most 1 MiB
 		w.known[s] = it.to
 		kept += it.n
@@ -184,7 +187,7 @@ func (w *writer) dedupe(b *batch) {
 func (w *writer) compress() {
 	for b := range w.jobs {
 		if w.ctx.Err() == nil {
-			b.out = w.codec.enc.EncodeAll(b.raw, b.out[:0])
+			b.out = w.codec.shut(b.raw, b.out)
 		}
 		b.done <- struct{}{}
 	}
@@ -217,6 +220,10 @@ func (w *writer) pack() {
 }
 
 func (p *filling) add(b *batch) {
+	if need := len(p.data) + len(b.out); need > cap(p.data) && len(p.data) > 0 {
+		// A second frame is often followed by more, and growing by and by copies them all.
+		p.data = slices.Grow(p.data, maxPack-len(p.data))
+	}
 	b.frame.pack, b.frame.at, b.frame.n = p.pack, uint32(len(p.data)), uint32(len(b.out)) //nolint:gosec // at most maxPack
 	p.data = append(p.data, b.out...)
 	p.pack.raw += int64(len(b.raw))

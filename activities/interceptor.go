@@ -114,7 +114,9 @@ type inbound struct {
 
 func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.ExecuteActivityInput) (any, error) {
 	info := activity.GetInfo(ctx)
-	ctx = wflo.WithRun(ctx, in.run(ctx, info))
+	run := in.run(ctx, info)
+	ctx = wflo.WithRun(ctx, run)
+	traceRun(ctx, run, info)
 	start := time.Now()
 	var out any
 	err := in.emergency(ctx, info, input)
@@ -133,6 +135,7 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 			out = nil
 		}
 	}
+	traceOutcome(ctx, input.Args, out)
 	in.report(ctx, info, err, time.Since(start))
 	return out, toWire(err)
 }

@@ -52,6 +52,8 @@ type LLM struct {
 	// every call is made.
 	Cache    Cache
 	CacheTTL time.Duration
+	// CaptureContent puts what is asked and answered on the spans of calls.
+	CaptureContent bool
 
 	sizes   Estimator
 	circuit circuit
@@ -127,16 +129,21 @@ func (l *LLM) ask(ctx context.Context, t *try, c *call) (wflo.Reply, error) {
 
 // pay calls the provider on a hold, and closes it.
 func (l *LLM) pay(ctx context.Context, t *try, c *call, hold wflo.Hold) (wflo.Reply, error) {
-	reply, err := l.send(ctx, c, hold)
+	calling, span := l.traceChat(ctx, t.run, c, hold)
+	reply, err := l.send(calling, c, hold)
+	span.answered(reply, err)
 	t.attempt = hold.Attempt + 1
 	if err != nil {
 		if mendable(err) && ctx.Err() == nil {
 			l.circuit.failed(c.name(), time.Now())
 		}
+		span.finish(0, err)
 		return wflo.Reply{}, l.giveUp(ctx, hold, err)
 	}
 	l.circuit.answered(c.name())
-	if reply, err = l.settle(ctx, hold, c, reply); err != nil {
+	reply, err = l.settle(ctx, hold, c, reply)
+	span.finish(reply.Cost, err)
+	if err != nil {
 		return wflo.Reply{}, err
 	}
 	l.learn(ctx, t.run, c, hold, reply)

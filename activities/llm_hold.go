@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/pricing"
 )
@@ -19,7 +21,12 @@ const maxNumbers = 200
 // as that pays for minTokens of answer. The hold is new, or that of an attempt
 // that was settled. t.attempt becomes the hold's number, and is free when the
 // call is refused.
-func (l *LLM) reserve(ctx context.Context, t *try, c *call) (wflo.Hold, error) {
+func (l *LLM) reserve(ctx context.Context, t *try, c *call) (hold wflo.Hold, err error) {
+	ctx, span := startSpan(ctx, "ledger reserve")
+	defer func() {
+		span.SetAttributes(costOf("wflo.budget.reserved", hold.Granted)...)
+		endSpan(span, err)
+	}()
 	r := wflo.Reservation{
 		Key: t.run.EffectKey(), Amount: c.cost(c.prompt.MaxTokens), Least: c.cost(min(minTokens, c.prompt.MaxTokens)),
 		Budgets: t.run.Lines, Scopes: t.run.Scopes(c.provider.Name(), c.prompt.Model),
@@ -83,7 +90,9 @@ func (l *LLM) settle(ctx context.Context, hold wflo.Hold, c *call, reply wflo.Re
 		Key: hold.Key, Attempt: hold.Attempt, Amount: reply.Cost, Usage: reply.Usage, Price: price,
 		Provider: reply.Provider, Model: reply.Model, ResponseID: reply.ResponseID, Outcome: outcome,
 	}
-	err = Persist(ctx, func(ctx context.Context) error { return l.Ledger.Settle(ctx, s) })
+	booking, span := startSpan(ctx, "ledger settle", trace.WithAttributes(costOf("wflo.budget.settled", s.Amount)...))
+	err = Persist(booking, func(ctx context.Context) error { return l.Ledger.Settle(ctx, s) })
+	endSpan(span, err)
 	if err != nil {
 		return wflo.Reply{}, fmt.Errorf("settle %s: %w", reply.ResponseID, err)
 	}

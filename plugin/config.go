@@ -143,6 +143,10 @@ type Config struct {
 	// Inline is the largest payload that stays in history, in bytes; zero means
 	// DefaultInline.
 	Inline int
+	// CaptureContent puts what models are asked and answer on the spans of their calls, as
+	// gen_ai.input.messages and gen_ai.output.messages, cut to 32 KiB each. False keeps it
+	// out of traces: whoever may read those may read prompts.
+	CaptureContent bool
 	// NoSearchAttributes is for namespaces that do not have wflo's search
 	// attributes and will not get them. Workers of a task queue must agree.
 	NoSearchAttributes bool

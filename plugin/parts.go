@@ -153,6 +153,7 @@ func (p *Plugin) activities(ctx context.Context) error {
 	p.parts.llm = &activities.LLM{
 		Providers: providers, Prices: p.cfg.Prices, Ledger: p.parts.ledger, Observer: p.metrics, MaxTokens: p.cfg.MaxTokens,
 		Strict: p.cfg.Strict, Estimator: p.estimator, Routes: p.cfg.Routes, Cache: cache, CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
+		CaptureContent: p.cfg.CaptureContent,
 	}
 	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
 	p.parts.approval = &activities.Approval{

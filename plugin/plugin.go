@@ -24,7 +24,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
@@ -49,6 +48,7 @@ type Plugin struct {
 	*temporal.SimplePlugin
 	cfg     Config
 	metrics *telemetry.Metrics
+	spans   *telemetry.Spans
 	parts   parts
 	gateway *counted // nil without keys
 	// policies govern runs that begin, and emergency those that go on; stops is the
@@ -109,10 +109,11 @@ func (p *Plugin) open() error {
 	p.metrics = telemetry.NewMetrics(telemetry.Config{
 		Registry: p.cfg.Registry, RunFromContext: wflo.RunFrom, Logger: p.cfg.Logger,
 	})
-	tracer, stopTracing, err := p.tracing(ctx)
+	spans, stopTracing, err := p.tracing(ctx)
 	if err != nil {
 		return err
 	}
+	p.spans = spans
 	p.closers = append(p.closers, func() error { return stopTracing(context.Background()) })
 	if err := p.stores(ctx); err != nil {
 		return err
@@ -139,10 +140,6 @@ func (p *Plugin) open() error {
 	p.warnOfUnknown()
 	p.watchPolicies()
 	p.recordRefusals()
-	spans, err := telemetry.TemporalInterceptor(tracer)
-	if err != nil {
-		return err
-	}
 	p.SimplePlugin, err = temporal.NewSimplePlugin(temporal.SimplePluginOptions{
 		Name:               Name,
 		ClientInterceptors: []interceptor.ClientInterceptor{spans, newClientInterceptor(!p.cfg.NoSearchAttributes)},
@@ -159,16 +156,13 @@ func (p *Plugin) open() error {
 	return err
 }
 
-func (p *Plugin) tracing(ctx context.Context) (trace.TracerProvider, func(context.Context) error, error) {
-	return telemetry.NewTracing(ctx, telemetry.Config{ServiceName: "wflo", Logger: p.cfg.Logger})
-}
-
 // Interceptors are both halves of what governs a worker, for environments that
 // plugins do not reach; see [Register].
 func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 	return []interceptor.WorkerInterceptor{
 		workflows.NewInterceptor(workflows.InterceptorConfig{
 			Observer: observer{p.metrics, p.refusals}, SearchAttributes: !p.cfg.NoSearchAttributes, Policies: p.governed(), Snapshots: true,
+			Tracer: p.spans,
 		}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,

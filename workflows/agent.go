@@ -196,7 +196,9 @@ func (a *agent) count(r wflo.Reply) {
 func (a *agent) call(ctx workflow.Context, c wflo.ToolCall) error {
 	a.st.doing = fmt.Sprintf("turn %d: %s", a.answer.Turns, c.Name)
 	a.answer.Tools++
+	ctx, end := a.st.tracing(ctx).Tool(ctx, c.Name, c.ID)
 	text, err := a.dispatch(workflow.WithValue(ctx, toolKey{}, c.Name), c)
+	end(err)
 	if err != nil && (final(err) || a.st.halted != nil) {
 		return fmt.Errorf("tool %s: %w", c.Name, err)
 	}

@@ -36,6 +36,8 @@ type InterceptorConfig struct {
 	Converter converter.DataConverter
 	// Observer may be nil.
 	Observer Observer
+	// Tracer may be nil.
+	Tracer Tracer
 	// Policies says that the worker has policies, so that runs which begin on it
 	// are governed by them. A worker without replays such runs all the same.
 	Policies bool
@@ -89,6 +91,8 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	if err != nil {
 		return nil, toWire(err)
 	}
+	ctx = workflow.WithValue(ctx, tracerKey{}, in.cfg.Tracer)
+	st.tracing(ctx).Run(ctx, st.run)
 	whole := ctx
 	ctx = workflow.WithValue(ctx, stateKey{}, st)
 	ctx, st.stop = workflow.WithCancel(ctx)
@@ -113,6 +117,7 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	err = st.end(ctx, err)
 	st.abandon(ctx)
 	st.settle(ctx)
+	st.tracing(whole).Closed(whole, st.run, st.phase, st.spent)
 	if o := in.cfg.Observer; o != nil && !workflow.IsReplaying(ctx) {
 		o.WorkflowClosed(st.run.Workflow, string(st.phase), workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime))
 	}

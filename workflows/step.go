@@ -120,12 +120,14 @@ func recorded[T any](st *state, p *commonpb.Payload, name, key string) (T, error
 func takeStep[T any](ctx workflow.Context, st *state, s *scope, opts StepOptions, fn func(workflow.Context) (T, error)) (T, error) {
 	begun := st.stepBegins(s, &opts)
 	mark := len(st.stack)
+	ctx, end := st.tracing(ctx).Step(ctx, s.name, s.key, s.effect)
 	out, err := runStep(ctx, st, s, opts, fn)
 	record := wflo.StepRecord{Key: s.base, Effect: opts.Effect, Unsaved: s.unsaved}
 	if err != nil {
 		record.Error = cause(err)
 		err = st.rollBack(ctx, s, mark, opts.Rollback, err)
 	} else if err = st.remember(s.base, out); err != nil {
+		end(err)
 		var zero T
 		return zero, fmt.Errorf("step %s: %w", s.name, err)
 	} else if record.Unused = st.unused(s.base); record.Unused != "" {
@@ -133,6 +135,7 @@ func takeStep[T any](ctx workflow.Context, st *state, s *scope, opts StepOptions
 	}
 	st.stepEnds(s, begun, err)
 	st.steps = append(st.steps, record)
+	end(err)
 	return out, err
 }
 

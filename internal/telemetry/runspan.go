@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
 )
@@ -41,7 +42,35 @@ func TemporalInterceptor(tp trace.TracerProvider) (*Spans, error) {
 		return nil, fmt.Errorf("trace Temporal: %w", err)
 	}
 	tracer := &runTracer{Tracer: inner, otel: t}
-	return &Spans{Interceptor: interceptor.NewTracingInterceptor(tracer), tracer: tracer, key: inner.Options().SpanContextKey, header: inner.Options().HeaderKey}, nil
+	return &Spans{
+		Interceptor: interceptor.NewTracingInterceptor(tracer), tracer: tracer, provider: tp,
+		key: inner.Options().SpanContextKey, header: inner.Options().HeaderKey,
+	}, nil
+}
+
+// ClientInterceptor is the part of TemporalInterceptor for a client that has no
+// workers. A nil provider makes no spans and hands on the one in the context.
+func ClientInterceptor(tp trace.TracerProvider) (interceptor.ClientInterceptor, error) {
+	if tp == nil {
+		tp = noop.NewTracerProvider()
+	}
+	s, err := TemporalInterceptor(tp)
+	if err != nil {
+		return nil, err
+	}
+	return &clientOnly{next: s.Interceptor}, nil
+}
+
+// clientOnly keeps workers of a client from being traced by it, because they are by
+// another one.
+type clientOnly struct {
+	interceptor.ClientInterceptorBase
+	next interceptor.ClientInterceptor
+}
+
+// InterceptClient implements interceptor.ClientInterceptor.
+func (c *clientOnly) InterceptClient(next interceptor.ClientOutboundInterceptor) interceptor.ClientOutboundInterceptor {
+	return c.next.InterceptClient(next)
 }
 
 // Names that Temporal's tracing interceptor uses.

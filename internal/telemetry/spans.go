@@ -22,10 +22,14 @@ import (
 // workflow code does besides: it is the workflows.Tracer of a worker.
 type Spans struct {
 	interceptor.Interceptor
-	tracer *runTracer
-	key    any    // of the span in a workflow's context
-	header string // of Temporal's, that carries it
+	tracer   *runTracer
+	provider trace.TracerProvider
+	key      any    // of the span in a workflow's context
+	header   string // of Temporal's, that carries it
 }
+
+// Provider makes other spans that go the same way.
+func (s *Spans) Provider() trace.TracerProvider { return s.provider }
 
 // InterceptWorkflow implements interceptor.WorkerInterceptor. One interceptor sits
 // around Temporal's, one within it.

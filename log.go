@@ -28,6 +28,8 @@ type LogLine struct {
 	// Step is the key of the step, such as "g0/charge#1/pay#1".
 	Step        string `json:"step,omitempty"`
 	Correlation string `json:"correlation_id,omitempty"`
+	// Worker is the process that wrote the line, PID@HOST.
+	Worker string `json:"worker,omitempty"`
 
 	Attributes json.RawMessage `json:"attributes,omitempty"`
 }

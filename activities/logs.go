@@ -2,10 +2,15 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/wflo-ai/wflo-go"
 )
@@ -100,4 +105,46 @@ func GroupLogs(lines []wflo.LogLine) (runs []string, byRun map[string][]wflo.Log
 	}
 	slices.Sort(runs)
 	return runs, byRun, nil
+}
+
+// final tells whom it concerns of an attempt after which there is no other.
+func (in *inbound) final(ctx context.Context, info activity.Info, err error) {
+	if err == nil || in.cfg.OnFailure == nil {
+		return
+	}
+	if err = toWire(err); IsFinal(info, err) {
+		in.cfg.OnFailure(ctx, info, err)
+	}
+}
+
+// IsFinal says that Temporal does not try an activity again after this error, as far as an
+// attempt can know: it is not retryable, or there is no attempt left, or no time for one.
+// Cancellation, and an activity that somebody else completes, are no failures.
+func IsFinal(info activity.Info, err error) bool {
+	if err == nil || errors.Is(err, activity.ErrResultPending) || temporal.IsCanceledError(err) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	var app *temporal.ApplicationError
+	kind := ""
+	if errors.As(err, &app) {
+		if app.NonRetryable() {
+			return true
+		}
+		kind = app.Type()
+	}
+	retry := info.RetryPolicy
+	if retry == nil {
+		return false // the server did not say
+	}
+	return retry.MaximumAttempts > 0 && info.Attempt >= retry.MaximumAttempts || slices.Contains(retry.NonRetryableErrorTypes, kind) && kind != "" ||
+		info.ScheduleToCloseTimeout > 0 && time.Now().Add(backoff(*retry, info.Attempt)).After(info.ScheduledTime.Add(info.ScheduleToCloseTimeout))
+}
+
+// backoff is how long Temporal waits after an attempt.
+func backoff(p temporal.RetryPolicy, attempt int32) time.Duration {
+	wait := float64(p.InitialInterval) * math.Pow(max(p.BackoffCoefficient, 1), float64(attempt-1))
+	if p.MaximumInterval > 0 && wait > float64(p.MaximumInterval) {
+		return p.MaximumInterval
+	}
+	return time.Duration(min(wait, float64(math.MaxInt64/2)))
 }

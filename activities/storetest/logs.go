@@ -85,7 +85,7 @@ func logsComeBackAsTheyWere(b *book) {
 	for i, name := range odd {
 		l := logged(name, i, func(l *wflo.LogLine) {
 			l.At = l.At.Add(789)
-			l.Level, l.User, l.Team, l.Step, l.Correlation = slog.LevelWarn+slog.Level(i), name, name, name, name
+			l.Level, l.User, l.Team, l.Step, l.Correlation, l.Worker = slog.LevelWarn+slog.Level(i), name, name, name, name, name
 			l.TraceID, l.SpanID, l.Attributes = strings.Repeat("a", 32), strings.Repeat("b", 16), []byte(`{"n":1.50,"zoë":"\u003c\u0000"}`)
 		})
 		want = append(want, l)

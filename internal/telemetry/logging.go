@@ -29,7 +29,10 @@ const (
 // same name that the caller gives explicitly wins.
 //
 // Lines cannot be forged and do nothing to a terminal: control characters,
-// and marks that turn the direction of text, are escaped in both formats.
+// and marks that turn the direction of text, are escaped in both formats. What looks
+// like a secret is not in them, see [Redactor].
+//
+// A config.Level that is a [*Level] can be found with [LevelOf].
 func NewLogger(w io.Writer, config Config) *slog.Logger {
 	config = config.withDefaults()
 	options := &slog.HandlerOptions{Level: config.Level, ReplaceAttr: renameBuiltin}
@@ -39,7 +42,9 @@ func NewLogger(w io.Writer, config Config) *slog.Logger {
 	} else {
 		base = slog.NewJSONHandler(escapingWriter{w}, options)
 	}
-	return slog.New(&contextHandler{base: base, runOf: config.RunFromContext})
+	h := &contextHandler{base: (*Redactor)(nil).Handler(base), runOf: config.RunFromContext}
+	h.lv, _ = config.Level.(*Level)
+	return slog.New(h)
 }
 
 // builtinMark marks caller's attributes whose key slog's own handler would take
@@ -88,6 +93,7 @@ func free(attrs []slog.Attr) []slog.Attr {
 type contextHandler struct {
 	base   slog.Handler
 	runOf  func(context.Context) (wflo.Run, bool)
+	lv     *Level   // nil where the level cannot be changed
 	given  []string // keys that With set at the top
 	groups []scope
 }
@@ -97,6 +103,8 @@ type scope struct {
 	name  string
 	attrs []slog.Attr
 }
+
+func (h *contextHandler) level() *Level { return h.lv }
 
 // Enabled implements slog.Handler.
 func (h *contextHandler) Enabled(ctx context.Context, level slog.Level) bool {

@@ -79,6 +79,9 @@ type InterceptorConfig struct {
 	// Emergency says why an attempt may not begin, see [Emergency.Check]; nil means
 	// that every attempt may.
 	Emergency func(ctx context.Context, f wflo.Facts) error
+	// OnFailure hears of attempts after which there is no other, see [IsFinal], with the
+	// error as Temporal has it. The run is in ctx. nil means nobody; it must not block.
+	OnFailure func(ctx context.Context, info activity.Info, err error)
 }
 
 // NewInterceptor returns the activity half of the interceptor. It governs every
@@ -196,6 +199,7 @@ func (in *inbound) report(ctx context.Context, info activity.Info, err error, d 
 		status = "error"
 	}
 	in.cfg.Observer.Activity(ctx, info.ActivityType.Name, status, d)
+	in.final(ctx, info, err)
 	attrs := []any{"activity", info.ActivityType.Name, "attempt", info.Attempt, "duration_ms", d.Milliseconds()}
 	if err != nil {
 		in.cfg.Logger.WarnContext(ctx, "activity failed", append(attrs, "error", err.Error())...)

@@ -150,8 +150,11 @@ type Config struct {
 	// NoSearchAttributes is for namespaces that do not have wflo's search
 	// attributes and will not get them. Workers of a task queue must agree.
 	NoSearchAttributes bool
-	// Logger is the worker's; nil means slog.Default.
+	// Logger is the worker's; nil means slog.Default. [Plugin.Logger] is what becomes of it.
 	Logger *slog.Logger
+	// Logs says which lines of runs are kept in the database; the zero value keeps them
+	// for a week.
+	Logs Logs
 	// Registry receives the Prometheus metrics; nil means a new one.
 	Registry *prometheus.Registry
 }

@@ -186,6 +186,7 @@ func (p *Plugin) runner() (sandbox.Runner, error) {
 		p.closers = append(p.closers, store.Close)
 		cfg.Secrets = store
 	}
+	cfg.Secrets = p.learning(cfg.Secrets)
 	if cfg.Observer == nil {
 		cfg.Observer = p.metrics.Sandboxes()
 	}

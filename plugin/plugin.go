@@ -26,7 +26,6 @@ import (
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
@@ -47,6 +46,7 @@ const Name = "wflo"
 type Plugin struct {
 	*temporal.SimplePlugin
 	cfg     Config
+	logs    logging
 	metrics *telemetry.Metrics
 	spans   *telemetry.Spans
 	parts   parts
@@ -118,6 +118,9 @@ func (p *Plugin) open() error {
 	if err := p.stores(ctx); err != nil {
 		return err
 	}
+	if err := p.openLogs(); err != nil {
+		return err
+	}
 	p.refusals = newRefusals(p.parts.records, p.metrics, p.cfg.Logger.Warn)
 	if err := p.declare(ctx); err != nil {
 		return err
@@ -167,17 +170,16 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
 			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals }, Emergency: p.stops,
-			RequireApproval: p.cfg.RequireApproval, Recovery: p.recovery(),
+			RequireApproval: p.cfg.RequireApproval, Recovery: p.recovery(), OnFailure: p.logs.failed,
 		}),
+		&logInterceptor{logs: &p.logs},
 	}
 }
 
 // configureClient sets what the user did not set.
 func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClientOptions) error {
 	opts := o.ClientOptions
-	if opts.Logger == nil {
-		opts.Logger = log.NewStructuredLogger(p.cfg.Logger)
-	}
+	opts.Logger = p.clientLogger(opts.Logger)
 	if opts.MetricsHandler == nil {
 		opts.MetricsHandler = p.metrics.TemporalHandler()
 	}

@@ -399,7 +399,7 @@ func (o *outbound) GetLogger(ctx workflow.Context) log.Logger {
 		return l
 	}
 	r := o.state.run
-	return log.With(l, "execution_id", r.FirstRunID, "user_id", r.User, "correlation_id", r.Correlation)
+	return log.With(l, "workflow_id", r.WorkflowID, "execution_id", r.FirstRunID, "user_id", r.User, "team", r.Team, "correlation_id", r.Correlation)
 }
 
 func (st *state) header(ctx workflow.Context, name string, v any) error {

@@ -2,8 +2,11 @@ package activities_test
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
@@ -179,5 +182,71 @@ func TestBringAfterAResetHasAnotherKey(t *testing.T) {
 	want := string(run.EffectKey()) + "-default-test-run-id"
 	if got := w.files.keys; !slices.Equal(got, []string{want}) {
 		t.Errorf("it was brought back under %q, want %q", got, want)
+	}
+}
+
+// TestReopeningIsRefusedBeforeAnythingIsUndone where its workflow id is another run's by now.
+func TestReopeningIsRefusedBeforeAnythingIsUndone(t *testing.T) {
+	w := newGoingBack(t, false)
+	begun := w.begin(w.ask("", wflo.RestorePoint{Snapshot: "b"}))
+	w.runs.runs["wf"] = activities.RunInfo{WorkflowID: "wf", FirstRunID: "somebody-else", Open: true, Latest: true}
+	if _, err := w.act.Claim(w.ctx(), begun); !errors.Is(err, wflo.ErrConflict) || !strings.Contains(err.Error(), "is taken") {
+		t.Errorf("claim: %v", err)
+	}
+	if kept, err := w.store.Restored(t.Context(), "r"); err != nil || kept.State != wflo.RestorePlanned {
+		t.Errorf("the restore is %s (%v)", kept.State, err)
+	}
+}
+
+// TestRestoreIsOfThePlanThatWasShown whoever made the plan: the run's part of it goes to
+// the run.
+func TestRestoreIsOfThePlanThatWasShown(t *testing.T) {
+	w := newGoingBack(t, true)
+	plan := w.runs.plans["wf"]
+	plan.Digest = "of the run"
+	w.runs.plans["wf"] = plan
+	r := w.ask("", wflo.RestorePoint{Snapshot: "a"})
+	dry := r
+	dry.DryRun = true
+	shown, err := w.act.Plan(w.ctx(), dry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Plan = shown.Restored.Plan.Digest
+	w.runs.onUpdate = func(asked wflo.Restore) error {
+		if asked.Plan != "of the run" {
+			t.Errorf("the run is bound to the plan %q", asked.Plan)
+		}
+		return nil
+	}
+	begun := w.begin(r)
+	if _, err := w.act.Ask(w.ctx(), begun); err != nil || len(w.runs.updates) != 1 {
+		t.Errorf("ask: %v", err)
+	}
+	// The same request again is the same restore, whatever the plan is by now.
+	plan.Again = append(plan.Again, wflo.PlanItem{Key: "g0/more#1", Kind: "step"})
+	w.runs.plans["wf"] = plan
+	w.begin(r)
+	r.ID = "r2"
+	in, err := w.act.Plan(w.ctx(), r)
+	if err != nil || in.Restored.Plan.Digest == r.Plan {
+		t.Fatalf("the plan did not change: %v", err)
+	}
+	if _, err := w.act.Begin(w.ctx(), in); !errors.Is(err, wflo.ErrConflict) || !strings.Contains(err.Error(), "the run went on since") {
+		t.Errorf("begin with another plan: %v", err)
+	}
+}
+
+// TestReopenedToATime undoes what a run had kept after that moment: the run alone says how
+// many of its compensations stay.
+func TestReopenedToATime(t *testing.T) {
+	w := newGoingBack(t, false)
+	w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationKept}}})
+	plan, none := w.runs.plans["wf"], 0
+	plan.Undo, plan.Stay = nil, &none
+	w.runs.plans["wf"] = plan
+	begun := w.begin(w.ask("", wflo.RestorePoint{Time: noon.Add(90 * time.Second)}))
+	if p := begun.Restored.Plan; begun.Height != 0 || len(p.Undo) != 1 || p.Undo[0].ID != "undo-1" {
+		t.Errorf("%d compensations stay, the plan undoes %+v", begun.Height, p.Undo)
 	}
 }

@@ -65,17 +65,39 @@ func (a *Restoring) Plan(ctx context.Context, r wflo.Restore) (step.Restoring, e
 		return in, err
 	}
 	in.Height = heightOf(in, to)
-	if len(plan.Irreversible) > 0 && !r.AcceptIrreversible {
+	if len(plan.Irreversible)+plan.More.Irreversible > 0 && !r.AcceptIrreversible {
 		plan.Refusals = append(plan.Refusals, irreversibleText(plan.Irreversible))
 	}
-	return in, nil
+	return in, settle(&in)
 }
+
+// settle ends a plan: with its digest, which the request may name, and as long as a plan
+// may be.
+func settle(in *step.Restoring) error {
+	plan := &in.Restored.Plan
+	in.Digest = plan.Digest
+	if err := plan.Seal(); err != nil {
+		return err
+	}
+	plan.Shorten()
+	if err := in.Restored.Restore.PlanChanged(plan.Digest); err != nil {
+		plan.Refusals = append(plan.Refusals, err.Error())
+	}
+	return nil
+}
+
+// mostNamed is how many items a refusal names.
+const mostNamed = 20
 
 func irreversibleText(items []wflo.PlanItem) string {
 	text := "what cannot be undone would be done again:"
 	for i, item := range items {
 		if i > 0 {
 			text += ","
+		}
+		if i == mostNamed {
+			text += " and more"
+			break
 		}
 		text += " " + item.Key
 	}
@@ -252,9 +274,15 @@ func (a *Restoring) complete(ctx context.Context, in *step.Restoring, to *wflo.S
 	}
 	switch {
 	case plan.Mode == wflo.RestoreFork:
-		plan.Undo, plan.Skipped = nil, nil // they stay the first run's
+		plan.Undo, plan.Skipped, plan.Stay = nil, nil, nil // they stay the first run's
+		plan.More.Undo, plan.More.Skipped = 0, 0
 	case plan.Mode == wflo.RestoreReopen && to != nil && in.Restored.Restore.To.Time.IsZero():
 		plan.Undo, plan.Skipped = undoable(rows, height)
+		plan.Stay, plan.More.Undo, plan.More.Skipped = nil, 0, 0
+	case plan.Mode == wflo.RestoreReopen && plan.Stay != nil:
+		// Of what a run has kept that ended well, it does not say that it can be undone.
+		plan.Undo, plan.Skipped = undoable(rows, *plan.Stay)
+		plan.More.Undo, plan.More.Skipped = 0, 0
 	}
 	again()
 	plan.Undo, plan.Skipped = bare(plan.Undo), bare(plan.Skipped)
@@ -366,6 +394,9 @@ func heightOf(in step.Restoring, to *wflo.Snapshot) int {
 	height := in.Height
 	if to != nil && (in.Unknown || in.Restored.Restore.To.Snapshot != "") {
 		height = to.Height
+	}
+	if stay := in.Restored.Plan.Stay; stay != nil {
+		height = min(height, *stay)
 	}
 	for _, c := range slices.Concat(in.Restored.Plan.Undo, in.Restored.Plan.Skipped) {
 		if c.Height > 0 {

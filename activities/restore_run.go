@@ -12,10 +12,6 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
-// RestoreWorkflowID is the workflow id of a restore: whoever asks for it twice gets the
-// same one.
-func RestoreWorkflowID(id string) string { return "wflo-restore/" + id }
-
 // forkID is the workflow id of the run that a fork starts.
 func forkID(r wflo.Restore) string {
 	if r.NewID != "" {
@@ -28,8 +24,10 @@ func forkID(r wflo.Restore) string {
 // of a run that another restore is taking back; one that died, because its workflow was
 // terminated, is ended first. One that has begun before goes on as it is.
 func (a *Restoring) Begin(ctx context.Context, in step.Restoring) (step.Restoring, error) {
-	r := in.Restored
-	if len(r.Plan.Refusals) > 0 {
+	r, store := in.Restored, a.Snapshot.Recovery
+	if refused, err := refuses(ctx, store, r); err != nil {
+		return in, err
+	} else if refused {
 		return in, wflo.Errorf(wflo.CodeConflict, "see all of it with a dry run", "run %s is not taken back: %s", r.From, strings.Join(r.Plan.Refusals, "; "))
 	}
 	r.State, r.Epoch = wflo.RestorePlanned, in.Run.Epoch+1
@@ -41,7 +39,6 @@ func (a *Restoring) Begin(ctx context.Context, in step.Restoring) (step.Restorin
 	default:
 		r.Into = r.From
 	}
-	store := a.Snapshot.Recovery
 	kept, err := store.BeginRestore(ctx, r)
 	if errors.Is(err, wflo.ErrConflict) {
 		buried, buryErr := a.bury(ctx, in.Run, r.Restore.ID)
@@ -60,6 +57,18 @@ func (a *Restoring) Begin(ctx context.Context, in step.Restoring) (step.Restorin
 	}
 	in.Restored = kept
 	return in, nil
+}
+
+// refuses says that the plan refuses the restore. One that has begun was not refused then.
+func refuses(ctx context.Context, s Restores, r wflo.Restored) (bool, error) {
+	if len(r.Plan.Refusals) == 0 {
+		return false, nil
+	}
+	_, err := s.Restored(ctx, r.Restore.ID)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return err != nil, nil
+	}
+	return false, fmt.Errorf("read restore %s: %w", r.Restore.ID, err)
 }
 
 // bury ends restores of a run whose workflow is over and that nobody carries on: of those
@@ -95,7 +104,7 @@ func ended(r wflo.Restored) bool {
 
 // carried says that somebody is there to end a restore.
 func (a *Restoring) carried(ctx context.Context, r wflo.Restored) (bool, error) {
-	own, err := a.Runs.Describe(ctx, RestoreWorkflowID(r.Restore.ID), "")
+	own, err := a.Runs.Describe(ctx, wflo.RestoreWorkflowID(r.Restore.ID), "")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return true, fmt.Errorf("describe restore %s: %w", r.Restore.ID, err)
 	}
@@ -148,6 +157,9 @@ func (a *Restoring) Ask(ctx context.Context, in step.Restoring) (step.Restoring,
 		}
 		order := kept.Restore
 		order.Mode = wflo.RestoreInPlace
+		if order.Plan != "" {
+			order.Plan = in.Digest // the run knows its own plan, without what the stores add
+		}
 		err = a.Runs.Update(ctx, info, order.ID, wflo.UpdateRestore, order)
 		if err == nil {
 			in.Restored = kept
@@ -216,7 +228,7 @@ func (a *Restoring) Follow(ctx context.Context, in step.Restoring) (wflo.Restore
 	}
 }
 
-// Fail notes why a restore ended before it changed the run. One that has ended, or that its
+// Fail notes why a restore ended before its run had gone back. One that has ended, or that its
 // run carries out, stays as it is, and one that never began is nowhere.
 func (a *Restoring) Fail(ctx context.Context, r wflo.Restored) (wflo.Restored, error) {
 	store := a.Snapshot.Recovery

@@ -26,6 +26,9 @@ func (a *Restoring) Claim(ctx context.Context, in step.Restoring) (step.Restorin
 	if ended(kept) || kept.State == wflo.RestoreRestoring {
 		return in, nil
 	}
+	if err := a.free(ctx, kept); err != nil {
+		return in, err
+	}
 	if kept.PreRestore == "" {
 		if kept.PreRestore, err = a.leave(ctx, in); err != nil {
 			return in, fmt.Errorf("save what run %s leaves behind: %w", in.Run.ID(), err)
@@ -38,10 +41,27 @@ func (a *Restoring) Claim(ctx context.Context, in step.Restoring) (step.Restorin
 			return in, err
 		}
 		undo, skipped := undoable(rows, in.Height)
-		kept.Plan.Undo, kept.Plan.Skipped = bare(undo), bare(skipped)
+		kept.Plan.Undo, kept.Plan.Skipped, kept.Plan.More.Undo, kept.Plan.More.Skipped = bare(undo), bare(skipped), 0, 0
+		kept.Plan.Shorten()
 	}
 	in.Restored = kept
 	return in, note(ctx, a.Snapshot.Recovery, a.Snapshot.Audit, in.Run, kept)
+}
+
+// free refuses a restore whose run could not be started, before anything is undone: its
+// workflow id is another run's by now. Start may still find that somebody was faster.
+func (a *Restoring) free(ctx context.Context, r wflo.Restored) error {
+	workflowID, _ := splitRunID(r.Into)
+	latest, err := a.Runs.Describe(ctx, workflowID, "")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("describe %s: %w", workflowID, err)
+	case latest.Restore != r.Restore.ID && (latest.Open || r.Plan.Mode == wflo.RestoreFork):
+		return wflo.Errorf(wflo.CodeConflict, "choose another id, or wait until that run has ended", "the workflow id %s is taken", workflowID)
+	}
+	return nil
 }
 
 // leave takes the snapshot before the restore. Its ID is empty where the run cannot be

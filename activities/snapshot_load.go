@@ -228,15 +228,9 @@ func (a *Snapshot) Bring(ctx context.Context, b step.Bring) (step.None, error) {
 		// A branch that a reset gave up has the same keys, and may have changed what it brought back.
 		in.Key += "-" + activity.GetInfo(ctx).WorkflowExecution.RunID
 	}
-	all, err := a.present(*s, b.Parts)
+	all, err := a.checked(ctx, *s, b.Parts, in)
 	if err != nil {
 		return step.None{}, err
-	}
-	for _, p := range all {
-		in.Name = p.Name
-		if err := a.Parts[p.Kind].Check(ctx, in, p); err != nil {
-			return step.None{}, fmt.Errorf("%s of snapshot %s: %w", partText(p), s.ID, err)
-		}
 	}
 	for _, p := range all {
 		in.Name = p.Name
@@ -245,6 +239,34 @@ func (a *Snapshot) Bring(ctx context.Context, b step.Bring) (step.None, error) {
 		}
 	}
 	return step.None{}, nil
+}
+
+// Check refuses what Bring could not do. It changes nothing.
+func (a *Snapshot) Check(ctx context.Context, b step.Bring) (step.None, error) {
+	run, _ := wflo.RunFrom(ctx)
+	s, err := a.mayBring(ctx, run, b.Snapshot)
+	if err != nil {
+		return step.None{}, err
+	}
+	stop := beating(ctx)
+	defer stop()
+	_, err = a.checked(ctx, *s, b.Parts, PartRequest{Run: run, Key: string(run.EffectKey())})
+	return step.None{}, err
+}
+
+// checked are the parts of a snapshot that are wanted, all of which can be brought back.
+func (a *Snapshot) checked(ctx context.Context, s wflo.Snapshot, parts wflo.Parts, in PartRequest) ([]wflo.SnapshotPart, error) {
+	all, err := a.present(s, parts)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		in.Name = p.Name
+		if err := a.Parts[p.Kind].Check(ctx, in, p); err != nil {
+			return nil, fmt.Errorf("%s of snapshot %s: %w", partText(p), s.ID, err)
+		}
+	}
+	return all, nil
 }
 
 // mayBring lets a run have its own snapshots, and those that restores led to it from.

@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// compensateID is what the ids of the workflows begin with that undo what a run left.
-	compensateID = "wflo-compensate/"
 	// undoPage is how many compensations are read at once, undoHops how many runs of one
 	// chain are followed.
 	undoPage = 100
@@ -132,7 +130,7 @@ func (u *unfinished) reopening(ctx context.Context, run wflo.Run) (bool, error) 
 			continue
 		}
 		// One whose workflow was terminated holds nobody up.
-		d, err := u.client.DescribeWorkflowExecution(ctx, activities.RestoreWorkflowID(r.Restore.ID), "")
+		d, err := u.client.DescribeWorkflowExecution(ctx, wflo.RestoreWorkflowID(r.Restore.ID), "")
 		var gone *serviceerror.NotFound
 		switch {
 		case errors.As(err, &gone):
@@ -216,7 +214,7 @@ func (u *unfinished) undo(ctx context.Context, run wflo.Run, status enumspb.Work
 	o := wflo.CompensationOrder{RunID: run.ID(), By: "sweep", Reason: "the run ended: " + status.String()}
 	ctx = wflo.WithRun(ctx, wflo.Run{User: run.User, Team: run.Team, Org: run.Org, Correlation: run.Correlation})
 	_, err := u.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: compensateID + run.ID(), TaskQueue: u.queue, StaticSummary: "undo what " + run.WorkflowID + " left",
+		ID: wflo.CompensateWorkflowID(run.ID()), TaskQueue: u.queue, StaticSummary: "undo what " + run.WorkflowID + " left",
 		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}, wflo.WorkflowCompensate, o)

@@ -41,6 +41,8 @@ type restoring struct {
 	// is gone back to, where there is no snapshot of it.
 	snap *wflo.Snapshot
 	at   time.Time
+	// found is the snapshot that was asked for, or the latest until the time that was.
+	found *wflo.Snapshot
 	// keep is the last outcome that is kept, height how many compensations are.
 	keep, height int
 	pre          string
@@ -62,7 +64,8 @@ func (e *restoreError) Error() string { return "the run goes back to snapshot " 
 //
 // What was registered since is undone, parts are brought back, and the code runs again
 // from its top: what it did before the snapshot is answered from the journal. Money
-// stays spent. A run goes back at most 10 times.
+// stays spent. A run goes back at most 10 times. Where there is no such snapshot, or its
+// parts cannot be brought back, the error is another one, and the code may go on.
 func Restore(ctx workflow.Context, idOrName string) error {
 	st, err := stateOf(ctx)
 	switch {
@@ -72,6 +75,9 @@ func Restore(ctx workflow.Context, idOrName string) error {
 		return errNoJournal
 	case idOrName == "":
 		return wflo.Invalid("workflows.Restore", "names no snapshot", "give the ID or the name of one that the run took")
+	}
+	if err := st.canBring(ctx, idOrName); err != nil {
+		return fmt.Errorf("restore %s: %w", idOrName, err)
 	}
 	return &restoreError{idOrName}
 }
@@ -172,10 +178,19 @@ func (st *state) seek(ctx workflow.Context, r wflo.Restore) (*restoring, error) 
 	cancelled := ctx.Err() != nil
 	ctx = st.unstoppable(ctx)
 	g, err := st.prepare(ctx, r)
-	if err != nil || r.DryRun {
+	if err != nil {
 		return g, err
 	}
+	if r.DryRun {
+		if err := st.checkParts(ctx, g); err != nil {
+			g.plan.Refusals = append(g.plan.Refusals, err.Error())
+		}
+		return g, nil
+	}
 	g.cancelled = cancelled
+	if err := st.checkParts(ctx, g); err != nil {
+		return nil, err
+	}
 	// What is given up is saved when the code has stopped. That it can be is tried now.
 	if _, err := st.journal.take(ctx, st.next("wflo.snapshot/try"), wflo.Snapshot{Kind: wflo.SnapshotAuto}, st.givenUp(g)); err != nil {
 		return nil, fmt.Errorf("save what is given up: %w", err)
@@ -199,8 +214,10 @@ func (st *state) seek(ctx workflow.Context, r wflo.Restore) (*restoring, error) 
 
 // record is how far the restore is.
 func (g *restoring) record(st *state, state wflo.RestoreState) wflo.Restored {
+	plan := g.plan
+	plan.Shorten()
 	return wflo.Restored{
-		Restore: g.order, State: state, Plan: g.plan, From: st.run.ID(), Into: st.run.ID(), Epoch: st.run.Epoch + 1, PreRestore: g.pre,
+		Restore: g.order, State: state, Plan: plan, From: st.run.ID(), Into: st.run.ID(), Epoch: st.run.Epoch + 1, PreRestore: g.pre,
 	}
 }
 
@@ -214,7 +231,7 @@ func (st *state) prepare(ctx workflow.Context, r wflo.Restore) (*restoring, erro
 	snap, err := step.SnapshotFind.Do(saver(ctx, "find where to restore to"), step.Find{Run: st.run, To: r.To})
 	err = fromWire(err)
 	if err == nil {
-		g.snap = &snap
+		g.snap, g.found = &snap, &snap
 	}
 	past := st.knows(r, g.snap)
 	if err != nil && (!past || wflo.CodeOf(err) != wflo.CodeInvalid) {
@@ -239,10 +256,18 @@ func (st *state) prepare(ctx workflow.Context, r wflo.Restore) (*restoring, erro
 	return g, st.planNow(g)
 }
 
-// planNow says what the restore means now.
+// planNow says what the restore means now, and whether that is what somebody looked at.
 func (st *state) planNow(g *restoring) error {
 	g.plan = wflo.RestorePlan{Moved: g.plan.Moved}
 	st.planFor(g)
+	shown, err := st.planByQuery(step.PlanQuery{Restore: g.order, Snapshot: g.found})
+	if err == nil {
+		g.plan.Digest = shown.Digest
+		err = g.order.PlanChanged(shown.Digest)
+	}
+	if err != nil && !g.order.DryRun {
+		return err
+	}
 	if len(g.plan.Irreversible) > 0 && !g.order.AcceptIrreversible && !g.order.DryRun {
 		return refuseIrreversible(g.plan.Irreversible)
 	}

@@ -100,8 +100,12 @@ func (st *state) planFor(g *restoring) {
 	p := &g.plan
 	p.Mode, p.Snapshot, p.Kept = wflo.RestoreInPlace, g.snap, len(kept)
 	p.SpentTotal, p.Spent, p.At = st.spent, st.spent, g.at
+	stay := g.height
+	p.Stay = &stay
 	if g.snap != nil {
-		p.Spent = st.spent - g.snap.Spent
+		if s := st.spent - g.snap.Spent; s >= 0 { // a fork has not spent what the first run had
+			p.Spent = s
+		}
 		if g.at.IsZero() {
 			p.At = g.snap.At
 		}
@@ -345,6 +349,10 @@ func (st *state) planByQuery(q step.PlanQuery) (wflo.RestorePlan, error) {
 	}
 	st.planFor(g)
 	g.plan.Mode = firstMode(q.Restore.Mode)
+	if err := g.plan.Seal(); err != nil {
+		return wflo.RestorePlan{}, err
+	}
+	g.plan.Shorten()
 	return g.plan, nil
 }
 

@@ -11,10 +11,6 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
-// restorePrefix is what the workflow ids of restores begin with; the restore's ID
-// follows.
-const restorePrefix = "wflo-restore/"
-
 // RunRestore is the workflow that is registered as wflo.WorkflowRestore. It plans, writes
 // the restore down, and has the run go back, or starts the run that goes on. Every phase
 // may be repeated and is on record, so that the worker may be killed at any moment: the
@@ -23,8 +19,8 @@ func RunRestore(ctx workflow.Context, r wflo.Restore) (wflo.Restored, error) {
 	if err := r.Validate(); err != nil {
 		return wflo.Restored{}, err
 	}
-	if id := workflow.GetInfo(ctx).WorkflowExecution.ID; id != restorePrefix+r.ID {
-		return wflo.Restored{}, wflo.Invalid("restore.id", fmt.Sprintf("is %q in the workflow %q", r.ID, id), "start it under the id "+restorePrefix+r.ID)
+	if id := workflow.GetInfo(ctx).WorkflowExecution.ID; id != wflo.RestoreWorkflowID(r.ID) {
+		return wflo.Restored{}, wflo.Invalid("restore.id", fmt.Sprintf("is %q in the workflow %q", r.ID, id), "start it under the id "+wflo.RestoreWorkflowID(r.ID))
 	}
 	// What is asked of the restore itself was asked before: no policy and no gate is in its way.
 	ctx = workflow.WithValue(ctx, compensatingKey{}, true)
@@ -58,8 +54,10 @@ func hasEnded(r wflo.Restored) bool {
 	return r.State == wflo.RestoreDone || r.State == wflo.RestoreFailed
 }
 
-// carryOut does all that comes before the run can go back by itself. On an error, the run
-// is what it was.
+// carryOut does all that comes before the run can go back by itself. On an error, a run
+// that is open is what it was. Of a closed one that is opened again, effects may have been
+// undone by then: somebody else may take its workflow id meanwhile, and another restore
+// goes on from there.
 func carryOut(ctx workflow.Context, in step.Restoring) (step.Restoring, error) {
 	mode := in.Restored.Plan.Mode
 	if mode == wflo.RestoreInPlace {
@@ -108,7 +106,7 @@ func undoLater(ctx workflow.Context, in step.Restoring) (dead []wflo.Compensatio
 	for {
 		var touched []wflo.CompensationRecord
 		child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-			WorkflowID: "wflo-compensate/" + r.From, // where it dies with its parent, the worker's sweep goes on
+			WorkflowID: wflo.CompensateWorkflowID(r.From), // where it dies with its parent, the worker's sweep goes on
 		})
 		err := workflow.ExecuteChildWorkflow(child, wflo.WorkflowCompensate, wflo.CompensationOrder{
 			RunID: r.From, Above: in.Height, Kept: true, By: r.Restore.By, Reason: "restore " + r.Restore.ID + ": " + r.Restore.Reason,

@@ -213,7 +213,8 @@ const (
 const (
 	SnapshotTake  Of[Capture, wflo.Snapshot]                            = PrefixSnapshot + "Take"
 	SnapshotFind  Of[Find, wflo.Snapshot]                               = PrefixSnapshot + "Find"
-	SnapshotLoad  Of[string, Loaded]                                    = PrefixSnapshot + "Load" // of a snapshot's ID, or of the restore's that started the run
+	SnapshotLoad  Of[string, Loaded]                                    = PrefixSnapshot + "Load"  // of a snapshot's ID, or of the restore's that started the run
+	SnapshotCheck Of[Bring, None]                                       = PrefixSnapshot + "Check" // that Bring would be possible
 	SnapshotBring Of[Bring, None]                                       = PrefixSnapshot + "Bring"
 	RestoreNote   Of[wflo.Restored, None]                               = PrefixSnapshot + "Note" // how far a restore is
 	UndoNote      Of[CompensationNotes, None]                           = PrefixUndo + "Note"

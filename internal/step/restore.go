@@ -17,6 +17,8 @@ type Restoring struct {
 	// Unknown says that the run cannot be asked: nobody polls for it, or its history is
 	// gone.
 	Unknown bool `json:"unknown,omitempty"`
+	// Digest is that of the run's own plan; empty where it has none.
+	Digest string `json:"digest,omitempty"`
 }
 
 // The activities of wflo.WorkflowRestore, in the order in which they are called. All may
@@ -35,6 +37,7 @@ const (
 	RestoreStart Of[Restoring, Restoring] = PrefixRecovery + "Start"
 	// RestoreFollow waits until the run has noted how the restore ended.
 	RestoreFollow Of[Restoring, wflo.Restored] = PrefixRecovery + "Follow"
-	// RestoreFail notes why a restore ended before it changed the run.
+	// RestoreFail notes why a restore ended before its run had gone back. A reopening may
+	// have undone something by then.
 	RestoreFail Of[wflo.Restored, wflo.Restored] = PrefixRecovery + "Fail"
 )

@@ -72,7 +72,7 @@ func (d *Desk) Retry(ctx context.Context, id, by string) (client.WorkflowRun, er
 	}
 	ctx = wflo.WithRun(ctx, wflo.Run{User: r.Run.User, Team: r.Run.Team, Org: r.Run.Org, Correlation: r.Run.Correlation})
 	run, err := d.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: "wflo-compensate/" + id, TaskQueue: r.TaskQueue, StaticSummary: "undo again: " + r.Name,
+		ID: wflo.CompensateWorkflowID(id), TaskQueue: r.TaskQueue, StaticSummary: "undo again: " + r.Name,
 		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}, wflo.WorkflowCompensate, wflo.CompensationOrder{IDs: []string{id}, By: by, Reason: "tried again by hand"})

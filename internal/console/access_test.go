@@ -20,6 +20,7 @@ func everything(c *Config) {
 	c.Passwords = directory{}
 	c.Redirects = map[string]auth.Redirects{"sso": provider{}}
 	c.Slack = &Slack{}
+	c.tells = someTale()
 }
 
 // directory knows the passwords of a few.
@@ -55,7 +56,7 @@ func (provider) Finish(_ http.ResponseWriter, r *http.Request) (wflo.Identity, s
 // wantRoutes is who may do what, written down a second time so that nobody changes
 // it in passing. A star marks routes that show those of an org what is theirs.
 var wantRoutes = map[string]string{
-	"GET /healthz": "", "GET /assets/console.css": "", "GET /login": "", "POST /login/key": "", "POST /login/password": "",
+	"GET /healthz": "", "GET /assets/console.css": "", "GET /assets/console.js": "", "GET /login": "", "POST /login/key": "", "POST /login/password": "",
 	"GET /login/via/{name}": "", "GET /login/via/{name}/callback": "", "POST /slack/interactions": "",
 
 	"GET /metrics": "viewer", "GET /api/v1/whoami": "viewer*", "GET /api/v1/runs": "viewer*", "GET /api/v1/runs/{id}": "viewer*",
@@ -63,6 +64,8 @@ var wantRoutes = map[string]string{
 	"GET /api/v1/budgets": "viewer", "GET /api/v1/budgets/{id}": "viewer", "GET /api/v1/spends": "viewer", "GET /api/v1/alerts": "viewer",
 	"GET /api/v1/costs": "viewer*", "GET /api/v1/holds": "viewer", "GET /{$}": "viewer*", "GET /inbox": "viewer*",
 	"GET /gates/{nonce}": "viewer*", "POST /logout": "viewer*",
+	"GET /runs": "viewer*", "GET /runs/{id}": "viewer*", "GET /runs/{id}/rows/{row}": "viewer*", "GET /spend": "viewer*", "GET /spend.csv": "viewer*", "GET /settings": "viewer*",
+	"POST /spend/topups": "operator",
 
 	"PUT /api/v1/budgets/{id}": "operator", "DELETE /api/v1/budgets/{id}": "operator", "POST /api/v1/budgets/{id}/topups": "operator",
 	"POST /api/v1/holds/{key}/{attempt}/settlement": "operator", "GET /api/v1/notices": "operator", "GET /api/v1/audit": "operator*",
@@ -101,7 +104,7 @@ func TestRoutesByRole(t *testing.T) {
 		keys[string(role)] = o.key("pat-"+string(role), "", role)
 		keys[string(role)+" of acme"] = o.key("lee-"+string(role), "acme", role)
 	}
-	values := strings.NewReplacer("{id}", "team:none", "{nonce}", g.Nonce, "{key}", "k1", "{attempt}", "1", "{name}", "sso", "{$}", "")
+	values := strings.NewReplacer("{id}", "team:none", "{nonce}", g.Nonce, "{key}", "k1", "{attempt}", "1", "{name}", "sso", "{row}", "s1", "{$}", "")
 	for pattern, want := range wantRoutes {
 		role, tenants := strings.CutSuffix(want, "*")
 		method, path, _ := strings.Cut(pattern, " ")
@@ -224,7 +227,7 @@ func TestLooking(t *testing.T) {
 	o := newOffice(t, everything)
 	g := o.gate("n1", "", nil)
 	c := o.logIn(o.key("ann", "", wflo.RoleAdmin, wflo.RoleApprover))
-	values := strings.NewReplacer("{id}", "run-n1", "{nonce}", "n1", "{key}", "k1", "{attempt}", "1", "{name}", "sso", "{$}", "")
+	values := strings.NewReplacer("{id}", "run-n1", "{nonce}", "n1", "{key}", "k1", "{attempt}", "1", "{name}", "sso", "{row}", "s1", "{$}", "")
 	query := "?verdict=approve&digest=" + g.Digest + "&id=x&d=" + g.Digest
 	for _, rt := range Routes(o.cfg) {
 		_, path, _ := strings.Cut(rt.Pattern, " ")

@@ -55,8 +55,8 @@ func (h *Handler) openGates(ctx context.Context) (any, error) {
 	if callerOf(ctx).id.Org != "" {
 		return nil, denied("this worker does not keep gates apart by org", "ask an administrator to configure its records")
 	}
-	runs, err := h.list(ctx, fmt.Sprintf("ExecutionStatus = '%s' AND %s = '%s'",
-		enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, wflo.AttrState, wflo.StateWaiting))
+	runs, _, err := h.list(ctx, fmt.Sprintf("ExecutionStatus = '%s' AND %s = '%s'",
+		enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, wflo.AttrState, wflo.StateWaiting), someRuns, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -135,18 +135,30 @@ func (h *Handler) topUp(ctx context.Context, r *http.Request) (any, error) {
 	if err := body(r, "top-up", "send JSON with key, amount and reason", &t); err != nil {
 		return nil, err
 	}
-	switch {
-	case t.Key == "":
-		return nil, wflo.Invalid("topup.key", "is empty", "choose one per top-up, so that a repetition does not raise twice")
-	case t.Amount <= 0:
-		return nil, wflo.Invalid("topup.amount", "is "+t.Amount.String(), "give a positive amount of dollars, such as 5.00")
-	}
-	if err := cmp.Or(text("topup.key", t.Key), text("topup.reason", t.Reason)); err != nil {
+	s, err := h.raise(ctx, id, by, t)
+	if err != nil {
 		return nil, err
 	}
-	s, err := h.cfg.Ledger.TopUp(ctx, wflo.TopUp{Key: t.Key, Budget: id, Amount: t.Amount, By: by, Reason: t.Reason})
+	return s, nil
+}
+
+// raise tops a budget up, for the API and the page.
+func (h *Handler) raise(ctx context.Context, id, by string, t TopUp) (s wflo.Spend, err error) {
+	switch {
+	case t.Key == "":
+		return s, wflo.Invalid("topup.key", "is empty", "choose one per top-up, so that a repetition does not raise twice")
+	case t.Amount <= 0:
+		return s, wflo.Invalid("topup.amount", "is "+t.Amount.String(), "give a positive amount of dollars, such as 5.00")
+	}
+	if err := cmp.Or(text("topup.key", t.Key), text("topup.reason", t.Reason)); err != nil {
+		return s, err
+	}
+	if _, _, err := wflo.SplitBudgetID(id); err != nil {
+		return s, err
+	}
+	s, err = h.cfg.Ledger.TopUp(ctx, wflo.TopUp{Key: t.Key, Budget: id, Amount: t.Amount, By: by, Reason: t.Reason})
 	if err != nil {
-		return nil, fmt.Errorf("top up %s: %w", id, err)
+		return s, fmt.Errorf("top up %s: %w", id, err)
 	}
 	h.cfg.Logger.InfoContext(ctx, "budget topped up", "budget", id, "amount", t.Amount.String(), "by", by)
 	return s, nil

@@ -83,6 +83,10 @@ type Config struct {
 	Insecure bool
 	// Slack takes clicks on the buttons of Slack's messages; nil means none.
 	Slack *Slack
+	// Links lead from a run's page to what others show of it; empty ones are left out.
+	Links Links
+	// Setup is what the settings page shows of the installation.
+	Setup Setup
 	// Rate is how many requests a second an address may send, where there is Auth;
 	// zero means 100. Ten times as many may come at once.
 	Rate int
@@ -99,6 +103,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets failures; nil means slog.Default.
 	Logger *slog.Logger
+
+	tells teller // stands in for a Story in tests
 }
 
 // Logins keeps who is logged in, as session.Sessions does. Its methods may be called

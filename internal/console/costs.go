@@ -34,22 +34,31 @@ func (h *Handler) costs(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	out, err := h.report(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// report adds up what the caller may see.
+func (h *Handler) report(ctx context.Context, q wflo.CostQuery) (out Costs, err error) {
 	if org := callerOf(ctx).id.Org; org != "" {
 		q.Scopes = append(q.Scopes, string(wflo.ScopeOrg)+":"+org)
 	}
 	rows, err := h.cfg.Ledger.Costs(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("add up costs: %w", err)
+		return out, fmt.Errorf("add up costs: %w", err)
 	}
 	total := rows
 	if q.By != "" {
 		whole := q
 		whole.By, whole.Limit = "", 0
 		if total, err = h.cfg.Ledger.Costs(ctx, whole); err != nil {
-			return nil, fmt.Errorf("add up the total: %w", err)
+			return out, fmt.Errorf("add up the total: %w", err)
 		}
 	}
-	out := Costs{Query: q, Rows: append([]wflo.CostRow{}, rows...)}
+	out = Costs{Query: q, Rows: append([]wflo.CostRow{}, rows...)}
 	if len(total) > 0 {
 		out.Total = total[0]
 	}
@@ -83,18 +92,27 @@ func costQuery(r *http.Request) (wflo.CostQuery, error) {
 	if err := (wflo.Budget{TimeZone: c.TimeZone}).Validate(); err != nil {
 		return c, wflo.Invalid("zone", fmt.Sprintf("is %q", c.TimeZone), wflo.HintOf(err))
 	}
-	if c.Scopes = q["scope"]; len(c.Scopes) > mostScopes {
-		return c, wflo.Invalid("scope", fmt.Sprintf("is given %d times", len(c.Scopes)), fmt.Sprintf("use at most %d", mostScopes))
-	}
-	for _, s := range c.Scopes {
-		if err := costScope(s); err != nil {
-			return c, err
-		}
+	c.Scopes = q["scope"]
+	if err := costScopes(c.Scopes); err != nil {
+		return c, err
 	}
 	if q.Get("limit") != "" {
 		c.Limit, err = count(q, "limit", 0, mostRows)
 	}
 	return c, err
+}
+
+// costScopes refuses too many scopes, and those that no entry has.
+func costScopes(all []string) error {
+	if len(all) > mostScopes {
+		return wflo.Invalid("scope", fmt.Sprintf("is given %d times", len(all)), fmt.Sprintf("use at most %d", mostScopes))
+	}
+	for _, s := range all {
+		if err := costScope(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // costScope refuses what no entry is attributed to.

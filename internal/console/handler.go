@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -19,10 +18,7 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/desk"
 )
 
-const (
-	maxRuns  = 100
-	deadline = 15 * time.Second
-)
+const deadline = 15 * time.Second
 
 // Handler is the console without a listener. Wait for it after the last request.
 type Handler struct {
@@ -36,6 +32,7 @@ type Handler struct {
 	login     string
 	clicks    clicks
 	back      *back // nil where nothing is kept to go back to
+	tells     teller
 }
 
 // NewHandler makes the console without a listener.
@@ -68,7 +65,7 @@ func newHandler(cfg Config) *Handler {
 	}
 	return &Handler{
 		cfg: cfg, limit: newLimit(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
-		formToken: token(), login: osLogin(), clicks: newClicks(), back: recoveryOf(cfg),
+		formToken: token(), login: osLogin(), clicks: newClicks(), back: recoveryOf(cfg), tells: cfg.tells,
 	}
 }
 
@@ -77,16 +74,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Serv
 
 // Wait returns when every decision that came from Slack is through.
 func (h *Handler) Wait() { h.clicks.wait() }
-
-// Run is one run in a list.
-type Run struct {
-	ID       string    `json:"id"`
-	RunID    string    `json:"run_id"`
-	Workflow string    `json:"workflow"`
-	Status   string    `json:"status"` // Temporal's: Running, Completed, ...
-	Started  time.Time `json:"started"`
-	Closed   time.Time `json:"closed,omitzero"`
-}
 
 // RunDetail is one run in full.
 type RunDetail struct {
@@ -185,33 +172,6 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-func (h *Handler) runs(ctx context.Context, _ *http.Request) (any, error) {
-	query, err := ofOrg(callerOf(ctx).id.Org)
-	if err != nil {
-		return nil, err
-	}
-	return h.list(ctx, query)
-}
-
-func (h *Handler) list(ctx context.Context, query string) ([]Run, error) {
-	res, err := h.cfg.Client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{PageSize: maxRuns, Query: query})
-	if err != nil {
-		return nil, fmt.Errorf("list runs: %w", err)
-	}
-	runs := make([]Run, 0, len(res.GetExecutions()))
-	for _, e := range res.GetExecutions() {
-		run := Run{
-			ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(),
-			Workflow: e.GetType().GetName(), Status: e.GetStatus().String(), Started: e.GetStartTime().AsTime(),
-		}
-		if e.GetCloseTime() != nil {
-			run.Closed = e.GetCloseTime().AsTime()
-		}
-		runs = append(runs, run)
-	}
-	return runs, nil
-}
-
 func (h *Handler) run(ctx context.Context, r *http.Request) (any, error) {
 	id := r.PathValue("id")
 	d, err := h.cfg.Client.DescribeWorkflowExecution(ctx, id, "")
@@ -222,13 +182,7 @@ func (h *Handler) run(ctx context.Context, r *http.Request) (any, error) {
 	if err := ownRun(ctx, info); err != nil {
 		return nil, err
 	}
-	out := RunDetail{Run: Run{
-		ID: id, RunID: info.GetExecution().GetRunId(), Workflow: info.GetType().GetName(),
-		Status: info.GetStatus().String(), Started: info.GetStartTime().AsTime(),
-	}}
-	if info.GetCloseTime() != nil {
-		out.Closed = info.GetCloseTime().AsTime()
-	}
+	out := RunDetail{Run: runOf(info)}
 	var s wflo.Status
 	if h.query(ctx, id, wflo.QueryStatus, &s) == nil {
 		out.Detail = &s

@@ -95,8 +95,7 @@ func whats(way []stop) (all []string) {
 }
 
 // With the keyboard alone, a person logs in, finds a gate, reads it, and changes what is
-// asked, and approves, rejects and answers others. The pages have no script, and the browser
-// runs none.
+// asked, and approves, rejects and answers others. The browser runs no scripts.
 func TestKeyboardAlone(t *testing.T) {
 	t.Run("phone", func(t *testing.T) { keyboardAlone(t, phone) })
 	t.Run("desk", func(t *testing.T) { keyboardAlone(t, wideDesk) })
@@ -145,12 +144,12 @@ func (b *chromiumUser) edits(o *office) {
 	b.t.Helper()
 	way := b.tabTo("summary")
 	wantOrder(b.t, way)
-	want := []string{"a.skip", "a.brand", "a", "a", "a", "button.quiet", "a", "pre.payload", "pre.details", "#reason-approve", "button.yes", "#reason-reject", "button.no", "summary"}
+	want := []string{"a.skip", "a.brand", "a", "a", "a", "a", "a", "a", "button.quiet", "a", "pre.payload", "pre.details", "#reason-approve", "button.yes", "#reason-reject", "button.no", "summary"}
 	if !slices.Equal(whats(way), want) {
 		b.t.Errorf("stops %v, want %v", whats(way), want)
 	}
 	b.press(kb.Enter) // opens it
-	wantOrder(b.t, append([]stop{way[len(way)-1]}, b.tabTo("#edit")...))
+	wantOrder(b.t, append([]stop{way[len(way)-1]}, b.tabTo("#edit-json")...))
 	b.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
 	b.press(`{"order":17,"amount":"20.00"}`)
 	b.tabTo("button")

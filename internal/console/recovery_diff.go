@@ -37,28 +37,37 @@ func (h *Handler) snapshotDiff(ctx context.Context, r *http.Request) (any, error
 	if q.Get("to") == "" {
 		return nil, wflo.Invalid("to", "is empty", "name another snapshot of the run; for what a run is like now, plan a restore")
 	}
-	from, err := h.ownSnapshot(ctx, r.PathValue("id"))
+	out, err := h.diffSnapshots(ctx, r.PathValue("id"), q.Get("to"))
 	if err != nil {
 		return nil, err
 	}
-	to, err := h.ownSnapshot(ctx, q.Get("to"))
+	return out, nil
+}
+
+// diffSnapshots compares two snapshots of one run, in either order.
+func (h *Handler) diffSnapshots(ctx context.Context, one, other string) (out SnapshotDiff, err error) {
+	from, err := h.ownSnapshot(ctx, one)
 	if err != nil {
-		return nil, err
+		return out, err
+	}
+	to, err := h.ownSnapshot(ctx, other)
+	if err != nil {
+		return out, err
 	}
 	if from.Run.WorkflowID != to.Run.WorkflowID || from.Run.Org != to.Run.Org {
-		return nil, wflo.Invalid("to", "is a snapshot of another run", "compare snapshots of one run")
+		return out, wflo.Invalid("to", "is a snapshot of another run", "compare snapshots of one run")
 	}
 	if to.At.Before(from.At) {
 		from, to = to, from
 	}
-	out := SnapshotDiff{From: from, To: to}
+	out = SnapshotDiff{From: from, To: to}
 	if h.cfg.Compare != nil {
 		out.Diffs, err = h.cfg.Compare(ctx, from, to)
 	} else {
 		out.Diffs = compareManifests(from, to)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compare %s with %s: %w", from.ID, to.ID, err)
+		return out, fmt.Errorf("compare %s with %s: %w", from.ID, to.ID, err)
 	}
 	out.Diffs = append([]wflo.PartDiff{}, out.Diffs...)
 	return out, nil

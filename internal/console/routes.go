@@ -53,7 +53,7 @@ func (h *Handler) routes() []Route {
 		{Pattern: "GET /healthz", serve: h.health},
 		{Pattern: "GET /metrics", Role: viewer, serve: h.cfg.Metrics.ServeHTTP},
 		{Pattern: "GET /api/v1/whoami", Role: viewer, Tenants: true, serve: h.json(h.whoami)},
-		{Pattern: "GET /api/v1/runs", Role: viewer, Tenants: true, serve: h.json(h.runs)},
+		{Pattern: "GET /api/v1/runs", Role: viewer, Tenants: true, serve: h.runs},
 		{Pattern: "GET /api/v1/runs/{id}", Role: viewer, Tenants: true, serve: h.json(h.run)},
 		{Pattern: "GET /api/v1/runs/{id}/ledger", Role: viewer, Tenants: true, serve: h.json(h.ledger)},
 		{Pattern: "POST /api/v1/runs/{id}/decisions", Role: approver, Tenants: true, most: maxDecision, serve: h.json(h.forward)},
@@ -70,10 +70,13 @@ func (h *Handler) routes() []Route {
 		{Pattern: "GET /api/v1/holds", Role: viewer, serve: h.json(h.holds)},
 		{Pattern: "POST /api/v1/holds/{key}/{attempt}/settlement", Role: operator, serve: h.json(h.settle)},
 
-		{Pattern: "GET /assets/console.css", serve: h.style},
+		{Pattern: "GET /assets/console.css", serve: h.asset("console.css", "text/css")},
+		{Pattern: "GET /assets/console.js", serve: h.asset("console.js", "text/javascript")},
 	}
 	if h.cfg.Desk != nil {
 		all = append(all, h.deskRoutes()...)
+		all = append(all, h.moneyPages()...)
+		all = append(all, h.runPages()...)
 	}
 	if h.back != nil {
 		all = append(all, h.recoveryRoutes()...)
@@ -200,11 +203,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt Route, statu
 	h.write(w, r, status, Problem{Code: string(e.Code), Message: e.Message, Hint: e.Hint})
 }
 
-// secure sets the headers of every answer. A page loads its style and nothing else,
-// is shown in no other page, and sends forms to us alone.
+// secure sets the headers of every answer. A page loads its style and its one script and
+// nothing else, is shown in no other page, and sends forms to us alone.
 func secure(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
-	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("X-Frame-Options", "DENY")
 	head.Set("Referrer-Policy", "no-referrer")

@@ -170,26 +170,24 @@ func fit(line *wflo.LogLine, attrs []slog.Attr, most int) bool {
 	message := strings.ToValidUTF8(line.Message, "\uFFFD")
 	for _, long := range []int{most, most / 4, most / 16, most / 64, 16} {
 		line.Message, line.Attributes = clip(message, long), encodeAttrs(attrs, long)
-		if size(*line) <= most {
+		if fits(*line, most) {
 			return true
 		}
 	}
 	line.Message = clip(message, 16)
 	line.Attributes = fmt.Appendf(nil, `{"attributes_left_out":%d}`, len(attrs))
-	return size(*line) <= most
+	return fits(*line, most)
 }
 
-// size is that of a line's JSON, or a little more.
-func size(line wflo.LogLine) int {
+// fits says that a line's JSON, with the number that the store gives it, has at most so
+// many bytes.
+func fits(line wflo.LogLine, most int) bool {
 	texts := len(line.Message) + len(line.WorkflowID) + len(line.FirstRunID) + len(line.User) + len(line.Team) + len(line.Step) + len(line.Correlation)
-	if texts < 512 { // the usual line: what its encoding can be at the most need not be exact
-		return 6*texts + len(line.Attributes) + 512
+	if 6*texts+len(line.Attributes)+512 <= most {
+		return true // the usual line: what its encoding can be at the most need not be exact
 	}
 	data, err := json.Marshal(line)
-	if err != nil {
-		return 1 << 62 // the attributes are no JSON
-	}
-	return len(data) + len(`"seq":1234567890,`)
+	return err == nil && len(data)+len(`"seq":1234567890,`) <= most
 }
 
 // clip is text of about most bytes at the most, and how much is missing.

@@ -62,7 +62,7 @@ var wantRoutes = map[string]string{
 	"GET /metrics": "viewer", "GET /api/v1/whoami": "viewer*", "GET /api/v1/runs": "viewer*", "GET /api/v1/runs/{id}": "viewer*",
 	"GET /api/v1/runs/{id}/ledger": "viewer*", "GET /api/v1/approvals": "viewer*", "GET /api/v1/approvals/{nonce}": "viewer*",
 	"GET /api/v1/budgets": "viewer", "GET /api/v1/budgets/{id}": "viewer", "GET /api/v1/spends": "viewer", "GET /api/v1/alerts": "viewer",
-	"GET /api/v1/costs": "viewer*", "GET /api/v1/holds": "viewer", "GET /{$}": "viewer*", "GET /inbox": "viewer*",
+	"GET /api/v1/runs/{id}/logs": "viewer*", "GET /api/v1/costs": "viewer*", "GET /api/v1/holds": "viewer", "GET /{$}": "viewer*", "GET /inbox": "viewer*",
 	"GET /gates/{nonce}": "viewer*", "POST /logout": "viewer*",
 	"GET /runs": "viewer*", "GET /runs/{id}": "viewer*", "GET /runs/{id}/rows/{row}": "viewer*", "GET /spend": "viewer*", "GET /spend.csv": "viewer*", "GET /settings": "viewer*",
 	"POST /spend/topups": "operator",

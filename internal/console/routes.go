@@ -73,6 +73,7 @@ func (h *Handler) routes() []Route {
 		{Pattern: "GET /assets/console.css", serve: h.asset("console.css", "text/css")},
 		{Pattern: "GET /assets/console.js", serve: h.asset("console.js", "text/javascript")},
 	}
+	all = append(all, h.logRoutes()...)
 	if h.cfg.Desk != nil {
 		all = append(all, h.deskRoutes()...)
 		all = append(all, h.moneyPages()...)

@@ -46,7 +46,9 @@ func TestBars(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test
 	for range 2000 {
 		width := 1 + random.IntN(80)
-		pick := func() time.Time { return began.Add(time.Duration(random.Int64N(int64(400*24*time.Hour))) - 200*24*time.Hour) }
+		pick := func() time.Time {
+			return began.Add(time.Duration(random.Int64N(int64(400*24*time.Hour))) - 200*24*time.Hour)
+		}
 		r := story.Row{Kind: kinds[random.IntN(len(kinds))], State: story.StateDone, Start: pick(), Began: pick(), End: pick()}
 		from, to := pick(), pick()
 		bar := barText(r, from, to, pick(), width)

@@ -81,6 +81,8 @@ bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum | check-go
 	$(call tool,lint,go.temporal.io/sdk/contrib/tools/workflowcheck,seconds)
 bin/minio: tools/minio/go.mod tools/minio/go.sum | check-go
 	$(call tool,minio,github.com/minio/minio,about 5 minutes)
+bin/otelcol: tools/otelcol/go.mod tools/otelcol/go.sum tools/otelcol/main.go | check-go
+	$(call tool,otelcol,.,half a minute)
 bin/govulncheck: tools/lint/go.mod tools/lint/go.sum | check-go
 	$(call tool,lint,golang.org/x/vuln/cmd/govulncheck,seconds)
 
@@ -124,7 +126,7 @@ test-library: bin/testreport bin/minio ## the tests of the library, with the rac
 	$(call run_tests,library (race detector),-race -timeout 15m,./...)
 
 .PHONY: test-command
-test-command: bin/testreport ## the tests of the command line, with Temporal inside
+test-command: bin/testreport bin/otelcol ## the tests of the command line, with Temporal inside
 	$(call step,test-command,against an embedded Temporal; 1 to 4 minutes)
 	$(call run_tests,command line,-timeout 15m,./$(COMMAND)/...)
 

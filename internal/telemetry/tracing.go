@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"time"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel"
@@ -27,9 +29,11 @@ import (
 // (protocol, headers, sampler, service name, resource, batch) work as specified
 // by OpenTelemetry.
 //
-// shutdown exports what is left and stops; it is never nil. Exports that fail
-// are told to config.Logger and do not hold up the worker. An environment or a
-// config that cannot work is an *wflo.Error with CodeInvalid.
+// shutdown exports what is left and stops, within flushTime; it is never nil. Exports
+// that fail are told to config.Logger, once a minute, and do not hold up the worker:
+// spans wait in a queue of bounded length (OTEL_BSP_MAX_QUEUE_SIZE), and what does not
+// fit is dropped. An environment or a config that cannot work is an *wflo.Error with
+// CodeInvalid.
 func NewTracing(ctx context.Context, config Config) (tp trace.TracerProvider, shutdown func(context.Context) error, err error) {
 	logged := config.Logger != nil
 	config = config.withDefaults()
@@ -53,7 +57,7 @@ func NewTracing(ctx context.Context, config Config) (tp trace.TracerProvider, sh
 	}
 	if logged {
 		// OpenTelemetry has one error handler per process.
-		otel.SetErrorHandler(exportErrors{config.Logger})
+		otel.SetErrorHandler(&exportErrors{logger: config.Logger, every: time.Minute, now: time.Now})
 	}
 	options := []sdktrace.TracerProviderOption{
 		sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(idGenerator{}),
@@ -62,8 +66,15 @@ func NewTracing(ctx context.Context, config Config) (tp trace.TracerProvider, sh
 		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(config.SampleRate))))
 	}
 	provider := sdktrace.NewTracerProvider(options...)
-	return provider, provider.Shutdown, nil
+	return provider, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, flushTime)
+		defer cancel()
+		return provider.Shutdown(ctx)
+	}, nil
 }
+
+// flushTime is how long a worker that ends waits for a collector.
+const flushTime = 5 * time.Second
 
 // tracingWanted says whether anything names a place for traces.
 func tracingWanted(config Config) bool {
@@ -131,7 +142,27 @@ func exporterError(err error) error {
 		"export traces: %w", err)
 }
 
-// exportErrors passes on what OpenTelemetry would print to standard error.
-type exportErrors struct{ logger *slog.Logger }
+// exportErrors passes on what OpenTelemetry would print to standard error. A collector
+// that is down fails every few seconds, which is told once in a while with a count.
+type exportErrors struct {
+	logger *slog.Logger
+	every  time.Duration
+	now    func() time.Time
 
-func (e exportErrors) Handle(err error) { e.logger.Warn("telemetry incomplete", "error", err) }
+	mu     sync.Mutex
+	told   time.Time
+	untold int
+}
+
+// Handle implements otel.ErrorHandler.
+func (e *exportErrors) Handle(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.now()
+	if !e.told.IsZero() && now.Sub(e.told) < e.every {
+		e.untold++
+		return
+	}
+	e.logger.Warn("telemetry incomplete", "error", err, "more_since", e.untold)
+	e.told, e.untold = now, 0
+}

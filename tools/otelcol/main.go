@@ -1,7 +1,7 @@
 // Command otelcol is the OpenTelemetry collector that tests send traces to: the
 // collector's own code with an OTLP receiver, and exporters that pass on what arrived
-// over OTLP, or print it for people. It takes the collector's own
-// arguments, such as --config; the configuration names the ports and the file.
+// over OTLP, or print it for people. It takes the collector's own arguments, such as
+// --config.
 //
 // It is a test's counterpart and an example: in production run a collector of
 // OpenTelemetry's own releases.
@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 
-	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
@@ -19,9 +18,11 @@ import (
 	"go.opentelemetry.io/collector/confmap/provider/yamlprovider"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
+	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	"go.opentelemetry.io/collector/otelcol"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
+	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
 func main() {
@@ -53,5 +54,5 @@ func factories() (otelcol.Factories, error) {
 	if err != nil {
 		return otelcol.Factories{}, fmt.Errorf("list exporters: %w", err)
 	}
-	return otelcol.Factories{Receivers: receivers, Exporters: exporters}, nil
+	return otelcol.Factories{Receivers: receivers, Exporters: exporters, Telemetry: otelconftelemetry.NewFactory()}, nil
 }

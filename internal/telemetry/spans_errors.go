@@ -56,6 +56,9 @@ func errorType(err error) string {
 	case errors.As(err, &cancelled), errors.Is(err, context.Canceled):
 		return "cancelled"
 	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner // what wraps it is called the same everywhere
+	}
 	return fmt.Sprintf("%T", err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type frontend struct {
 	old        bool
 	hosted     bool
 
+	mu     sync.Mutex
 	polled string
 	at     time.Time
 }
@@ -67,6 +69,8 @@ func (f *frontend) ListSearchAttributes(context.Context, *operatorservice.ListSe
 
 func (f *frontend) DescribeTaskQueue(_ context.Context, r *workflowservice.DescribeTaskQueueRequest) (*workflowservice.DescribeTaskQueueResponse, error) {
 	var all []*taskqueuepb.PollerInfo
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if r.TaskQueue.Name == ClockQueue {
 		all = append(all, &taskqueuepb.PollerInfo{Identity: f.polled, LastAccessTime: timestamppb.New(f.at)})
 	} else {
@@ -77,9 +81,12 @@ func (f *frontend) DescribeTaskQueue(_ context.Context, r *workflowservice.Descr
 	return &workflowservice.DescribeTaskQueueResponse{Pollers: all}, nil
 }
 
-func (f *frontend) PollActivityTaskQueue(_ context.Context, r *workflowservice.PollActivityTaskQueueRequest) (*workflowservice.PollActivityTaskQueueResponse, error) {
+func (f *frontend) PollActivityTaskQueue(ctx context.Context, r *workflowservice.PollActivityTaskQueueRequest) (*workflowservice.PollActivityTaskQueueResponse, error) {
+	f.mu.Lock()
 	f.polled, f.at = r.Identity, time.Now().Add(f.skew)
-	return &workflowservice.PollActivityTaskQueueResponse{}, nil
+	f.mu.Unlock()
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 // serves starts the server and gives a way to reach it.

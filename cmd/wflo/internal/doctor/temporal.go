@@ -100,25 +100,42 @@ func (p *patient) clock(ctx context.Context) []Finding {
 		return unasked("temporal")
 	}
 	before := p.Now()
-	poll, cancel := context.WithTimeout(ctx, time.Second)
 	identity := fmt.Sprint("wflo-doctor@", before.UnixNano())
-	_, _ = c.WorkflowService().PollActivityTaskQueue(poll, &workflowservice.PollActivityTaskQueueRequest{
-		Namespace: c.Namespace, Identity: identity,
-		TaskQueue: &taskqueuepb.TaskQueue{Name: ClockQueue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
-	}) // it ends with the time limit, and what it left is what counts
-	cancel()
-	after := p.Now()
-	d, err := c.DescribeTaskQueue(ctx, ClockQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY)
-	if err != nil {
-		return absent("Temporal's clock cannot be read: %v", err)
-	}
-	for _, w := range d.GetPollers() {
-		if w.GetIdentity() == identity {
-			return skewFound(w.GetLastAccessTime().AsTime(), before, after)
+	poll, cancel := context.WithTimeout(ctx, pollTime)
+	polled := make(chan struct{})
+	go func() {
+		defer close(polled)
+		// What it answers does not matter: it is cancelled once the server lists it.
+		_, _ = c.WorkflowService().PollActivityTaskQueue(poll, &workflowservice.PollActivityTaskQueueRequest{
+			Namespace: c.Namespace, Identity: identity,
+			TaskQueue: &taskqueuepb.TaskQueue{Name: ClockQueue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
+		})
+	}()
+	defer func() { cancel(); <-polled }()
+	for {
+		d, err := c.DescribeTaskQueue(poll, ClockQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY)
+		if err != nil {
+			return absent("Temporal's clock cannot be read: %v", err)
+		}
+		for _, w := range d.GetPollers() {
+			if w.GetIdentity() == identity {
+				return skewFound(w.GetLastAccessTime().AsTime(), before, p.Now())
+			}
+		}
+		select {
+		case <-poll.Done():
+			return absent("Temporal's clock cannot be read: it does not list who polls")
+		case <-time.After(lookAgain):
 		}
 	}
-	return absent("Temporal's clock cannot be read: it does not list who polls")
 }
+
+// pollTime is longer than the shortest poll that servers take, lookAgain how soon after
+// one is begun it is looked for.
+const (
+	pollTime  = 10 * time.Second
+	lookAgain = 20 * time.Millisecond
+)
 
 // skewFound compares the server's time with the two of ours that it lies between.
 func skewFound(server, before, after time.Time) []Finding {

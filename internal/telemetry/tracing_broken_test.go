@@ -73,6 +73,7 @@ func TestBrokenCollectorHoldsUpNobody(t *testing.T) {
 			t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
 			t.Setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
 			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1") // milliseconds
+			t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "200")
 			b := newBroken(t, tt.answer, tt.waits)
 			if tt.closed {
 				b.Close()
@@ -90,10 +91,12 @@ func TestBrokenCollectorHoldsUpNobody(t *testing.T) {
 			if !tt.closed {
 				<-b.reached // what was dropped was not lost for want of trying
 			}
-			// A worker that ends does not wait either, once it has no time left.
-			over, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithCancel(t.Context())
+			if tt.waits {
+				cancel() // a worker that has no time left to end does not wait either
+			}
+			_ = shutdown(ctx) // that it could not export everything is what the test is about
 			cancel()
-			_ = shutdown(over) // that it could not export everything is what the test is about
 			close(b.release)
 		})
 	}

@@ -26,7 +26,7 @@ type GatewayKey struct {
 // FromFile reads a configuration file and, above it, the environment: where both
 // set something, the environment counts. The file has budgets, routes, the
 // response cache, estimates, keys of the gateway, the meter, approvals, channels,
-// policies, checkpoints and snapshots; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
+// policies, checkpoints, snapshots and logs; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
 //
 //	budgets:
 //	  - scope: team
@@ -51,6 +51,7 @@ func FromFile(path string) (Config, error) {
 			Notify: f.Approvals.Notify, Timeout: f.Approvals.Timeout, Expiry: f.Approvals.Expiry,
 		},
 	}
+	c.Logs = Logs(f.Logs)
 	if c.Snapshots, err = snapshotsOf(f.Snapshots); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -10,7 +10,10 @@
 //	WFLO_TASK_QUEUE   the task queue, "wflo" when unset
 //	WFLO_LISTEN       address for /healthz, /metrics, the API and, where WFLO_CONFIG
 //	                  has keys for it, the OpenAI-compatible endpoint; off when unset
-//	WFLO_LOG_LEVEL    debug, info (default), warn or error
+//	WFLO_LOG_LEVEL    debug, info (default), warn or error; the signal SIGUSR1 and
+//	                  `wflo logs level` change it
+//	SENTRY_DSN        where errors that end activities for good are reported, without
+//	                  content; SENTRY_ENVIRONMENT and SENTRY_RELEASE are shown with them
 //
 // It holds no key that signs decisions: people decide in `wflo console`, which is
 // another program.
@@ -45,7 +48,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	logger, err := newLogger()
+	logger, level, err := newLogger()
 	if err != nil {
 		return err
 	}
@@ -59,6 +62,11 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("set up wflo: %w", err)
 	}
 	defer guard.Close()
+	// With the ids of runs, without secrets, and kept for `wflo logs`; also what activities
+	// write with package slog.
+	logger = guard.Logger()
+	slog.SetDefault(logger)
+	defer telemetry.ToggleOnSignal(ctx, level, logger)()
 	opts, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return fmt.Errorf("read Temporal's configuration: %w", err)
@@ -97,12 +105,13 @@ func taskQueue() string {
 	return "wflo"
 }
 
-func newLogger() (*slog.Logger, error) {
+func newLogger() (*slog.Logger, *telemetry.Level, error) {
 	level := slog.LevelInfo
 	if v := os.Getenv("WFLO_LOG_LEVEL"); v != "" {
 		if err := level.UnmarshalText([]byte(v)); err != nil {
-			return nil, wflo.Invalid("WFLO_LOG_LEVEL", fmt.Sprintf("is %q", v), "use debug, info, warn or error")
+			return nil, nil, wflo.Invalid("WFLO_LOG_LEVEL", fmt.Sprintf("is %q", v), "use debug, info, warn or error")
 		}
 	}
-	return telemetry.NewLogger(os.Stderr, telemetry.Config{Level: level, RunFromContext: wflo.RunFrom}), nil
+	changeable := telemetry.NewLevel(level)
+	return telemetry.NewLogger(os.Stderr, telemetry.Config{Level: changeable, RunFromContext: wflo.RunFrom}), changeable, nil
 }

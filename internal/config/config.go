@@ -1,8 +1,8 @@
 // Package config reads a worker's configuration file: which budgets there are,
 // how calls are routed, what the response cache keeps, who may use the gateway,
 // how calls of other SDKs are metered, whose decisions count at approval gates,
-// which policies there are, where notices go, who may use the console, and where
-// snapshots are kept. [Load] reads a file, [Parse] what is in one already.
+// which policies there are, where notices go, who may use the console, where
+// snapshots are kept, and which log lines. [Load] reads a file, [Parse] what is in one already.
 //
 // The file is YAML in a strict dialect. A field that is not known, a value of
 // another type, a field that is set twice and a budget that is declared twice are
@@ -50,6 +50,8 @@ type File struct {
 	Console  Console
 	// Snapshots says where snapshots of runs are kept.
 	Snapshots Snapshots
+	// Logs says which log lines of runs are kept.
+	Logs Logs
 }
 
 // Meter says how calls are accounted for that the worker does not write itself:

@@ -38,6 +38,7 @@ func (r *reader) file(n ast.Node, f *File) error {
 		field{"channels", func(n ast.Node) error { return r.channelList(n, f) }},
 		field{"console", func(n ast.Node) error { return r.console(n, &f.Console) }},
 		field{"snapshots", func(n ast.Node) error { return r.snapshots(n, &f.Snapshots) }},
+		field{"logs", func(n ast.Node) error { return r.logs(n, &f.Logs) }},
 	)
 	return err
 }

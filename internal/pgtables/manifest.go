@@ -12,8 +12,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// format is the version of what is stored.
-const format = 1
+// format is the version of what is stored. The first one had chunks that zstd compressed,
+// and SHA256 was over the rows themselves.
+const (
+	firstFormat = 1
+	format      = 2
+)
 
 // maxManifest bounds a manifest, in bytes: some 500,000 chunks.
 const maxManifest = 64 << 20
@@ -50,7 +54,7 @@ type table struct {
 
 	Rows   int64  `json:"rows"`
 	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"` // of the rows as COPY gives them, in order
+	SHA256 string `json:"sha256"` // of the SHA-256 of all rows as COPY gives them, in order
 	// Sum adds up the SHA-256 of all rows, modulo 2^256: it does not depend on the order,
 	// so that a restore can be verified without sorting.
 	Sum    string  `json:"sum"`
@@ -199,8 +203,8 @@ func parseManifest(b []byte) (*manifest, error) {
 	if err := dec.Decode(m); err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
-	if m.Format != format {
-		return nil, fmt.Errorf("has the format %d; this wflo knows %d", m.Format, format)
+	if m.Format < firstFormat || m.Format > format {
+		return nil, fmt.Errorf("has the format %d; this wflo knows %d to %d", m.Format, firstFormat, format)
 	}
 	if again, err := json.Marshal(m); err != nil || !bytes.Equal(again, b) {
 		return nil, errors.New("is not what wflo writes")

@@ -253,7 +253,8 @@ func TestManifestsAreReadStrictly(t *testing.T) {
 		t.Errorf("%s, %v", again, err)
 	}
 	for what, change := range map[string]func(m *manifest){
-		"another format":         func(m *manifest) { m.Format = 2 },
+		"another format":         func(m *manifest) { m.Format = format + 1 },
+		"no format":              func(m *manifest) { m.Format = 0 },
 		"no table":               func(m *manifest) { m.Tables = nil },
 		"no name":                func(m *manifest) { m.Tables[0].Name = "" },
 		"no hash":                func(m *manifest) { m.Tables[0].SHA256 = "abc" },

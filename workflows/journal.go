@@ -21,14 +21,21 @@ import (
 // without it cannot be taken back.
 const changeJournal = "wflo-journal"
 
-// quietRounds are how often in a row all code of a run is given its turn without doing
-// anything that is seen here, before it is taken to wait.
-const quietRounds = 3
+const (
+	// quietRounds are how often in a row all code of a run is given its turn without doing
+	// anything that is seen here, before it is taken to wait.
+	quietRounds = 3
+	// countsTurns is the version of changeJournal since which outcomes say in which turn
+	// they came. Journals before it give one outcome at a time, each when the code is
+	// quiet.
+	countsTurns = 2
+)
 
 // journal holds the outcomes of what the run's code asked for. One coroutine, the pump,
-// gives them to the code one at a time and in the order of the journal, each after the
-// code has done what the one before made it do. A restored run gives them in the same
-// order, so its code does the same.
+// gives them to the code, in the order of the journal, and counts the turns that the code
+// has in between: it comes before all code in each of Temporal's rounds over the run's
+// coroutines. A restored run gives them in the same order with as many turns in between,
+// so its code does the same.
 type journal struct {
 	st *state
 	// root is the context of the run, for what belongs to no call.
@@ -46,6 +53,8 @@ type journal struct {
 	// since the last outcome.
 	delivered map[string]int
 	alone     bool
+	// turn counts the turns that the code had; zero where nobody counts.
+	turn int
 	// unkept are children and updates that ran: a restore runs them again.
 	unkept []wflo.PlanItem
 	// started is when the code began, floor how many compensations there were then; born
@@ -77,17 +86,18 @@ func newJournal(st *state, ctx workflow.Context) *journal {
 	}
 }
 
-// keepsJournal decides whether the run has a journal, once and for all.
-func (st *state) keepsJournal(ctx workflow.Context, snapshots bool) bool {
+// keepsJournal decides whether the run has a journal, once and for all, and gives its
+// version; zero without one.
+func (st *state) keepsJournal(ctx workflow.Context, snapshots bool) int {
 	name := workflow.GetInfo(ctx).WorkflowType.Name
 	if strings.HasPrefix(name, "wflo.") && name != wflo.WorkflowAgent {
-		return false
+		return 0
 	}
 	// A worker without snapshots replays the runs of one that has some: their marker says so.
 	if !snapshots && !workflow.IsReplaying(ctx) {
-		return false
+		return 0
 	}
-	return workflow.GetVersion(ctx, changeJournal, workflow.DefaultVersion, 1) == 1
+	return max(0, int(workflow.GetVersion(ctx, changeJournal, workflow.DefaultVersion, countsTurns)))
 }
 
 type silentKey struct{}
@@ -127,17 +137,47 @@ func (j *journal) pump(ctx workflow.Context) {
 			j.drainOne(ctx)
 			continue
 		}
+		if j.turn > 0 {
+			j.awaitTurn(ctx)
+			for j.settleNext(ctx) {
+			}
+			continue
+		}
 		_ = workflow.Await(ctx, func() bool {
 			j.alone = true
 			return j.draining() || j.ready() >= 0
 		})
-		if i := j.ready(); i >= 0 {
-			c := j.calls[i]
-			j.calls = append(j.calls[:i], j.calls[i+1:]...)
-			j.settle(ctx, c)
-		}
+		j.settleNext(ctx)
 		j.quiet(ctx)
 	}
+}
+
+// awaitTurn counts turns until a call has ended. It does not ask for any: where all code
+// waits, Temporal's task ends.
+func (j *journal) awaitTurn(ctx workflow.Context) {
+	same := true // the turn in which the pump has just done something
+	_ = workflow.Await(ctx, func() bool {
+		if j.draining() || j.ready() >= 0 {
+			return true
+		}
+		if !same {
+			j.turn++
+			j.alone = true
+		}
+		same = false
+		return false
+	})
+}
+
+func (j *journal) settleNext(ctx workflow.Context) bool {
+	i := j.ready()
+	if i < 0 {
+		return false
+	}
+	c := j.calls[i]
+	j.calls = append(j.calls[:i], j.calls[i+1:]...)
+	j.settle(ctx, c)
+	return true
 }
 
 // ready is the first call that has ended, or -1.
@@ -153,13 +193,19 @@ func (j *journal) ready() int {
 // quiet waits until the code has done what it can.
 func (j *journal) quiet(ctx workflow.Context) {
 	for still := 0; still < quietRounds; {
-		before, asked := j.moves, false
-		// A condition that is false at first gives all others their turn.
-		_ = workflow.Await(ctx, func() bool { asked = !asked; return !asked })
+		before := j.moves
+		j.round(ctx)
 		if still++; j.moves != before {
 			still = 0
 		}
 	}
+}
+
+// round gives all code its turn.
+func (j *journal) round(ctx workflow.Context) {
+	asked := false
+	// A condition that is false at first gives all others their turn.
+	_ = workflow.Await(ctx, func() bool { asked = !asked; j.endCancelled(); return !asked })
 }
 
 // settle writes down how a call ended and answers it.
@@ -184,7 +230,7 @@ func (j *journal) settle(ctx workflow.Context, c *call) {
 // add appends an outcome.
 func (j *journal) add(o step.Outcome) {
 	j.seq++
-	o.Seq, o.Height = j.seq, len(j.st.stack)
+	o.Seq, o.Height, o.Turn = j.seq, len(j.st.stack), j.turn
 	if o.At.IsZero() {
 		o.At = workflow.Now(j.root)
 	}

@@ -25,13 +25,17 @@ type carriedSignal struct {
 // since code that waits for a signal does not hear that it is to stop.
 func (in *inbound) run(ctx workflow.Context, input *interceptor.ExecuteWorkflowInput) (out any, err error) {
 	st := in.state
-	if !st.keepsJournal(ctx, in.cfg.Snapshots) {
+	version := st.keepsJournal(ctx, in.cfg.Snapshots)
+	if version == 0 {
 		st.mustKeep(ctx)
 		st.coding = true
 		in.deliverEarly(ctx)
 		return in.Next.ExecuteWorkflow(ctx, input)
 	}
 	j := newJournal(st, ctx)
+	if version >= countsTurns {
+		j.turn = 1
+	}
 	j.in, j.input, j.inherited, st.journal = in, input, st.memo, j
 	j.header = otherHeaders(ctx)
 	st.memo = maps.Clone(j.inherited)

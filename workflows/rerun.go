@@ -37,8 +37,10 @@ type rerun struct {
 	// that the code has not begun.
 	held    []*interceptor.HandleSignalInput
 	loading bool
-	// waiting are verbs that have no outcome, and wait until all is given.
+	// waiting are verbs that have no outcome, and wait until all is given; later are calls
+	// that do.
 	waiting []string
+	later   []laterCall
 	// busy are things under way that have no outcome of their own.
 	busy []interface{ IsReady() bool }
 	// conflict is why the code cannot go on: it is not the one that was recorded.
@@ -103,6 +105,7 @@ func (j *journal) find(kind step.OutcomeKind, key, input string) (int, error) {
 	if o.Input != "" && input != "" && o.Input != input {
 		j.conflict = wflo.Errorf(wflo.CodeConflict, "restore to a moment before it, or run the code that was recorded",
 			"%s %s: its input is not the recorded one", kind, key)
+		j.beginLater()
 		return -1, j.conflict
 	}
 	j.open[place(kind, key)] = open[1:]
@@ -162,6 +165,10 @@ func (j *journal) unknown(ctx workflow.Context, verb string) error {
 
 // wait makes a call that has no outcome when all others have been given theirs.
 func (j *journal) wait(ctx workflow.Context, c *call, begin func() workflow.Future) {
+	if j.turn > 0 {
+		j.later = append(j.later, laterCall{ctx, c, begin})
+		return
+	}
 	workflow.GoNamed(ctx, "later: "+c.key, func(ctx workflow.Context) {
 		if err := j.drained(ctx); err != nil {
 			j.calls = slices.DeleteFunc(j.calls, func(o *call) bool { return o == c })
@@ -193,10 +200,10 @@ func (j *journal) drainOne(ctx workflow.Context) {
 		return
 	}
 	j.give()
-	for j.draining() && j.kept[j.at].Kind == step.OutcomeSignal && j.kept[j.at].Together {
+	for j.draining() && j.atOnce() && j.due() {
 		j.give()
 	}
-	j.quiet(ctx)
+	j.pause(ctx)
 	j.caughtUp()
 }
 
@@ -206,6 +213,10 @@ func (j *journal) caughtUp() {
 		return
 	}
 	j.kept, j.at, j.asked, j.open, j.busy, j.now = nil, 0, nil, nil, nil, time.Time{}
+	if n := len(j.all); n > 0 && j.turn > 0 {
+		j.turn = max(j.turn, j.all[n-1].Turn) + quietRounds
+	}
+	j.beginLater()
 	held := j.held
 	j.held = nil
 	for _, s := range held {
@@ -220,7 +231,7 @@ func (j *journal) caughtUp() {
 // another code, and is told so.
 func (j *journal) linger(ctx workflow.Context) {
 	at, moves := j.at, j.moves
-	on := func() bool { return j.due() || j.at != at }
+	on := func() bool { j.endCancelled(); return j.due() || j.at != at }
 	woken, err := workflow.AwaitWithOptions(silent(ctx), workflow.AwaitOptions{
 		Timeout: rerunPatience, TimerOptions: workflow.TimerOptions{Summary: "restored code does not ask for what was recorded"},
 	}, on)

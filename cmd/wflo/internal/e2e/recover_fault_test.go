@@ -3,219 +3,39 @@
 package e2e
 
 import (
-	"fmt"
+	"cmp"
+	"errors"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/client"
+	"go.temporal.io/api/serviceerror"
 
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/faultpoint"
-	"github.com/wflo-ai/wflo-go/internal/postgres"
 	"github.com/wflo-ai/wflo-go/internal/postgres/pgtest"
-	"github.com/wflo-ai/wflo-go/recovery"
 )
 
-// faultAll breaks every hit of every point. Without it points that call are broken the
-// first time and those that kill the first and the last time that they are hit.
+// faultAll breaks every hit of every point of every story, before and after, in both
+// ways. Without it each story is broken where it differs from the others.
 const faultAll = "WFLO_FAULTS_ALL"
 
-// breaking is one place at which a worker breaks, and how.
-type breaking struct {
-	point  string
-	n      int
-	action string
-}
-
-func (b breaking) String() string { return fmt.Sprintf("%s %s %d", b.action, b.point, b.n) }
-
-// scene is one run of the standard scenario with a store and a provider of its own.
-type scene struct {
-	*dev
-	t     *testing.T
-	id    string
-	till  *till
-	store activities.Recovery
-	env   []string
-	c     client.Client
-	back  *recovery.Client
-}
-
-func newScene(t *testing.T, d *dev, pg *pgtest.Server) *scene {
-	t.Helper()
-	s := &scene{dev: d, t: t, id: unique("fault"), till: newTill(t), c: d.client(t)}
-	url := pg.Database(t)
-	l, err := postgres.Open(t.Context(), postgres.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	s.store, s.back = l.Recovery(), recovery.New(recovery.Config{Client: s.c})
-	s.env = d.env("WFLO_DATABASE="+url, "WFLO_DATA_DIR="+t.TempDir(), "WFLO_OWNER="+s.id, "WFLO_SANDBOX_POOL=-1", "WFLO_ALLOW_UNSIGNED=true",
-		faultQueue+"="+s.id, faultProvider+"="+s.till.URL)
-	return s
-}
-
-// worker starts a worker that breaks as b says; the zero breaking is one that does not.
-func (s *scene) worker(b breaking) *program {
-	s.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	env := append(slices.Clip(s.env), faultPoint+"="+b.point, fmt.Sprintf("%s=%d", faultCount, b.n), faultAction+"="+b.action)
-	w := start(s.t, env, self)
-	w.find(s.t, "faulty worker (started)|broken (at)")
-	return w
-}
-
-// play has the run go back once and end badly. Where the worker dies, another one takes
-// over.
-func (s *scene) play(b breaking) (first *program) {
-	s.t.Helper()
-	first = s.worker(b)
-	over := make(chan struct{})
-	var rescue sync.WaitGroup
-	rescue.Go(func() {
-		select {
-		case <-first.ended:
-			s.worker(breaking{})
-		case <-over:
-		}
-	})
-	defer rescue.Wait()
-	defer close(over)
-	ctx := wflo.WithRun(s.t.Context(), wflo.Run{User: "ann"})
-	run, err := s.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: s.id, TaskQueue: s.id, WorkflowTaskTimeout: 2 * time.Second}, faultAgent)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.waits(0)
-	out, err := s.back.Do(ctx, wflo.Restore{ID: "r-" + s.id, WorkflowID: s.id, To: wflo.RestorePoint{Snapshot: "base"}, By: "bob", Reason: "a test"})
-	if err != nil || out.State != wflo.RestoreDone || out.PreRestore == "" {
-		s.t.Errorf("restored %+v, %v", out, err)
-	}
-	s.waits(1)
-	if err := s.c.SignalWorkflow(ctx, s.id, "", "end", nil); err != nil {
-		s.t.Fatal(err)
-	}
-	err = s.c.GetWorkflow(ctx, s.id, "").Get(ctx, nil)
-	if err == nil || !strings.Contains(err.Error(), "it ends badly") {
-		s.t.Errorf("run %s ended with %v", run.GetID(), err)
-	}
-	return first
-}
-
-// waits waits until the run of an epoch has done all its steps.
-func (s *scene) waits(epoch int) {
-	s.t.Helper()
-	await(s.t, fmt.Sprintf("the steps of epoch %d", epoch), func() bool {
-		st, ok := status(s.t, s.c, s.id)
-		return ok && st.Run.Epoch == epoch && st.State == wflo.StateRunning && len(st.Steps) == 3
-	})
-}
-
-// check reads the database, the provider's log and Temporal's history, and nothing else.
-func (s *scene) check() {
-	s.t.Helper()
-	s.checkLedger()
-	rows, err := s.store.ListCompensations(s.t.Context(), activities.CompensationQuery{WorkflowID: s.id})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var got []string
-	for _, r := range rows {
-		got = append(got, fmt.Sprintf("%s %d %s", r.Name, r.Run.Epoch, r.State))
-	}
-	slices.Sort(got)
-	want := []string{"book 0 dead_letter", "book 1 dead_letter", "pay 0 compensated", "pay 1 compensated"}
-	if !slices.Equal(got, want) {
-		s.t.Errorf("the compensations are %v, want %v", got, want)
-	}
-	s.checkSnapshots()
-	s.checkHistory()
-}
-
-// checkLedger says that the provider did each thing once under each key, that what was
-// undone came undone in the reverse order, and never happened again.
-func (s *scene) checkLedger() {
-	s.t.Helper()
-	var order []string
-	seen, undone := map[string]int{}, map[string]bool{}
-	for _, a := range s.till.asked() {
-		if a.Run != s.id {
-			s.t.Errorf("the provider was asked for %s", a.Run)
-		}
-		name := a.Verb + " " + a.What
-		switch {
-		case a.Verb == "do" && undone[a.Key]:
-			s.t.Errorf("%s came again after it was undone", name)
-		case a.Verb == "undo" && a.Undo != "undo-"+a.Key[:20]:
-			s.t.Errorf("%s has the compensation %s and the key %s", name, a.Undo, a.Key)
-		}
-		undone[a.Key] = undone[a.Key] || a.Verb == "undo" && a.What == "pay"
-		if seen[a.Verb+a.Key]++; seen[a.Verb+a.Key] == 1 { // a provider with keys does it once
-			order = append(order, name)
-		}
-	}
-	want := []string{"do look", "do pay", "do book", "undo book", "undo pay", "do pay", "do book", "undo book", "undo pay"}
-	if !slices.Equal(order, want) {
-		s.t.Errorf("the provider did %v, want %v", order, want)
-	}
-}
-
-// checkSnapshots says that every manifest is whole, and that the restore is on record.
-func (s *scene) checkSnapshots() {
-	s.t.Helper()
-	all, err := s.store.ListSnapshots(s.t.Context(), activities.SnapshotQuery{WorkflowID: s.id})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	kinds := map[wflo.SnapshotKind]int{}
-	for _, snap := range all {
-		kinds[snap.Kind]++
-		if err := snap.Verify(); err != nil {
-			s.t.Error(err)
-		}
-	}
-	// The code takes its snapshot again: that it was taken is later than what it holds.
-	if kinds[wflo.SnapshotManual] != 2 || kinds[wflo.SnapshotPreRestore] != 1 {
-		s.t.Errorf("there are snapshots of the kinds %v", kinds)
-	}
-	r, err := s.store.Restored(s.t.Context(), "r-"+s.id)
-	if err != nil || r.State != wflo.RestoreDone || r.Epoch != 1 || len(r.Dead) != 1 || r.PreRestore == "" {
-		s.t.Errorf("the restore is on record as %+v, %v", r, err)
-	}
-}
-
-// checkHistory says that Temporal's histories have no task that failed for a reason of
-// the code: a worker that died leaves time-outs.
-func (s *scene) checkHistory() {
-	s.t.Helper()
-	for it := s.c.GetWorkflowHistory(s.t.Context(), s.id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
-		e, err := it.Next()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		if f := e.GetWorkflowTaskFailedEventAttributes(); f != nil {
-			s.t.Errorf("a workflow task failed: %s %s", f.GetCause(), f.GetFailure().GetMessage())
-		}
-	}
+// unreachable says that an error is of a server that is away: it is asked again.
+func unreachable(err error) bool {
+	var away *serviceerror.Unavailable
+	var late *serviceerror.DeadlineExceeded
+	return errors.As(err, &away) || errors.As(err, &late)
 }
 
 var hitLine = regexp.MustCompile(`hit (\S+) (\d+)`)
 
-// hits plays the scenario once without a fault, and gives how often each point was hit.
-func hits(t *testing.T, d *dev, pg *pgtest.Server) map[string]int {
+// hits plays a story once without a fault, and gives how often each point was hit.
+func hits(t *testing.T, d *dev, database func(testing.TB) string, y story) map[string]int {
 	t.Helper()
-	s := newScene(t, d, pg)
+	s := newScene(t, d, database, y)
 	w := s.play(breaking{})
 	s.check()
 	all := map[string]int{}
@@ -226,37 +46,83 @@ func hits(t *testing.T, d *dev, pg *pgtest.Server) map[string]int {
 	return all
 }
 
+// begins says that a text begins with one of several others.
+func begins(text string, with ...string) bool {
+	return slices.ContainsFunc(with, func(w string) bool { return strings.HasPrefix(text, w) })
+}
+
 // steady are points that the sweep and whoever waits hit again and again: how often is
 // a matter of time.
 func steady(point string) bool {
-	return strings.HasPrefix(point, "store.Restored:") || strings.HasPrefix(point, "store.ListCompensations:") || strings.HasPrefix(point, "runs.Describe:")
+	return begins(point, "store.Restored:", "store.ListCompensations:", "store.ListRestores:", "runs.Describe:")
 }
 
-func breakings(all map[string]int) []breaking {
+// reads are points of calls that change nothing, so that it is all one whether they were
+// made.
+func reads(point string) bool {
+	return steady(point) || begins(point, "store.Snapshot:", "store.ListSnapshots:", "store.Compensation:", "runs.Query:", "blob.Get:") ||
+		strings.Contains(point, ".Check:")
+}
+
+// stories are those that are told, and the points that only they have or that mean
+// something else in them. The first one has all points.
+var stories = []struct {
+	story
+	differs []string
+}{
+	{story{wflo.RestoreInPlace, false}, []string{""}},
+	{story{wflo.RestoreInPlace, true}, []string{"part."}},
+	{story{wflo.RestoreFork, true}, []string{"store.BeginRestore", "store.NoteRestore", "runs.Start", "part.workspace.Restore"}},
+	{story{wflo.RestoreReopen, false}, []string{"store.BeginRestore", "store.NoteRestore", "store.AdoptCompensations", "store.BeginUndo", "runs.Start"}},
+}
+
+// breakings are the ways to break a story.
+func breakings(all map[string]int, differs []string) []breaking {
 	var out []breaking
 	for point, n := range all {
-		last := n
-		if steady(point) {
-			last = 1
-		}
-		for i := 1; i <= last; i++ {
-			if os.Getenv(faultAll) != "" || i == 1 {
-				out = append(out, breaking{point, i, "fail"})
+		after := strings.HasSuffix(point, ":after")
+		switch {
+		case os.Getenv(faultAll) != "":
+			if steady(point) {
+				n = 1
 			}
-			if os.Getenv(faultAll) != "" || i == 1 || i == last {
-				out = append(out, breaking{point, i, "exit"})
+			for i := 1; i <= n; i++ {
+				out = append(out, breaking{point, i, "fail"}, breaking{point, i, "exit"})
 			}
+		case !begins(point, differs...):
+		case reads(point):
+			if !after {
+				out = append(out, breaking{point, 1, "fail"})
+			}
+		case !after:
+			out = append(out, breaking{point, 1, "exit"})
+		default:
+			out = append(out, breaking{point, 1, "fail"}, breaking{point, n, "exit"})
 		}
 	}
-	slices.SortFunc(out, func(a, b breaking) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(out, func(a, b breaking) int { return cmp.Compare(a.String(), b.String()) })
 	return out
 }
 
-// phases are points that the scenario must have, or it proves nothing about them.
-var phases = []string{
-	"blob.Put", "store.SaveSnapshot", "store.Snapshot", "store.BeginRestore", "store.NoteRestore.compensating", "store.NoteRestore.restoring",
-	"store.NoteRestore.done", "runs.Update", "blob.Get", "store.NoteCompensations.register", "store.BeginEffect", "store.BeginUndo",
-	"store.NoteCompensations.compensated", "store.NoteCompensations.dead_letter", "store.NoteCompensations.closed",
+// phases are points that a story must have, or it proves nothing about them.
+func (y story) phases() []string {
+	all := []string{
+		"blob.Put", "store.SaveSnapshot", "store.Snapshot", "store.BeginRestore", "store.NoteRestore.restoring", "blob.Get",
+		"store.NoteCompensations.register", "store.BeginEffect", "store.BeginUndo", "store.NoteCompensations.compensated",
+		"store.NoteCompensations.dead_letter", "store.NoteCompensations.closed",
+	}
+	if y.mode == wflo.RestoreInPlace {
+		all = append(all, "runs.Update", "store.NoteRestore.compensating", "store.NoteRestore.done")
+	} else {
+		all = append(all, "runs.Start")
+	}
+	if y.parts {
+		all = append(all, "part.workspace.Save", "part.workspace.Restore", "part.tables.Save")
+	}
+	if y.parts && y.mode == wflo.RestoreInPlace {
+		all = append(all, "part.tables.Restore")
+	}
+	return all
 }
 
 // A worker breaks before and after each call that snapshots, restores and compensations
@@ -274,25 +140,41 @@ func TestFaultPoints(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	all := hits(t, d, pg)
-	for _, phase := range phases {
-		if all[phase+":before"] == 0 || all[phase+":after"] == 0 {
-			t.Errorf("the scenario does not come by %s", phase)
-		}
-	}
-	list := breakings(all)
-	t.Logf("%d points, broken in %d ways", len(all), len(list))
-	for _, b := range list {
-		t.Run(b.String(), func(t *testing.T) {
+	// Most of the time they wait for Temporal to notice that a worker is dead, so more of
+	// them wait together than other tests do. Each has four connections to PostgreSQL.
+	const together = 16
+	places := make(chan struct{}, together)
+	for _, y := range stories {
+		t.Run(y.String(), func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t, d, pg)
-			w := s.play(b)
-			if b.action == "exit" {
-				w.want(t, faultpoint.Killed, "broken at "+b.point)
-			} else {
-				w.find(t, "(broken at) "+regexp.QuoteMeta(b.point))
+			all := hits(t, d, pg.Database, y.story)
+			for _, phase := range y.phases() {
+				if all[phase+":before"] == 0 || all[phase+":after"] == 0 {
+					t.Errorf("the scenario does not come by %s", phase)
+				}
 			}
-			s.check()
+			list := breakings(all, y.differs)
+			t.Logf("%d points, broken in %d ways", len(all), len(list))
+			var ways sync.WaitGroup
+			defer ways.Wait()
+			for _, b := range list {
+				places <- struct{}{}
+				ways.Go(func() {
+					defer func() { <-places }()
+					t.Run(b.String(), func(t *testing.T) { newScene(t, d, pg.Database, y.story).breaks(b) })
+				})
+			}
 		})
 	}
+}
+
+// breaks plays the story with a worker that breaks.
+func (s *scene) breaks(b breaking) {
+	w := s.play(b)
+	if b.action == "exit" {
+		w.want(s.t, faultpoint.Killed, "broken at "+b.point)
+	} else {
+		w.find(s.t, "(broken at) "+regexp.QuoteMeta(b.point))
+	}
+	s.check()
 }

@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"strconv"
-	"sync"
-	"testing"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -26,6 +25,7 @@ import (
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/faultpoint"
 	"github.com/wflo-ai/wflo-go/plugin"
+	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
 
@@ -36,60 +36,107 @@ const (
 	faultCount    = "WFLO_E2E_FAULT_COUNT"  // at which hit of the point
 	faultAction   = "WFLO_E2E_FAULT_ACTION" // exit or fail
 	faultProvider = "WFLO_E2E_FAULT_PROVIDER"
+	faultShop     = "WFLO_E2E_FAULT_SHOP" // URL of a database with a table "marks"
 
 	faultAgent = "e2e.Faulty"
 	faultDo    = "e2e.Do"
 	faultUndo  = "e2e.Undo"
+	faultMark  = "e2e.Mark"
+	faultMarks = "e2e.Marks"
+
+	// faultTables is the name of the set that the shop's table is in.
+	faultTables = "shop"
 )
 
 // faulty looks, is saved, pays and books, and ends badly when it is told to. Paying can
-// be undone, and booking only says so.
-func faulty(ctx workflow.Context) error {
+// be undone, and booking only says so. With parts it also writes into files and a table,
+// and tells the provider what it finds there after it was saved.
+func faulty(ctx workflow.Context, parts bool) error {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 5 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 1},
 	})
-	do := func(what string, opts workflows.StepOptions) error {
-		_, err := workflows.Step(ctx, what, opts, func(ctx workflow.Context) (string, error) {
-			var id string
-			err := workflow.ExecuteActivity(ctx, faultDo, what).Get(ctx, &id)
-			return id, err
-		})
+	if err := faultStep(ctx, "look", parts, workflows.StepOptions{Effect: wflo.EffectRead}); err != nil {
 		return err
 	}
-	undoable := func(what string) workflows.StepOptions {
-		return workflows.StepOptions{Effect: wflo.EffectReversible, Compensation: &workflows.Compensation{
+	saved := []wflo.Parts{}
+	if parts {
+		saved = append(saved, wflo.Parts{Workspace: true, Tables: []string{faultTables}})
+	}
+	if _, err := workflows.TakeSnapshot(ctx, "base", saved...); err != nil {
+		return err
+	}
+	if parts {
+		if err := faultSee(ctx); err != nil {
+			return err
+		}
+	}
+	for _, what := range []string{"pay", "book"} {
+		err := faultStep(ctx, what, parts, workflows.StepOptions{Effect: wflo.EffectReversible, Compensation: &workflows.Compensation{
 			Name: what, Activity: faultUndo, Input: what, Timeout: 5 * time.Second, Undoes: faultDo,
-		}}
-	}
-	if err := do("look", workflows.StepOptions{Effect: wflo.EffectRead}); err != nil {
-		return err
-	}
-	if _, err := workflows.TakeSnapshot(ctx, "base"); err != nil {
-		return err
-	}
-	if err := do("pay", undoable("pay")); err != nil {
-		return err
-	}
-	if err := do("book", undoable("book")); err != nil {
-		return err
+		}})
+		if err != nil {
+			return err
+		}
 	}
 	workflow.GetSignalChannel(ctx, "end").Receive(ctx, nil)
 	return errors.New("it ends badly")
 }
 
-// faultyWorker is a worker that breaks where its variables say.
-func faultyWorker(queue string) error {
-	hit := func(point string, n int) { fmt.Printf("hit %s %d\n", point, n) }
-	log := faultpoint.Log(hit)
+// faultStep does one thing at the provider, and with parts leaves a mark of it in the
+// workspace and in the table, which it may do twice.
+func faultStep(ctx workflow.Context, what string, parts bool, opts workflows.StepOptions) error {
+	_, err := workflows.Step(ctx, what, opts, func(ctx workflow.Context) (id string, err error) {
+		if parts {
+			if _, err := faultShell(ctx, "touch "+what); err != nil {
+				return "", err
+			}
+			if err := workflow.ExecuteActivity(ctx, faultMark, what).Get(ctx, nil); err != nil {
+				return "", err
+			}
+		}
+		err = workflow.ExecuteActivity(ctx, faultDo, what).Get(ctx, &id)
+		return id, err
+	})
+	return err
+}
+
+// faultSee tells the provider which marks there are.
+func faultSee(ctx workflow.Context) error {
+	_, err := workflows.Step(ctx, "see", workflows.StepOptions{Effect: wflo.EffectRead}, func(ctx workflow.Context) (string, error) {
+		files, err := faultShell(ctx, "echo *")
+		if err != nil {
+			return "", err
+		}
+		var rows, id string
+		if err := workflow.ExecuteActivity(ctx, faultMarks).Get(ctx, &rows); err != nil {
+			return "", err
+		}
+		err = workflow.ExecuteActivity(ctx, faultDo, files+"and "+rows).Get(ctx, &id)
+		return id, err
+	})
+	return err
+}
+
+func faultShell(ctx workflow.Context, script string) (string, error) {
+	res, err := workflows.RunSandboxed(ctx, sandbox.Spec{Argv: []string{"sh", "-c", script}})
+	if err == nil && !res.OK() {
+		err = fmt.Errorf("%s: %s %s", script, res.Outcome, res.Reason)
+	}
+	return strings.TrimSpace(res.Stdout) + " ", err
+}
+
+// arm has the worker break where its variables say.
+func arm() error {
+	log := faultpoint.Log(func(point string, n int) { fmt.Printf("hit %s %d\n", point, n) })
 	broken := func(string) error { return nil }
 	if point := os.Getenv(faultPoint); point != "" {
 		n, err := strconv.Atoi(os.Getenv(faultCount))
 		if err != nil {
 			return err
 		}
-		then := faultpoint.Fail
-		if os.Getenv(faultAction) == "exit" {
-			then = faultpoint.Exit
+		then, ok := map[string]faultpoint.Fault{"fail": faultpoint.Fail, "exit": faultpoint.Exit, "wait": held}[os.Getenv(faultAction)]
+		if !ok {
+			return fmt.Errorf("%s is %q", faultAction, os.Getenv(faultAction))
 		}
 		broken = faultpoint.At(point, n, func(p string) error {
 			fmt.Println("broken at", p)
@@ -97,11 +144,30 @@ func faultyWorker(queue string) error {
 		})
 	}
 	faultpoint.Arm(func(p string) error { return errors.Join(log(p), broken(p)) })
+	return nil
+}
+
+// held stops whoever comes by until the provider lets go of it: meanwhile the test does
+// something to the servers.
+func held(string) error {
+	resp, err := http.Get(os.Getenv(faultProvider) + "/hold")
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// faultyWorker is a worker that breaks where its variables say.
+func faultyWorker(queue string) error {
+	if err := arm(); err != nil {
+		return err
+	}
 	cfg, err := plugin.FromEnv()
 	if err != nil {
 		return err
 	}
 	cfg.SweepEvery = 2 * time.Second
+	cfg.Snapshots.Tables = map[string]plugin.TableSet{faultTables: {URL: os.Getenv(faultShop), Tables: []plugin.Table{{Name: "marks"}}}}
 	guard, err := plugin.New(cfg)
 	if err != nil {
 		return err
@@ -120,11 +186,37 @@ func faultyWorker(queue string) error {
 	w.RegisterWorkflowWithOptions(faulty, workflow.RegisterOptions{Name: faultAgent})
 	w.RegisterActivityWithOptions(asks("do"), activity.RegisterOptions{Name: faultDo})
 	w.RegisterActivityWithOptions(asks("undo"), activity.RegisterOptions{Name: faultUndo})
+	w.RegisterActivityWithOptions(mark, activity.RegisterOptions{Name: faultMark})
+	w.RegisterActivityWithOptions(marks, activity.RegisterOptions{Name: faultMarks})
 	if err := w.Start(); err != nil {
 		return err
 	}
 	fmt.Println("faulty worker started")
 	select {} // until it is killed
+}
+
+// mark puts a row into the shop's table, unless it is there.
+func mark(ctx context.Context, what string) error {
+	return inShop(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "INSERT INTO marks VALUES ($1) ON CONFLICT DO NOTHING", what)
+		return err
+	})
+}
+
+// marks gives the rows of the shop's table.
+func marks(ctx context.Context) (all string, err error) {
+	err = inShop(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT coalesce(string_agg(what, ' ' ORDER BY what), '') FROM marks").Scan(&all)
+	})
+	return all, err
+}
+
+func inShop(ctx context.Context, do func(*pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, os.Getenv(faultShop))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(conn), conn.Close(ctx))
 }
 
 // asks is an activity that asks the provider.
@@ -148,39 +240,4 @@ func asks(verb string) func(ctx context.Context, what string) (string, error) {
 		}
 		return string(body), err
 	}
-}
-
-// till is the provider: a process of its own as far as workers are concerned, with a log
-// of what it was asked.
-type till struct {
-	*httptest.Server
-	mu  sync.Mutex
-	log []asked
-}
-
-type asked struct{ Verb, Run, What, Key, Undo string }
-
-func newTill(t *testing.T) *till {
-	t.Helper()
-	p := &till{}
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		a := asked{r.URL.Path[1:], q.Get("run"), q.Get("what"), q.Get("key"), q.Get("undo")}
-		p.mu.Lock()
-		p.log = append(p.log, a)
-		p.mu.Unlock()
-		if a.Verb == "undo" && a.What == "book" {
-			w.WriteHeader(http.StatusForbidden)
-			return
-		}
-		fmt.Fprint(w, a.Key)
-	}))
-	t.Cleanup(p.Close)
-	return p
-}
-
-func (p *till) asked() []asked {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]asked{}, p.log...)
 }

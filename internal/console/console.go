@@ -35,6 +35,7 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/auth"
 	"github.com/wflo-ai/wflo-go/internal/auth/apikey"
 	"github.com/wflo-ai/wflo-go/internal/desk"
+	"github.com/wflo-ai/wflo-go/internal/story"
 )
 
 // Config sets up the console.
@@ -104,6 +105,10 @@ type Config struct {
 	// Logger gets failures; nil means slog.Default.
 	Logger *slog.Logger
 
+	// Story tells what happened to runs; nil means that nobody does: there is neither an API
+	// nor a page about it.
+	Story *story.Teller
+
 	tells teller // stands in for a Story in tests
 }
 
@@ -161,6 +166,7 @@ func (h *Handler) Start() (*Server, error) {
 		ReadHeaderTimeout: patience.Header, ReadTimeout: patience.Request, IdleTimeout: patience.Idle,
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // scanners on an open port are not our failures
 	}
+	s.http.RegisterOnShutdown(h.streams.stop)
 	scheme := "http://"
 	if cfg.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)

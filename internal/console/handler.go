@@ -33,6 +33,7 @@ type Handler struct {
 	clicks    clicks
 	back      *back // nil where nothing is kept to go back to
 	tells     teller
+	streams   *streams
 }
 
 // NewHandler makes the console without a listener.
@@ -65,15 +66,19 @@ func newHandler(cfg Config) *Handler {
 	}
 	return &Handler{
 		cfg: cfg, limit: newLimit(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
-		formToken: token(), login: osLogin(), clicks: newClicks(), back: recoveryOf(cfg), tells: cfg.tells,
+		formToken: token(), login: osLogin(), clicks: newClicks(), back: recoveryOf(cfg), tells: tellerOf(cfg), streams: newStreams(cfg.Logger),
 	}
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-// Wait returns when every decision that came from Slack is through.
-func (h *Handler) Wait() { h.clicks.wait() }
+// Wait ends what follows runs, and returns when that is done and every decision that
+// came from Slack is through.
+func (h *Handler) Wait() {
+	h.streams.wait()
+	h.clicks.wait()
+}
 
 // RunDetail is one run in full.
 type RunDetail struct {

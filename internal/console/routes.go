@@ -31,6 +31,8 @@ type Route struct {
 	Tenants bool
 	// page answers in HTML, and sends who is not logged in to the login page.
 	page bool
+	// lasts says that the answer goes on for as long as the client listens.
+	lasts bool
 	// most bounds the body, in bytes; zero means maxBody.
 	most  int64
 	serve http.HandlerFunc
@@ -74,6 +76,7 @@ func (h *Handler) routes() []Route {
 		{Pattern: "GET /assets/console.js", serve: h.asset("console.js", "text/javascript")},
 	}
 	all = append(all, h.logRoutes()...)
+	all = append(all, h.storyRoutes()...)
 	if h.cfg.Desk != nil {
 		all = append(all, h.deskRoutes()...)
 		all = append(all, h.moneyPages()...)
@@ -147,9 +150,13 @@ func (h *Handler) guard(rt Route) http.HandlerFunc {
 			rt.serve(w, r)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), deadline)
-		defer cancel()
-		r = r.WithContext(ctx)
+		ctx := r.Context()
+		if !rt.lasts {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, deadline)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
 		c, err := h.identify(r)
 		if err == nil {
 			r = r.WithContext(withCaller(ctx, c))

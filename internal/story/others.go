@@ -52,7 +52,7 @@ func (a *account) foldOthers(e *historypb.HistoryEvent) bool {
 func (a *account) timer(e *historypb.HistoryEvent) {
 	summary := a.summaryOf(e)
 	if a.run.WorkflowID != "" || len(a.gates) > 0 || a.bundle != "" { // else the words are the author's
-		for _, prefix := range []string{"gate ", "policy: ", "restore: "} {
+		for _, prefix := range []string{"gate ", "policy: ", "restore: ", "restored code ", "try again to "} {
 			if strings.HasPrefix(summary, prefix) {
 				return
 			}

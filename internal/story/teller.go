@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -176,4 +177,19 @@ func told(err error) error {
 		return wflo.Errorf(wflo.CodeInvalid, "name a run as wflo list shows it", "Temporal refuses: %w", err)
 	}
 	return err
+}
+
+// Stamp changes whenever something happened to the run that its history or the server
+// knows of, and open says that more may come. It costs one question.
+func (t *Teller) Stamp(ctx context.Context, workflowID, runID string) (stamp string, open bool, err error) {
+	r, err := t.describe(ctx, workflowID, runID)
+	if err != nil {
+		return "", false, err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %d %t %d", r.runID, r.events, r.open, r.GetPendingWorkflowTask().GetAttempt())
+	for _, p := range r.GetPendingActivities() {
+		fmt.Fprintf(&b, " %s/%d/%d", p.GetActivityId(), p.GetAttempt(), p.GetState())
+	}
+	return b.String(), r.open, nil
 }

@@ -14,7 +14,7 @@ import (
 
 const chromium = "/usr/bin/chromium"
 
-// chromiumUser is somebody with a browser that runs no scripts.
+// chromiumUser is somebody with a browser.
 type chromiumUser struct {
 	t   *testing.T
 	ctx context.Context
@@ -23,14 +23,21 @@ type chromiumUser struct {
 // phone is how wide a window is there, in pixels, and wideDesk where there is more room.
 const phone, wideDesk = 390, 1280
 
+// newChromium starts a browser that runs no scripts.
 func newChromium(t *testing.T, width int) *chromiumUser {
+	t.Helper()
+	return chromiumWith(t, width, "imagesEnabled=false,scriptEnabled=false")
+}
+
+// chromiumWith starts a browser with settings of its engine.
+func chromiumWith(t *testing.T, width int, settings string) *chromiumUser {
 	t.Helper()
 	if _, err := os.Stat(chromium); err != nil {
 		t.Fatalf("Chromium is missing; run deploy/setup.sh, or apt-get install chromium: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute) // the test's own ends before it can quit
 	ctx, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(width, 844), chromedp.Flag("blink-settings", "imagesEnabled=false,scriptEnabled=false"))...)
+		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(width, 844), chromedp.Flag("blink-settings", settings))...)
 	ctx, quit := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
 		if err := chromedp.Cancel(ctx); err != nil {
@@ -40,7 +47,9 @@ func newChromium(t *testing.T, width int) *chromiumUser {
 		stop()
 		cancel()
 	})
-	return &chromiumUser{t, ctx}
+	b := &chromiumUser{t, ctx}
+	b.do(chromedp.EmulateViewport(int64(width), 844)) // windows are wider than phones
+	return b
 }
 
 func (b *chromiumUser) do(steps ...chromedp.Action[chromedp.Void]) {

@@ -113,8 +113,8 @@ func (r *fallRow) draw(place func(time.Time) int, now time.Time) {
 		r.Bar = thinnest
 		r.BarX = min(r.BarX, whole-thinnest)
 	}
-	if !r.End.IsZero() || !over(r.State) {
-		r.Took = took(end.Sub(r.Start))
+	if d := end.Sub(r.Start); d > 0 && (!r.End.IsZero() || !over(r.State)) {
+		r.Took = took(d)
 	}
 }
 
@@ -173,7 +173,7 @@ func (h *Handler) rowPage(w http.ResponseWriter, r *http.Request) {
 		d, err = h.tells.Detail(ctx, id, run, row)
 	}
 	if err != nil {
-		h.pageError(w, r, err)
+		h.pageError(w, r, untold(err))
 		return
 	}
 	v := rowView{page: h.page(r, d.Name), Detail: d, Of: id, Back: storyQuery{ID: id, Run: run}.link(), Outputs: "/api/v1/runs/" + url.PathEscape(id) + "/rows/" + url.PathEscape(row) + "/output"}

@@ -159,7 +159,7 @@ func (h *Handler) storyView(r *http.Request) (v storyView, err error) {
 	}
 	head, err := h.tells.Head(ctx, s.ID, s.Run)
 	if err != nil {
-		return v, fmt.Errorf("tell the story of %s: %w", s.ID, err)
+		return v, untold(fmt.Errorf("tell the story of %s: %w", s.ID, err))
 	}
 	now := h.cfg.Now()
 	v = storyView{page: h.page(r, s.ID), Head: head, May: mayOf(ctx), Bar: barOf(head.Spend), Show: s.Show, Here: r.URL.RequestURI(), Elapsed: took(now.Sub(head.Started)), MayAudit: callerOf(ctx).id.May(operator)}
@@ -199,7 +199,7 @@ func (h *Handler) section(ctx context.Context, v *storyView, s storyQuery, now t
 	}
 	rows, err := h.tells.Rows(ctx, q)
 	if err != nil {
-		return fmt.Errorf("tell what happened to %s: %w", s.ID, err)
+		return untold(fmt.Errorf("tell what happened to %s: %w", s.ID, err))
 	}
 	v.Rows = fall(rows, v.Head, now, func(row story.Row) string { return rowPath(s.ID, s.Run, row.ID) })
 	full := len(rows.Rows) >= storyRows
@@ -228,6 +228,9 @@ func (h *Handler) cards(r *http.Request, v *storyView, s storyQuery) {
 		read = h.cfg.Desk.Peek
 	}
 	for i, g := range v.Gates {
+		if s.Show != showStory {
+			break // the other sections say that there are some
+		}
 		if len(v.Cards) == storyCards {
 			v.More = len(v.Gates) - i
 			break

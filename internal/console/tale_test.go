@@ -111,7 +111,10 @@ func (s *tale) events(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
 	_ = out.SetWriteDeadline(time.Time{})
 	_ = out.Flush()
-	s.joined <- struct{}{}
+	select {
+	case s.joined <- struct{}{}:
+	default: // nobody waits for it
+	}
 	for {
 		select {
 		case event := <-c:

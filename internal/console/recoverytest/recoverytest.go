@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +23,8 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
@@ -51,6 +55,7 @@ type Runs struct {
 	runs     map[string]wflo.Run
 	ended    map[string]bool
 	sequence int
+	queries  []string
 }
 
 // restore is a workflow that was started.
@@ -249,17 +254,55 @@ func (r *Runs) describe(run wflo.Run) (*workflowservice.DescribeWorkflowExecutio
 		status = enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED
 	}
 	fields := map[string]*commonpb.Payload{}
-	if run.Org != "" {
-		p, err := converter.GetDefaultDataConverter().ToPayload(run.Org)
+	for name, value := range map[string]string{wflo.AttrOrg: run.Org, wflo.AttrUser: run.User, wflo.AttrTeam: run.Team} {
+		if value == "" {
+			continue
+		}
+		p, err := converter.GetDefaultDataConverter().ToPayload(value)
 		if err != nil {
 			return nil, err
 		}
-		fields[wflo.AttrOrg] = p
+		fields[name] = p
 	}
 	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{
-		Execution: &commonpb.WorkflowExecution{WorkflowId: run.WorkflowID, RunId: "run"}, Type: &commonpb.WorkflowType{Name: "wf"}, TaskQueue: "q",
-		Status: status, FirstRunId: run.FirstRunID, SearchAttributes: &commonpb.SearchAttributes{IndexedFields: fields},
+		Execution: &commonpb.WorkflowExecution{WorkflowId: run.WorkflowID, RunId: "run"}, Type: &commonpb.WorkflowType{Name: cmp.Or(run.Workflow, "wf")}, TaskQueue: "q",
+		StartTime: timestamppb.New(began), Status: status, FirstRunId: run.FirstRunID, SearchAttributes: &commonpb.SearchAttributes{IndexedFields: fields},
 	}}, nil
+}
+
+// began is when every run began.
+var began = time.Date(2026, 11, 22, 9, 58, 0, 0, time.UTC)
+
+// ListWorkflow lists the runs that were added, by id, in pages. Of the query it knows the
+// org alone; Queries has it whole.
+func (r *Runs) ListWorkflow(_ context.Context, req *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queries = append(r.queries, req.GetQuery())
+	out := &workflowservice.ListWorkflowExecutionsResponse{}
+	for _, id := range slices.Sorted(maps.Keys(r.runs)) {
+		run := r.runs[id]
+		if strings.Contains(req.GetQuery(), wflo.AttrOrg) && !strings.Contains(req.GetQuery(), "'"+run.Org+"'") || id <= string(req.GetNextPageToken()) {
+			continue
+		}
+		if len(out.Executions) == int(req.GetPageSize()) {
+			out.NextPageToken = []byte(out.Executions[len(out.Executions)-1].GetExecution().GetWorkflowId())
+			break
+		}
+		d, err := r.describe(run)
+		if err != nil {
+			return nil, err
+		}
+		out.Executions = append(out.Executions, d.GetWorkflowExecutionInfo())
+	}
+	return out, nil
+}
+
+// Queries are those of the lists that were asked for.
+func (r *Runs) Queries() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.queries)
 }
 
 // UpdateWorkflow takes a snapshot; other updates are for the gates.

@@ -29,6 +29,7 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/config"
 	"github.com/wflo-ai/wflo-go/internal/console"
 	"github.com/wflo-ai/wflo-go/internal/desk"
+	"github.com/wflo-ai/wflo-go/internal/story"
 	"github.com/wflo-ai/wflo-go/plugin"
 )
 
@@ -132,10 +133,24 @@ func (c *Console) open(ctx context.Context, cfg Config) error {
 	served.Desk = &desk.Desk{
 		Client: temporal, Namespace: namespace, Records: records, Sign: sign, Terms: c.file.Approvals.Terms, Logger: c.logger,
 	}
+	served.Story = c.story(cfg.Temporal, temporal, namespace, ledger)
 	c.handler = console.NewHandler(served)
 	c.later(c.handler.Wait)
 	c.later(checkpoints.begin(context.WithoutCancel(ctx)))
 	return nil
+}
+
+// story is who tells the stories of runs. Payloads that the workers keep out of histories
+// are told where the options for Temporal reach their store.
+func (c *Console) story(opts client.Options, temporal client.Client, namespace string, ledger activities.Ledger) *story.Teller {
+	cfg := story.Config{
+		Client: temporal, Namespace: namespace, Ledger: ledger,
+		Converter: opts.DataConverter, Storage: opts.ExternalStorage.Drivers, Logger: c.logger,
+	}
+	if l, ok := ledger.(interface{ Recovery() activities.Recovery }); ok {
+		cfg.Recovery = l.Recovery()
+	}
+	return story.New(cfg)
 }
 
 // later has Close do something, before what is to be done already.

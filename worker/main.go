@@ -79,7 +79,7 @@ func run(ctx context.Context) error {
 	defer c.Close()
 	api, err := console.Start(console.Config{
 		Addr: os.Getenv("WFLO_LISTEN"), Client: c, Metrics: guard.Metrics(), Ledger: guard.Ledger(), Gateway: guard.Gateway(), Logger: logger,
-		Compare: guard.CompareSnapshots,
+		Compare: guard.CompareSnapshots, Story: guard.Story(c),
 	})
 	if err != nil {
 		return err

@@ -35,8 +35,6 @@ type Config struct {
 	Namespace string
 	// Ledger says what model calls cost.
 	Ledger Ledger
-	// Gates is the index of gates, for runs that do not answer.
-	Gates Gates
 	// Recovery has snapshots, restores and compensations.
 	Recovery Recovery
 	// Converter reads payloads and headers; nil means Temporal's default.
@@ -60,11 +58,6 @@ type Ledger interface {
 	Spend(ctx context.Context, budget string) (wflo.Spend, error)
 	Entries(ctx context.Context, rootRun string) ([]wflo.Entry, error)
 	OpenHolds(ctx context.Context, age time.Duration, n int) ([]wflo.Hold, error)
-}
-
-// Gates is the part of activities.Gates that stories need.
-type Gates interface {
-	ListGates(ctx context.Context, q activities.GateQuery) ([]wflo.Gate, error)
 }
 
 // Recovery is the part of activities.Recovery that stories need.

@@ -162,7 +162,7 @@ func (w *Worker) serve(info dev.Info, terms wflo.Terms) error {
 	api, err := console.Start(console.Config{
 		Addr:   net.JoinHostPort(info.IP, strconv.Itoa(info.APIPort)),
 		Client: w.Client, Metrics: w.Plugin.Metrics(), Ledger: w.Plugin.Ledger(), Gateway: w.Plugin.Gateway(), Logger: w.Plugin.Logger(),
-		Insecure: true, Keys: keys, Compare: w.Plugin.CompareSnapshots,
+		Insecure: true, Keys: keys, Compare: w.Plugin.CompareSnapshots, Story: w.Plugin.Story(w.Client),
 		Desk: &desk.Desk{Client: w.Client, Namespace: info.Namespace, Records: records, Sign: sign, Terms: terms, Logger: info.Logger},
 	})
 	if err != nil {

@@ -106,10 +106,10 @@ func (h *keepHandler) handle(r slog.Record) {
 	if r.Time.IsZero() {
 		line.At = time.Now().UTC()
 	}
-	var runID string
+	var workflowID, runID string // as Temporal's SDK names them
 	attrs := make([]slog.Attr, 0, len(h.attrs)+r.NumAttrs())
 	add := func(a slog.Attr) bool {
-		if !takeID(&line, &runID, a) {
+		if !takeID(&line, &workflowID, &runID, a) {
 			attrs = append(attrs, a)
 		}
 		return true
@@ -120,6 +120,12 @@ func (h *keepHandler) handle(r slog.Record) {
 	r.Attrs(add)
 	if run, ok := k.runs.find(runID); ok && (line.FirstRunID == "" || line.WorkflowID == "") {
 		line.WorkflowID, line.FirstRunID, line.User, line.Team, line.Correlation = run.WorkflowID, run.FirstRunID, run.User, run.Team, run.Correlation
+	}
+	if line.FirstRunID == "" {
+		line.FirstRunID = runID // the same, unless the run was continued and this worker did not hear of it
+	}
+	if line.WorkflowID == "" {
+		line.WorkflowID = workflowID
 	}
 	if line.WorkflowID == "" || line.FirstRunID == "" {
 		return // not about a run
@@ -133,7 +139,7 @@ func (h *keepHandler) handle(r slog.Record) {
 
 // takeID takes the ids of a line out of its attributes: ours, and those of Temporal's
 // SDK, whose RunID is that of one attempt of the run.
-func takeID(line *wflo.LogLine, runID *string, a slog.Attr) bool {
+func takeID(line *wflo.LogLine, workflowID, runID *string, a slog.Attr) bool {
 	var into *string
 	switch a.Key {
 	case "workflow_id":
@@ -155,12 +161,16 @@ func takeID(line *wflo.LogLine, runID *string, a slog.Attr) bool {
 	case "RunID":
 		*runID = a.Value.String()
 		return false
-	case "WorkflowID", "Namespace":
-		return true // it is in workflow_id, or the same on all lines
+	case "WorkflowID":
+		into = workflowID
+	case "Namespace":
+		return true // the same on all lines
 	default:
 		return false
 	}
-	*into = strings.ToValidUTF8(a.Value.String(), "\uFFFD")
+	if value := a.Value.String(); value != "" {
+		*into = strings.ToValidUTF8(value, "\uFFFD")
+	}
 	return true
 }
 

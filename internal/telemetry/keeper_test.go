@@ -86,7 +86,8 @@ func TestKeeperKeepsLinesOfRuns(t *testing.T) {
 		l.With("a", 1).WithGroup("g").With("b", "topsecret").WarnContext(ctx, "in a group", "c", errors.New("boom"), "d", time.Second)
 		l.With("workflow_id", "other", "execution_id", "of it").ErrorContext(ctx, "explicit", "step", "mine")
 		l.InfoContext(ctx, "topsecret", "time", "now", "msg", "m")
-		l.Info("unknown attempt", "WorkflowID", "w", "RunID", "attempt-2", "Namespace", "default")
+		l.Info("of an attempt", "WorkflowID", "w", "RunID", "attempt-2", "Namespace", "default")
+		l.Info("of a worker", "WorkflowID", "", "RunID", "attempt-2", "Namespace", "default")
 		k.Know("attempt-2", run)
 		l.Info("Workflow panic", "WorkflowID", "w", "RunID", "attempt-2", "Namespace", "default")
 		l.InfoContext(ctx, "bad \xff text", "x", "\xff")
@@ -96,6 +97,7 @@ func TestKeeperKeepsLinesOfRuns(t *testing.T) {
 		line(slog.LevelWarn, "in a group", `{"a":1,"g":{"b":"[redacted]","c":"boom","d":1000000000}}`),
 		line(slog.LevelError, "explicit", "", func(l *wflo.LogLine) { l.WorkflowID, l.FirstRunID, l.Step = "other", "of it", "mine" }),
 		line(slog.LevelInfo, Redacted, `{"time_":"now","msg_":"m"}`),
+		{Message: "of an attempt", WorkflowID: "w", FirstRunID: "attempt-2", Attributes: json.RawMessage(`{"RunID":"attempt-2"}`)},
 		line(slog.LevelInfo, "Workflow panic", `{"RunID":"attempt-2"}`, func(l *wflo.LogLine) { l.Step, l.TraceID, l.SpanID = "", "", "" }),
 		line(slog.LevelInfo, "bad \uFFFD text", "{\"x\":\"\uFFFD\"}"),
 	}

@@ -53,8 +53,10 @@ type journal struct {
 	// since the last outcome.
 	delivered map[string]int
 	alone     bool
-	// turn counts the turns that the code had; zero where nobody counts.
+	// turn counts the turns that the code had; zero where nobody counts. task is
+	// Temporal's task in which the code had the last one.
 	turn int
+	task task
 	// unkept are children and updates that ran: a restore runs them again.
 	unkept []wflo.PlanItem
 	// started is when the code began, floor how many compensations there were then; born
@@ -157,6 +159,7 @@ func (j *journal) pump(ctx workflow.Context) {
 func (j *journal) awaitTurn(ctx workflow.Context) {
 	same := true // the turn in which the pump has just done something
 	_ = workflow.Await(ctx, func() bool {
+		j.rested()
 		if j.draining() || j.ready() >= 0 {
 			return true
 		}
@@ -229,6 +232,7 @@ func (j *journal) settle(ctx workflow.Context, c *call) {
 
 // add appends an outcome.
 func (j *journal) add(o step.Outcome) {
+	j.rested()
 	j.seq++
 	o.Seq, o.Height, o.Turn = j.seq, len(j.st.stack), j.turn
 	if o.At.IsZero() {

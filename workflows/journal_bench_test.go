@@ -75,3 +75,52 @@ func BenchmarkRestoreOfSteps(b *testing.B) {
 	}
 	b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "ms/restore")
 }
+
+// BenchmarkRestoreOfBranches is the time from the beginning of a restored run until each of
+// its branches has its recorded step; each has a timer under way.
+func BenchmarkRestoreOfBranches(b *testing.B) {
+	for name, do := range map[string]func(workflow.Context, int) error{"compute": nothing, "ask": askEach} {
+		for _, n := range []int{200, 400, 800} {
+			b.Run(fmt.Sprint(name, "/", n), func(b *testing.B) {
+				var spent time.Duration
+				for range b.N {
+					p := newPast(b)
+					var begun time.Time
+					p.begin = func(int) { begun = time.Now() }
+					err := p.run(func(ctx workflow.Context) error {
+						if err := branches(ctx, n, do, func() {}); err != nil {
+							return err
+						}
+						if p.runs == 2 {
+							spent += time.Since(begun) //nolint:forbidigo // it is what is measured
+							return nil
+						}
+						if _, err := workflows.TakeSnapshot(ctx, "here"); err != nil {
+							return err
+						}
+						return workflows.Restore(ctx, "here")
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "ms/restore")
+			})
+		}
+	}
+}
+
+// BenchmarkForwardOfBranches is a run of branches with three timers each, with a journal and
+// without.
+func BenchmarkForwardOfBranches(b *testing.B) {
+	for _, n := range []int{200, 400} {
+		for _, journal := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/journal=%v", n, journal), func(b *testing.B) {
+				for range b.N {
+					turns := 0
+					forward(b, journal, timers(n, &turns))
+				}
+			})
+		}
+	}
+}

@@ -23,7 +23,7 @@ type move struct {
 
 func moves(depth int) *rapid.Generator[[]move] {
 	return rapid.Custom(func(t *rapid.T) []move {
-		kinds := []string{"do", "sleep", "side", "race"}
+		kinds := []string{"do", "sleep", "side", "race", "relay"}
 		if depth > 0 {
 			kinds = append(kinds, "step", "keyed", "branches", "both")
 		}
@@ -86,6 +86,8 @@ func (g *program) one(ctx workflow.Context, m move) error {
 		pick.AddFuture(call(ctx, "race"), func(f workflow.Future) { _ = f.Get(ctx, &out) })
 		pick.Select(ctx)
 		return g.see(ctx, out)
+	case "relay":
+		return g.relay(ctx, 3*m.N)
 	case "step", "keyed":
 		opts := workflows.StepOptions{}
 		if m.Kind == "keyed" {
@@ -118,6 +120,29 @@ func (g *program) one(ctx workflow.Context, m move) error {
 		err := errors.Join(b.Get(ctx, &x), a.Get(ctx, &y))
 		return errors.Join(err, g.see(ctx, x), g.see(ctx, y))
 	}
+}
+
+// relay passes an answer on from one branch to the one before it, so many times. Nothing of
+// that is seen by the journal.
+func (g *program) relay(ctx workflow.Context, hops int) error {
+	first := workflow.NewBufferedChannel(ctx, 1)
+	last := first
+	for range hops {
+		to, from := last, workflow.NewBufferedChannel(ctx, 1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			var out string
+			from.Receive(ctx, &out)
+			to.Send(ctx, out)
+		})
+		last = from
+	}
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		out, _ := must(ctx, "relay")
+		last.Send(ctx, out)
+	})
+	var out string
+	first.Receive(ctx, &out)
+	return g.see(ctx, out)
 }
 
 var draws int

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"slices"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -52,6 +53,28 @@ func (j *journal) giveUp(c *call, err error) {
 	c.set.SetError(toWire(err))
 }
 
+// task tells Temporal's tasks of a run apart.
+type task struct {
+	at     time.Time
+	length int
+}
+
+// rested notes how many turns the code had until it was quiet, which it was when the task
+// ended.
+func (j *journal) rested() {
+	if j.turn == 0 {
+		return
+	}
+	now := task{workflow.Now(j.root), workflow.GetInfo(j.root).GetCurrentHistoryLength()}
+	if now == j.task {
+		return
+	}
+	j.task = now
+	for i := len(j.all) - 1; i >= 0 && j.all[i].Turn > 0 && j.all[i].Rest == 0; i-- {
+		j.all[i].Rest = max(0, j.turn-j.all[i].Turn)
+	}
+}
+
 // atOnce says that the next outcome came in the same turn as the one before it.
 func (j *journal) atOnce() bool {
 	next := &j.kept[j.at]
@@ -62,16 +85,27 @@ func (j *journal) atOnce() bool {
 }
 
 // turnsBefore counts the turns that the code had between the outcome that was given last
-// and the next one, where somebody counted.
+// and the next one, or until it was quiet, where somebody counted.
 func (j *journal) turnsBefore(next *step.Outcome) (turns int, ok bool) {
-	if j.turn == 0 || j.at == 0 || next.Turn == 0 || j.kept[j.at-1].Turn == 0 {
+	if j.turn == 0 || j.at == 0 {
 		return 0, false
 	}
-	return max(0, next.Turn-j.kept[j.at-1].Turn), true
+	last := &j.kept[j.at-1]
+	if next.Turn == 0 || last.Turn == 0 {
+		return 0, false
+	}
+	turns = max(0, next.Turn-last.Turn)
+	if last.Rest > 0 {
+		turns = min(turns, last.Rest)
+	}
+	return turns, true
 }
 
-// pause gives the code as many turns as it had before the next outcome, or until it is
-// quiet: what else came in between is not given again.
+// longRounds are quietRounds where it is known that the code had more turns, though not how
+// many of them it needed.
+const longRounds = 16
+
+// pause gives the code as many turns as it had before the next outcome.
 func (j *journal) pause(ctx workflow.Context) {
 	if !j.draining() {
 		j.quiet(ctx)
@@ -83,7 +117,8 @@ func (j *journal) pause(ctx workflow.Context) {
 		j.quiet(ctx)
 		return
 	}
-	for still := 0; turns > 0 && still < quietRounds && j.at == at; turns-- {
+	exact := j.kept[at-1].Rest > 0
+	for still := 0; turns > 0 && (exact || still < longRounds) && j.at == at; turns-- {
 		before := j.moves
 		j.round(ctx)
 		if still++; j.moves != before {

@@ -47,8 +47,10 @@ type Outcome struct {
 	// In is the key of the step that a step is within; empty for others.
 	In string `json:"in,omitempty"`
 	// Turn is how many turns all code of the run had had when it came: what comes in one
-	// turn is given in one. Zero means that nobody counted.
+	// turn is given in one. Rest is how many it had until it was quiet, whatever else came
+	// meanwhile. Zero means that nobody counted.
 	Turn int `json:"turn,omitempty"`
+	Rest int `json:"rest,omitempty"`
 	// Together says of a signal that code had no turn between the outcome before and it.
 	Together bool `json:"together,omitempty"`
 	// Bound is the activity that a gate's approval is for, and Grant the key of the gate

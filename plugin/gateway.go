@@ -99,10 +99,11 @@ func (c Config) hosts() map[string]string {
 // it lets pass.
 func (p *Plugin) Transport(base http.RoundTripper) http.RoundTripper {
 	m := p.cfg.Meter
-	return meter.New(meter.Config{
-		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: p.metrics, Logger: p.cfg.Logger, Base: base, MaxTokens: p.cfg.MaxTokens,
+	metered := meter.New(meter.Config{
+		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: paidObserver{p.metrics}, Logger: p.cfg.Logger, Base: base, MaxTokens: p.cfg.MaxTokens,
 		Estimator: p.estimator, Hosts: p.cfg.hosts(), Models: m.Models, Allow: m.Allow, OutsideTokens: m.OutsideTokens,
 	})
+	return &tracedTransport{next: metered, provider: p.TracerProvider()}
 }
 
 // HTTPClient is a client with that transport, for SDKs that take one.
@@ -132,7 +133,7 @@ func (p *Plugin) openGateway() error {
 		base = own
 	}
 	cfg := gateway.Config{
-		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: p.metrics, Logger: p.cfg.Logger, Base: base,
+		Ledger: p.parts.ledger, Prices: p.cfg.Prices, Observer: paidObserver{p.metrics}, Logger: p.cfg.Logger, Base: base,
 		MaxTokens: p.cfg.MaxTokens, Estimator: p.estimator, OutsideTokens: p.cfg.Meter.OutsideTokens, Upstreams: upstreams(p.cfg.Providers),
 	}
 	for _, k := range p.cfg.GatewayKeys {
@@ -142,7 +143,7 @@ func (p *Plugin) openGateway() error {
 	if err != nil {
 		return fmt.Errorf("open the endpoint: %w", err)
 	}
-	p.gateway = &counted{next: g}
+	p.gateway = &counted{next: &tracedHandler{next: g, provider: p.TracerProvider()}}
 	p.closers = append(p.closers, p.gateway.drain)
 	return nil
 }

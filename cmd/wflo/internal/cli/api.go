@@ -118,10 +118,7 @@ func (c *api) do(ctx context.Context, method, path string, in, out any) error {
 		return fmt.Errorf("ask the API: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(console.HeaderUser, userName())
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
+	c.sign(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreached(ctx, err)
@@ -140,6 +137,14 @@ func (c *api) do(ctx context.Context, method, path string, in, out any) error {
 		return wflo.Errorf("", "use the version of wflo that the worker has", "read the answer of %s: %w", c.base, err)
 	}
 	return nil
+}
+
+// sign says who asks.
+func (c *api) sign(req *http.Request) {
+	req.Header.Set(console.HeaderUser, userName())
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 }
 
 // unreached says why there is no answer.

@@ -16,8 +16,9 @@ import (
 func (a *app) approveCmd() *cobra.Command {
 	var f decideFlags
 	cmd := &cobra.Command{
-		Use:   "approve GATE",
-		Short: "Let the action at a gate happen",
+		Use:               "approve GATE",
+		ValidArgsFunction: a.completeGates,
+		Short:             "Let the action at a gate happen",
 		Long: `Show what waits at a gate and let it happen. GATE is the gate's name, its nonce,
 or the id of a run that has one open gate. The decision is bound to what was shown:
 if the action changes in between, it does not count.
@@ -70,8 +71,9 @@ func (f *decideFlags) addApprove(cmd *cobra.Command) {
 func (a *app) rejectCmd() *cobra.Command {
 	var f decideFlags
 	cmd := &cobra.Command{
-		Use:   "reject GATE",
-		Short: "Forbid the action at a gate",
+		Use:               "reject GATE",
+		ValidArgsFunction: a.completeGates,
+		Short:             "Forbid the action at a gate",
 		Long: `Forbid the action at a gate. It counts for an approved gate too, as long as the
 action has not begun.`,
 		Example: "  wflo reject refunds --reason \"not our customer\"",
@@ -91,10 +93,11 @@ action has not begun.`,
 func (a *app) respondCmd() *cobra.Command {
 	var f decideFlags
 	cmd := &cobra.Command{
-		Use:     "respond GATE",
-		Short:   "Answer the question at a gate",
-		Example: "  wflo respond ask_human-1 --text \"Use the invoice of May\"\n  wflo respond intake --form answers.json",
-		Args:    args("GATE"),
+		Use:               "respond GATE",
+		ValidArgsFunction: a.completeGates,
+		Short:             "Answer the question at a gate",
+		Example:           "  wflo respond ask_human-1 --text \"Use the invoice of May\"\n  wflo respond intake --form answers.json",
+		Args:              args("GATE"),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if strings.TrimSpace(f.text) == "" && f.form == "" {
 				return Usage("such as: --text \"Use the invoice of May\", or --form answers.json", "--text is missing")
@@ -111,11 +114,12 @@ func (a *app) respondCmd() *cobra.Command {
 func (a *app) escalateCmd() *cobra.Command {
 	var f decideFlags
 	cmd := &cobra.Command{
-		Use:     "escalate GATE",
-		Short:   "Ask the next level of a gate now",
-		Long:    "Ask the next level of a gate's escalation now. The gate gets its whole time once more.",
-		Example: "  wflo escalate refunds --reason \"above my limit\"",
-		Args:    args("GATE"),
+		Use:               "escalate GATE",
+		ValidArgsFunction: a.completeGates,
+		Short:             "Ask the next level of a gate now",
+		Long:              "Ask the next level of a gate's escalation now. The gate gets its whole time once more.",
+		Example:           "  wflo escalate refunds --reason \"above my limit\"",
+		Args:              args("GATE"),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.decide(cmd.Context(), names[0], wflo.VerdictEscalate, f)
 		},
@@ -129,8 +133,9 @@ func (a *app) escalateCmd() *cobra.Command {
 func (a *app) ackCmd() *cobra.Command {
 	var f decideFlags
 	cmd := &cobra.Command{
-		Use:   "ack GATE",
-		Short: "Say that you look at a gate",
+		Use:               "ack GATE",
+		ValidArgsFunction: a.completeGates,
+		Short:             "Say that you look at a gate",
 		Long: `Say that you look at a gate: there are no more reminders, and no escalation until
 its time is up. It decides nothing.`,
 		Example: "  wflo ack refunds",

@@ -175,7 +175,7 @@ What it reads from the environment: wflo help environment`,
 		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(),
 		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.policyCmd(), a.auditCmd(),
 		a.snapshotCmd(), a.restoreCmd(), a.lineageCmd(), a.compensationsCmd(), a.versionCmd(), a.logsCmd(),
-		a.debugCmd(), a.traceCmd(), a.doctorCmd(), a.initCmd(), a.manCmd(),
+		a.debugCmd(), a.traceCmd(), a.tailCmd(), a.doctorCmd(), a.initCmd(), a.manCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)
 	root.AddCommand(a.deps.Commands...)

@@ -83,14 +83,13 @@ func (a *app) completeGates(cmd *cobra.Command, given []string, begun string) ([
 	return ids, directive
 }
 
-// completeSnapshots offers the snapshots of the run that --run names.
-func (a *app) completeSnapshots(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+// completeSnapshots offers the snapshots of the run that is the command's argument.
+func (a *app) completeSnapshots(cmd *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp
-	run, err := cmd.Flags().GetString("run")
-	if err != nil || run == "" {
+	if len(given) == 0 {
 		return nil, directive
 	}
-	return a.snapshotIDs(cmd.Context(), run, begun), directive
+	return a.snapshotIDs(cmd.Context(), given[0], begun), directive
 }
 
 func (a *app) snapshotIDs(ctx context.Context, run, begun string) []string {

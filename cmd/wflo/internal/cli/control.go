@@ -23,8 +23,9 @@ func (a *app) haltCmd() *cobra.Command {
 		Short: "Stop a run now and undo what it did",
 		Long: `Stop a run: it starts nothing new, what is running is cancelled, and the
 compensations that it registered are carried out.`,
-		Example: "  wflo halt refund-k3f9 --reason \"wrong customer\"",
-		Args:    args("ID"),
+		Example:           "  wflo halt refund-k3f9 --reason \"wrong customer\"",
+		Args:              args("ID"),
+		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if strings.TrimSpace(halt.Reason) == "" {
 				return Usage("such as: --reason \"wrong customer\"", "--reason is missing")
@@ -51,10 +52,12 @@ compensations that it registered are carried out.`,
 
 func (a *app) cancelCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cancel ID",
-		Short: "Ask a run to end",
-		Long:  "Ask a run to end. Its own code decides how; `wflo halt` does not ask.",
-		Args:  args("ID"),
+		Use:               "cancel ID",
+		Short:             "Ask a run to end",
+		Long:              "Ask a run to end. Its own code decides how; `wflo halt` does not ask.",
+		Example:           "  wflo cancel refund-k3f9",
+		Args:              args("ID"),
+		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx := cmd.Context()
 			c, err := a.dial(ctx)
@@ -106,9 +109,10 @@ you. Its name without the extension is the name of the key.`,
 
 func (a *app) versionCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version and what is built in",
-		Args:  args(),
+		Use:     "version",
+		Short:   "Show the version and what is built in",
+		Example: "  wflo version\n  wflo version --jq .wflo",
+		Args:    args(),
 		RunE: func(*cobra.Command, []string) error {
 			parts := map[string]string{"wflo": a.version(), "go": runtime.Version()}
 			maps.Copy(parts, a.deps.Parts)

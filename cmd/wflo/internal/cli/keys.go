@@ -143,6 +143,7 @@ func (a *app) keysListCmd() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List keys, without what opens them",
+		Example: "  wflo keys list\n  wflo keys list --jq '.[].name'",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.api()

@@ -18,8 +18,9 @@ func (a *app) lineageCmd() *cobra.Command {
 		Short: "Show how a run and others come from each other",
 		Long: `Show how a run and others come from each other by restores, as a tree, the oldest
 first. The run that was asked about has a star.`,
-		Example: "  wflo lineage refund-k3f9",
-		Args:    args("RUN"),
+		Example:           "  wflo lineage refund-k3f9",
+		Args:              args("RUN"),
+		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			c, err := a.api()
 			if err != nil {

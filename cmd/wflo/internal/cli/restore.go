@@ -40,7 +40,8 @@ leaves the run alone and starts another one.`,
 		Example: `  wflo restore refund-k3f9 --to before-critical-op --dry-run
   wflo restore refund-k3f9 --to 2026-11-22T10:00:00Z --reason "wrong account"
   wflo restore refund-k3f9 --to before-critical-op --mode fork --new-id refund-twin --reason "try again"`,
-		Args: args("RUN"),
+		Args:              args("RUN"),
+		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			order, err := f.order(given[0])
 			if err != nil {
@@ -62,6 +63,9 @@ leaves the run alone and starts another one.`,
 	flags.DurationVar(&f.patience, "timeout", 10*time.Minute, "how long to wait")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	if err := cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(modes, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag was added above
+	}
+	if err := cmd.RegisterFlagCompletionFunc("to", a.completeSnapshots); err != nil {
 		panic(err) // the flag was added above
 	}
 	return cmd

@@ -87,6 +87,7 @@ func (a *app) sandboxImageCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "The image that programs run in",
+		Long:  "The image that programs run in, where nothing else is asked for.",
 		Args:  args(),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -62,8 +62,9 @@ func (a *app) snapshotCreateCmd() *cobra.Command {
 		Short: "Have an open run take a snapshot of itself",
 		Long: `Have an open run take a snapshot of itself, and wait for it. When the time is up the
 run goes on with it: look with wflo snapshot list.`,
-		Example: "  wflo snapshot create refund-k3f9 --name before-critical-op",
-		Args:    args("RUN"),
+		Example:           "  wflo snapshot create refund-k3f9 --name before-critical-op",
+		Args:              args("RUN"),
+		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			want, err := parseParts(parts)
 			if err != nil {
@@ -313,9 +314,10 @@ func (a *app) snapshotPinCmd(pinned bool) *cobra.Command {
 		use, short, method = "unpin ID", "Let retention have a snapshot again", http.MethodDelete
 	}
 	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  args("ID"),
+		Use:     use,
+		Short:   short,
+		Example: "  wflo snapshot " + strings.Fields(use)[0] + " 0199c7a2-5b1e-7c44-9d1f-2f6f0a8c1b3e",
+		Args:    args("ID"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.changeSnapshot(cmd.Context(), method, given[0], "/pin", strings.Fields(use)[0]+"ned")
 		},

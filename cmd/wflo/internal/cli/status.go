@@ -35,7 +35,11 @@ func (a *app) statusCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status ID",
 		Short: "Show what a run is doing, did and spent",
-		Args:  args("ID"),
+		Long: `Show what a run is doing, did and spent, as the run itself and Temporal say it. It needs
+no API; wflo debug tells more where there is one.`,
+		Example:           "  wflo status refund-k3f9\n  wflo status refund-k3f9 --jq .state",
+		Args:              args("ID"),
+		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.status(cmd.Context(), names[0])
 		},

@@ -110,9 +110,10 @@ stays good; wflo keys revoke ends it.`,
 
 func (a *app) whoamiCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "whoami",
-		Short: "Say who the API takes you for",
-		Args:  args(),
+		Use:     "whoami",
+		Short:   "Say who the API takes you for",
+		Example: "  wflo whoami\n  wflo whoami --jq .roles",
+		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.api()
 			if err != nil {

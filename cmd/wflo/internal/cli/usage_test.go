@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"google.golang.org/grpc/codes"
@@ -34,6 +35,14 @@ func TestUsageErrors(t *testing.T) {
 		{"list -o yaml", []string{`--output is "yaml"`, "hint: use text, json, jsonl"}},
 		{"list --state odd", []string{`--state is "odd"`, "waiting_approval"}},
 		{"list --limit 0", []string{"--limit is 0"}},
+		{"list --since soon", []string{"--since", "hint: such as 7d"}},
+		{"list --user a'b", []string{"--user has a quote", "--text"}},
+		{"list --jq .[", []string{`--jq ".["`, "jqlang.org"}},
+		{"list --jq .id -o text", []string{"--jq and --output text exclude"}},
+		{"doctor --check nix", []string{`--check is "nix"`, "temporal"}},
+		{"tail --last -1", []string{"--last is -1"}},
+		{"init Odd!", []string{`name is "odd!"`, "hint: use small letters"}},
+		{"man", []string{"DIR is missing"}},
 		{"status", []string{"wflo status: ID is missing"}},
 		{"run", []string{"wflo run: NAME is missing"}},
 		{"run x --budget 0", []string{"--budget is $0.00", "hint: give a positive amount of dollars"}},
@@ -88,15 +97,31 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
+// Every command says what it does, shows how or why, and its help is on record. A
+// command that is added without is found here.
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"", "run", "list", "status", "approvals", "approvals show", "approve", "reject", "respond", "escalate", "ack", "login", "logout", "whoami", "keys", "keys create", "keys list", "keys revoke", "notify", "notify list", "notify retry", "halt", "cancel", "keygen", "version", "sandbox", "sandbox run", "sandbox ls", "sandbox stats", "sandbox kill", "sandbox gc", "sandbox check", "sandbox image build"} {
-		t.Run(name, func(t *testing.T) {
-			line := append(strings.Fields(name), "--help")
-			golden(t, "help-"+strings.ReplaceAll(name, " ", "-")+".txt", invoke(t, &fakeTemporal{}, line...))
+	walk(NewRoot(Deps{}), func(cmd *cobra.Command) {
+		words := strings.Fields(cmd.CommandPath())[1:]
+		t.Run(strings.Join(words, " "), func(t *testing.T) {
+			if cmd.Short == "" || len(words) > 0 && cmd.Example == "" && cmd.Long == "" {
+				t.Error("lacks Short, or Example and Long")
+			}
+			file, line := "help-"+strings.Join(words, "-")+".txt", append(words, "--help")
+			if cmd.IsAdditionalHelpTopicCommand() {
+				line = append([]string{"help"}, words...)
+			}
+			golden(t, file, invoke(t, &fakeTemporal{}, line...))
 		})
-	}
-	for _, topic := range []string{"exit-codes", "environment"} {
-		golden(t, "help-"+topic+".txt", invoke(t, &fakeTemporal{}, "help", topic))
+	})
+}
+
+// walk calls each with a command and all below it that people see.
+func walk(cmd *cobra.Command, each func(*cobra.Command)) {
+	each(cmd)
+	for _, below := range cmd.Commands() {
+		if !below.Hidden && below.Name() != "help" && below.Name() != "completion" {
+			walk(below, each)
+		}
 	}
 }
 

@@ -85,7 +85,9 @@ func TestPostgresOutages(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	p := findPostmaster(t, pg.Database(t))
+	var p *postmaster
+	t.Cleanup(func() { p.stop() }) // after the database below was dropped
+	p = findPostmaster(t, pg.Database(t))
 	outages(t, d, pg.Database, p.kill, p.again)
 }
 
@@ -150,7 +152,6 @@ func findPostmaster(t *testing.T, at string) *postmaster {
 	if os.Geteuid() == 0 {
 		p.as = &syscall.Credential{Uid: st.Uid, Gid: st.Gid}
 	}
-	t.Cleanup(p.stop)
 	return p
 }
 
@@ -212,7 +213,7 @@ func (p *postmaster) begin() {
 
 // stop ends a server that was started here, before pgtest removes its files.
 func (p *postmaster) stop() {
-	if p.ended == nil {
+	if p == nil || p.ended == nil {
 		return
 	}
 	_ = syscall.Kill(p.pid, syscall.SIGINT) // the fast shutdown

@@ -124,7 +124,7 @@ func (a *account) foldRun(e *historypb.HistoryEvent) bool {
 		a.finish(e, enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED, wrong{state: StateCancelled}, "")
 	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
 		x := e.GetWorkflowExecutionTerminatedEventAttributes()
-		a.asked = line(byWhom(x.GetIdentity(), x.GetReason()))
+		a.asked = byWhom(line(x.GetIdentity()), line(x.GetReason()))
 		a.finish(e, enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, wrong{state: StateCancelled, message: line("terminated" + a.asked)}, "")
 	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
 		x := e.GetWorkflowExecutionContinuedAsNewEventAttributes()

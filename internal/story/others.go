@@ -149,7 +149,7 @@ func (a *account) foldMessages(ctx context.Context, e *historypb.HistoryEvent) b
 		a.signalled(e)
 	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
 		x := e.GetWorkflowExecutionCancelRequestedEventAttributes()
-		a.asked = line(byWhom(x.GetIdentity(), x.GetCause()))
+		a.asked = byWhom(line(x.GetIdentity()), line(x.GetCause()))
 		a.came(e, "cancel", strings.TrimSpace(a.asked))
 	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
 		a.updated(e)

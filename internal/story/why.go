@@ -33,8 +33,8 @@ func explainOpen(s *sources, h *Head, now time.Time) (why, next string) {
 	task := s.r.GetPendingWorkflowTask()
 	switch {
 	case s.about.stuck != "" && task != nil && s.about.stuckCause == enumspb.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR:
-		return "its code does not fit its history any more: " + s.about.stuck,
-			"deploy the code that it began with, or take it back: temporal workflow reset --workflow-id " + quote(h.WorkflowID) + " --type LastWorkflowTask --reason 'its code has changed'"
+		return "its code does not fit its history any more, and it goes on when the code is back that it began with, or when it is reset: " + s.about.stuck,
+			"temporal workflow reset --workflow-id " + quote(h.WorkflowID) + " --type LastWorkflowTask --reason 'its code has changed'"
 	case s.about.stuck != "" && task != nil:
 		return fmt.Sprintf("its code fails, and is tried again (%d times so far): %s", max(task.GetAttempt(), 1), s.about.stuck),
 			"wflo logs " + quote(h.WorkflowID)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -50,6 +51,27 @@ func TestRunSpanIDs(t *testing.T) {
 	}
 	if a, b := start("RunActivity", "run-1"), start("RunActivity", "run-1"); a == b {
 		t.Errorf("two activities are both %q", a)
+	}
+}
+
+// The runs of a chain that nobody traced are one trace, with a span each.
+func TestRetriedRunsAreOneTrace(t *testing.T) {
+	spans, err := TemporalInterceptor(sdktrace.NewTracerProvider(sdktrace.WithIDGenerator(idGenerator{})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contexts := map[string]trace.SpanContext{}
+	for _, run := range []string{"run-1", "run-2"} {
+		span, err := spans.tracer.StartSpan(&interceptor.TracerStartSpanOptions{
+			Operation: operationRun, Name: "Refund", Tags: map[string]string{tagWorkflowID: "refund-42", tagRunID: run}, Parent: &origin{firstRunID: "run-1"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		contexts[run] = span.(interface{ SpanContext() trace.SpanContext }).SpanContext()
+	}
+	if contexts["run-1"].TraceID() != contexts["run-2"].TraceID() || contexts["run-1"].SpanID() == contexts["run-2"].SpanID() {
+		t.Errorf("got %v", contexts)
 	}
 }
 

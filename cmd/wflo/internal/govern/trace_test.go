@@ -15,6 +15,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -280,30 +281,51 @@ func TestTracesOfRestores(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	reopen, err := p.back.Do(t.Context(), wflo.Restore{
+		ID: "reopen-" + p.queue, WorkflowID: p.run.GetID(), To: wflo.RestorePoint{Snapshot: "before-payment"}, By: "bob", Reason: "it was not well",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := p.GetWorkflow(t.Context(), p.run.GetID(), "")
+	p.waits(again)
+	if err := p.end(again, "well"); err != nil {
+		t.Error(err)
+	}
 	p.leave()
 	all := r.forest()
 	all.wantWhole(t)
 	runs := all.named("RunWorkflow:payment")
-	if len(runs) != 3 {
-		t.Fatalf("%d runs, want the first, the restored and the forked one:\n%s", len(runs), all)
+	if len(runs) != 4 {
+		t.Fatalf("%d runs, want the first, the restored, the forked and the reopened one:\n%s", len(runs), all)
 	}
-	first, restored, other := runs[0], runs[1], runs[2]
+	first, restored := runs[0], runs[1]
 	if string(first.TraceId) != string(restored.TraceId) || string(restored.ParentSpanId) != string(first.SpanId) {
 		t.Error("the restored run is not in the trace of the run")
 	}
-	if string(first.TraceId) == string(other.TraceId) || len(other.ParentSpanId) != 0 {
-		t.Error("the fork is in the trace of the run")
+	for i, restore := range []string{fork.Restore.ID, reopen.Restore.ID} {
+		other := runs[2+i]
+		if string(first.TraceId) == string(other.TraceId) || len(other.ParentSpanId) != 0 {
+			t.Errorf("%s is in the trace of the run", restore)
+		}
+		if len(other.Links) != 1 || string(other.Links[0].TraceId) != string(first.TraceId) {
+			t.Errorf("%s is linked with %v", restore, other.Links)
+		}
+		wantAttributes(t, other, map[string]string{"wflo.restore": restore})
 	}
-	if len(other.Links) != 1 || string(other.Links[0].TraceId) != string(first.TraceId) {
-		t.Errorf("the fork is linked with %v", other.Links)
+	if string(runs[2].TraceId) == string(runs[3].TraceId) {
+		t.Error("the fork and the reopened run are one trace")
 	}
-	wantAttributes(t, other, map[string]string{"wflo.restore": fork.Restore.ID})
 	wantAttributes(t, restored, map[string]string{"wflo.epoch": "1"})
+	wantAttributes(t, all.named("RunActivity:wflo.snapshot.Take")[0], map[string]string{"wflo.snapshot": "*", "wflo.snapshot.kind": "*", "wflo.snapshot.parts": "state", "wflo.snapshot.bytes": "*"})
+	if begun := all.named("RunActivity:wflo.recovery.Begin"); len(begun) != 3 || attribute(begun[1], "wflo.restore.mode") != string(wflo.RestoreFork) {
+		t.Errorf("%d restores have begun", len(begun))
+	}
 	// A step that the journal answered is no piece of work.
 	if n := len(all.named("step look")); n != 1 {
 		t.Errorf("the step before the snapshot has %d spans", n)
 	}
-	if n := len(all.named("step pay")); n != 3 {
+	if n := len(all.named("step pay")); n != 4 {
 		t.Errorf("the payment has %d spans, want one for each time", n)
 	}
 }
@@ -325,13 +347,32 @@ func TestTracesOverGRPC(t *testing.T) {
 		r.RegisterWorkflowWithOptions(questionOnce, workflow.RegisterOptions{Name: "question"})
 	}})
 	question := private + strings.Repeat(" and so on", 5000)
-	if err := w.wait(w.start(wflo.Run{}, "question", question), nil); err != nil {
+	// Who starts it has a trace, and neither the plugin nor a collector.
+	spans, err := plugin.NewTraceInterceptor(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	starter, err := client.DialContext(t.Context(), client.Options{
+		HostPort: server.HostPort(), Namespace: server.Namespace(), Logger: logger(t), Interceptors: []interceptor.ClientInterceptor{spans, plugin.NewClientInterceptor()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer starter.Close()
+	ctx, parent := above(t)
+	run, err := starter.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: w.queue, TaskQueue: w.queue, WorkflowExecutionTimeout: time.Minute}, "question", question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.wait(run, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.leave()
 	f := r.forest()
-	f.wantWhole(t)
-	f.one(t, "RunWorkflow:question")
+	f.wantWhole(t, parent.SpanID().String())
+	if s := f.one(t, "RunWorkflow:question"); hex.EncodeToString(s.TraceId) != parent.TraceID().String() || hex.EncodeToString(s.ParentSpanId) != parent.SpanID().String() {
+		t.Error("the run is not within the span of who started it")
+	}
 	chat := f.one(t, "chat "+model)
 	wantAttributes(t, chat, map[string]string{"gen_ai.system_instructions": `[{"type":"text","content":"be brief"}]`})
 	in, out := attribute(chat, "gen_ai.input.messages"), attribute(chat, "gen_ai.output.messages")

@@ -88,13 +88,14 @@ func newScene(t *testing.T, d *dev, database func(testing.TB) string, y story) *
 	t.Cleanup(func() { _ = l.Close() })
 	s.store, s.back = l.Recovery(), recovery.New(recovery.Config{Client: s.c})
 	s.shop = url
+	engine := "WFLO_SANDBOX_HOST=unix:///nowhere" // workers look for one, and do without
 	if y.parts {
-		s.shop = database(t)
+		s.shop, engine = database(t), "WFLO_SANDBOX_HOST="+os.Getenv("DOCKER_HOST")
 		t.Cleanup(func() { removeAll(t, s.id) }) // what killed workers left
 		s.inShop("CREATE TABLE marks (what text PRIMARY KEY)")
 	}
 	s.env = d.env("WFLO_DATABASE="+url+"&pool_max_conns=3", "WFLO_DATA_DIR="+t.TempDir(), "WFLO_OWNER="+s.id, "WFLO_SANDBOX_POOL=-1", "WFLO_ALLOW_UNSIGNED=true",
-		faultQueue+"="+s.id, faultProvider+"="+s.till.URL, faultShop+"="+s.shop)
+		faultQueue+"="+s.id, faultProvider+"="+s.till.URL, faultShop+"="+s.shop, engine)
 	return s
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 
 	"github.com/wflo-ai/wflo-go"
@@ -253,6 +252,3 @@ func (l learner) Secret(ctx context.Context, name string) ([]byte, error) {
 	}
 	return value, err
 }
-
-// configureLogs sets what the client logs to.
-func (p *Plugin) configureLogs(o *client.Options) { o.Logger = p.clientLogger(o.Logger) }

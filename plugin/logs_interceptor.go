@@ -47,8 +47,8 @@ func (in *logInbound) Init(outbound interceptor.ActivityOutboundInterceptor) err
 // only, and reports a panic, which no interceptor before it sees.
 func (in *logInbound) ExecuteActivity(ctx context.Context, input *interceptor.ExecuteActivityInput) (any, error) {
 	info := activity.GetInfo(ctx)
-	if run, ok := wflo.RunFrom(ctx); ok && in.logs.keeper != nil {
-		in.logs.keeper.Know(info.WorkflowExecution.RunID, run)
+	if run, ok := wflo.RunFrom(ctx); ok {
+		in.logs.know(info.WorkflowExecution.RunID, run)
 	}
 	returned := false
 	defer func() {
@@ -59,6 +59,13 @@ func (in *logInbound) ExecuteActivity(ctx context.Context, input *interceptor.Ex
 	out, err := in.Next.ExecuteActivity(ctx, input)
 	returned = true
 	return out, err
+}
+
+// know says which run a run id of Temporal belongs to, for lines of the SDK.
+func (l *logging) know(runID string, run wflo.Run) {
+	if l.keeper != nil {
+		l.keeper.Know(runID, run)
+	}
 }
 
 // errPanicked stands for the error that Temporal's SDK makes of a panic.

@@ -165,7 +165,7 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 	return []interceptor.WorkerInterceptor{
 		workflows.NewInterceptor(workflows.InterceptorConfig{
 			Observer: observer{p.metrics, p.refusals}, SearchAttributes: !p.cfg.NoSearchAttributes, Policies: p.governed(), Snapshots: true,
-			Tracer: p.spans,
+			Tracer: p.spans, Begun: p.logs.know,
 		}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,

@@ -38,6 +38,9 @@ type InterceptorConfig struct {
 	Observer Observer
 	// Tracer may be nil.
 	Tracer Tracer
+	// Begun hears which run a run id of Temporal belongs to before its code begins, also
+	// in replays; nil means nobody. It must not block.
+	Begun func(runID string, r wflo.Run)
 	// Policies says that the worker has policies, so that runs which begin on it
 	// are governed by them. A worker without replays such runs all the same.
 	Policies bool
@@ -93,6 +96,9 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	}
 	ctx = workflow.WithValue(ctx, tracerKey{}, in.cfg.Tracer)
 	st.tracing(ctx).Run(ctx, st.run)
+	if in.cfg.Begun != nil {
+		in.cfg.Begun(workflow.GetInfo(ctx).WorkflowExecution.RunID, st.run)
+	}
 	whole := ctx
 	ctx = workflow.WithValue(ctx, stateKey{}, st)
 	ctx, st.stop = workflow.WithCancel(ctx)

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// format is the version of what is stored. The first one had chunks that zstd compressed,
-// and SHA256 was over the rows themselves.
+// format is the version of what is stored. In the first one, SHA256 of tables was that of
+// the rows themselves, which hashed all of them twice.
 const (
 	firstFormat = 1
 	format      = 2

@@ -7,7 +7,7 @@
 // the same values (the settings that change how values are written are fixed), it does
 // not change between versions as the binary form of a type may, and its rows end at
 // newlines. They are cut into chunks of about 1 MiB, where the content of a row says
-// so, which S2 compresses: rows that change, come or go store the chunks around them
+// so, which zstd compresses: rows that change, come or go store the chunks around them
 // and nothing else.
 //
 // A restore is one transaction. It locks the tables against writers, refuses when they
@@ -36,7 +36,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
@@ -124,7 +123,7 @@ type Keeper struct {
 	timeout     time.Duration
 	lockTimeout time.Duration
 	limits      Limits
-	zstd        *zstd.Decoder
+	codec       *codec
 }
 
 // tableSet is a Set that was read.
@@ -159,7 +158,7 @@ func New(c Config) (*Keeper, error) {
 		k.sets[name] = s
 	}
 	var err error
-	if k.zstd, err = newDecoder(); err != nil {
+	if k.codec, err = newCodec(); err != nil {
 		return nil, fmt.Errorf("set up compression: %w", err)
 	}
 	return k, nil

@@ -2,6 +2,7 @@ package pgtables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/wflo-ai/wflo-go"
@@ -157,9 +158,9 @@ func (k *Keeper) open(ctx context.Context, t *table, c chunk, buf []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	raw, err := k.decompress(data, buf, c.Raw)
-	if err == nil {
-		err = anotherSize(int64(len(data)), c.Size, nil)
+	raw, err := k.codec.dec.DecodeAll(data, buf[:0])
+	if err == nil && (int64(len(data)) != c.Size || int64(len(raw)) != c.Raw) {
+		err = errors.New("it has another size")
 	}
 	if err != nil {
 		return nil, damaged("a part of table %s is damaged: blob %.12s: %w", t.show(), c.Key, err)

@@ -206,6 +206,12 @@ var (
 
 // placed is the place of the row that a call is within; -1 where that is the run.
 func (a *account) placed(e *historypb.HistoryEvent, r *entry, key, activity string) int {
+	if r.Kind == KindCompensation { // of a step of an earlier run, perhaps
+		if i, ok := a.named[retried.ReplaceAllString(scopeOf(key, activity), "")]; ok {
+			return i
+		}
+		return -1
+	}
 	if r.Kind != KindApproval {
 		return a.around(e, key, activity)
 	}

@@ -308,6 +308,6 @@ func byteCount(n int64) string {
 
 // stateText is the state of a compensation or a restore, in words.
 func stateText(state any) string {
-	text := strings.ReplaceAll(fmt.Sprint(state), "_", " ")
+	text := strings.ReplaceAll(wflo.VisibleLine(fmt.Sprint(state)), "_", " ")
 	return cmp.Or(text, "unknown")
 }

@@ -26,9 +26,13 @@
     old.replaceWith(now);
     if (held) document.getElementById(held)?.focus();
   };
+  // What has no rows is taken over whole, but not from under somebody who reads or writes in it.
+  const takeSection = (old, now) => {
+    if (old.innerHTML !== now.innerHTML && !old.contains(document.activeElement) && !old.querySelector("details[open]")) old.replaceWith(now);
+  };
   const takeRows = (next) => {
     const rows = document.getElementById("rows"), fresh = next.getElementById("rows");
-    if (!rows || !fresh) return !rows && !fresh;
+    if (!rows || !fresh) return takeSection(document.getElementById("section"), next.getElementById("section"));
     const kept = new Set(all("tr", fresh).map((tr) => tr.id));
     all("tr", rows).forEach((tr) => kept.has(tr.id) || tr.remove());
     all("tr", fresh).forEach((tr, i) => {
@@ -48,7 +52,6 @@
     });
     const scale = document.querySelector(".fall .scale"), now = next.querySelector(".fall .scale");
     if (scale && now) scale.replaceWith(now);
-    return true;
   };
   const digests = (where) => all("[data-digest]", where).map((e) => e.dataset.digest).join();
   const take = (html) => {
@@ -59,10 +62,9 @@
     put(document.getElementById("head"), head);
     // A form that somebody fills in stays, unless what is asked has changed.
     if (digests(document) !== digests(next)) put(document.getElementById("gates"), next.getElementById("gates"));
-    const whole = takeRows(next);
+    takeRows(next);
     document.title = next.title;
     countDown();
-    if (!whole) return location.reload();
     say(live ? "Live." : "The run is over.");
     if (!live) stop();
   };
@@ -140,5 +142,7 @@
     keys[event.key]();
   });
   const asked = location.hash.slice(1);
-  if (["approve", "reject", "escalate"].includes(asked)) answer(asked);
+  if (["approve", "reject", "escalate"].includes(asked)) {
+    addEventListener("load", () => setTimeout(() => answer(asked))); // the browser's own leap to the form comes first
+  }
 })();

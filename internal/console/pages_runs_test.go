@@ -141,13 +141,14 @@ func TestSpendPage(t *testing.T) {
 	page := o.send(c, "GET", "/spend", "")
 	wants(t, "by workflow", page, 200, "RefundAgent", "$1.31", "$2.37", "$0.40 reserved", "team:support", "user:*: $2.00 daily", `href="/spend?scope=workflow%3ARefundAgent"`)
 	wants(t, "of one user", o.send(c, "GET", "/spend?by=model&scope=user%3Abob", ""), 200, "openai/gpt-5.4", "<strong>$0.84</strong>", "!12,040")
-	wants(t, "another time", o.send(c, "GET", "/spend?from=2020-01-01&to=2020-01-02", ""), 200, "Nothing was spent")
+	wants(t, "another time", o.send(c, "GET", "/spend?from=2020-01-01&to=2020-01-02", ""), 200, "$0.00", "$0.40 reserved now", "!$1.31<")
+	wants(t, "nothing", o.send(c, "GET", "/spend?scope=team%3Anone", ""), 200, "Nothing was spent")
 	for _, bad := range []string{"by=moon", "from=x", "from=2026-02-01&to=2026-01-01", "scope=user%3A%2A", "scope=x"} {
 		wants(t, bad, o.send(c, "GET", "/spend?"+bad, ""), 422, "note bad")
 		wants(t, bad, o.send(c, "GET", "/spend.csv?"+bad, ""), 422, "note bad")
 	}
 	file := o.send(c, "GET", "/spend.csv?by=user", "")
-	wants(t, "file", file, 200, "user,calls,cache_hits,tokens_in,tokens_out,spent_usd,unknown_usd,reserved_usd,saved_usd\n", "eve,1,0,12040,2118,1.31,0,0.4,0\n")
+	wants(t, "file", file, 200, "user,calls,cache_hits,tokens_in,tokens_out,spent_usd,unknown_usd,reserved_usd,saved_usd\n", "eve,1,0,12040,2118,1.31,0.00,0.40,0.00\n")
 	if kind := file.header.Get("Content-Type"); !strings.HasPrefix(kind, "text/csv") {
 		t.Errorf("the file is %s", kind)
 	}

@@ -12,5 +12,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(context.Background(), deps(), os.Args[1:]))
+	os.Exit(cli.MainAs(context.Background(), deps(), os.Args, os.Setenv))
 }

@@ -120,6 +120,18 @@ func Main(ctx context.Context, deps Deps, args []string) int {
 	return exitCode(err)
 }
 
+// MainAs is Main for the whole command line of a process, with the program's name: as
+// temporal-wflo it takes the flags of Temporal's command. setenv is os.Setenv.
+func MainAs(ctx context.Context, deps Deps, line []string, setenv func(name, value string) error) int {
+	given, err := FromTemporal(line[0], line[1:], setenv)
+	if err != nil {
+		deps = deps.withDefaults()
+		writeError(deps.Stderr, err)
+		return exitCode(err)
+	}
+	return Main(ctx, deps, given)
+}
+
 // NewRoot is the root command, for documentation generators; programs call Main.
 func NewRoot(deps Deps) *cobra.Command {
 	a := &app{deps: deps.withDefaults()}

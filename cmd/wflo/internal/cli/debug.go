@@ -221,12 +221,30 @@ func clip(text string, most int) string {
 	return text
 }
 
+// gatesText has each open gate in brief: what is asked, who may answer, and how. The whole
+// of it would push everything else off the screen.
 func gatesText(gates []wflo.Gate) string {
 	var b strings.Builder
 	for _, g := range gates {
-		fmt.Fprintf(&b, "\n%s\n%s\n", gateText(g), decideHelp(g))
+		fmt.Fprintf(&b, "\n  gate  %s: %s\n", escapeLine(g.ID), escapeLine(g.Approval.Action))
+		for _, f := range []said{
+			{"risk", string(g.Approval.Risk)}, {"approvers", strings.Join(g.MayDecide(), ", ")}, {"expires", expiry(g)},
+			{"whole", "wflo approvals show " + shellWord(g.ID) + " --run " + shellWord(g.WorkflowID)},
+		} {
+			if f.text != "" {
+				fmt.Fprintf(&b, "        %-10s %s\n", f.name, escapeLine(f.text))
+			}
+		}
+		fmt.Fprintf(&b, "%s\n", decideHelp(g))
 	}
 	return b.String()
+}
+
+func expiry(g wflo.Gate) string {
+	if g.ExpiresAt.IsZero() {
+		return ""
+	}
+	return "in " + short(time.Until(g.ExpiresAt))
 }
 
 // storyLine is a row of the tree, with its error below it.

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -72,6 +73,7 @@ type flags struct {
 	dataDir                         string
 	ephemeral, stock                bool
 	readyFile, logLevel             string
+	watch                           string
 }
 
 // Command makes `wflo dev`.
@@ -90,8 +92,13 @@ budgets, routes, the response cache, keys of the OpenAI-compatible endpoint,
 policies, channels and what holds at approval gates. Approver keys and checkpoints
 of that file do not count here, and WFLO_OWNER, WFLO_DATA_DIR, WFLO_DATABASE, WFLO_APPROVER_KEYS and
 WFLO_ALLOW_UNSIGNED do not either: they belong to another installation. Everybody
-who reaches the console is taken for who they say they are.`,
-		Example: "  wflo dev\n  wflo dev --ephemeral --port 0 --ui-port 0 --ready-file ready.json",
+who reaches the console is taken for who they say they are.
+
+With --watch, the worker of a project of yours runs as well: DIR/worker is built with
+go build and started again whenever a file of Go in DIR changes; what does not build
+is shown, and the worker before goes on. It gets TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
+WFLO_DATA_DIR and the approver's key of this server, and WFLO_DEV=1.`,
+		Example: "  wflo dev\n  wflo dev --watch .\n  wflo dev --ephemeral --port 0 --ui-port 0 --ready-file ready.json",
 		Args: func(_ *cobra.Command, given []string) error {
 			if len(given) > 0 {
 				return cli.Usage("see: wflo dev --help", "wflo dev takes no argument, got %q", given[0])
@@ -110,6 +117,7 @@ who reaches the console is taken for who they say they are.`,
 	set.BoolVar(&f.ephemeral, "ephemeral", false, "keep runs in memory only; the approver key stays")
 	set.BoolVar(&f.stock, "stock", false, "Temporal's own dev-server settings, to compare with")
 	set.StringVar(&f.readyFile, "ready-file", "", "write the addresses to this file, as JSON, when all is up")
+	set.StringVar(&f.watch, "watch", "", "also build and run the worker in DIR/worker, and again when its code changes")
 	set.StringVar(&f.logLevel, "log-level", "warn", "log to standard error: debug, info, warn or error")
 	return cmd
 }
@@ -129,6 +137,11 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 	}
 	if f.ephemeral {
 		conf.DataDir = ""
+	}
+	if f.watch != "" {
+		if err := checkWatched(f.watch); err != nil {
+			return err
+		}
 	}
 	if err := clearReady(f.readyFile); err != nil {
 		return err
@@ -169,9 +182,27 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 			}
 		}()
 	}
-	<-ctx.Done()
+	err = watch(ctx, cmd.ErrOrStderr(), f, r, key)
 	fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
-	return nil
+	return err
+}
+
+// watch runs the worker of a project beside the server until ctx ends; without --watch
+// it only waits.
+func watch(ctx context.Context, out io.Writer, f flags, r report, key approver.Key) error {
+	if f.watch == "" {
+		<-ctx.Done()
+		return nil
+	}
+	data, err := filepath.Abs(f.dataDir) // the worker runs in another directory
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	w := &watcher{dir: f.watch, out: out, env: []string{
+		"WFLO_DEV=1", "TEMPORAL_ADDRESS=" + r.Address, "TEMPORAL_NAMESPACE=" + r.Namespace,
+		"WFLO_DATA_DIR=" + data, "WFLO_APPROVER_KEYS=" + key.Name + "=" + key.Public(),
+	}}
+	return w.run(ctx)
 }
 
 // clearReady removes the file of a predecessor that was killed: a reader would

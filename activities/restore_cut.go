@@ -25,12 +25,19 @@ func cutUndone(s wflo.Snapshot, outcomes []step.Outcome, rows []wflo.Compensatio
 }
 
 // cutAbove is cutUndone for a run that first undoes what it did after the outcomes that it
-// keeps: otherwise it would do that twice, under one compensation. height is how many
+// keeps: otherwise it would do that twice, under one compensation. What was registered
+// since the snapshot's branch was given up is not of that branch. height is how many
 // compensations stay registered.
 func cutAbove(s wflo.Snapshot, outcomes []step.Outcome, rows []wflo.CompensationRecord) (kept []step.Outcome, height int) {
 	rows = slices.Clone(rows)
 	kept, _ = cutUndone(s, outcomes, rows)
-	for height = s.Height; ; {
+	height = s.Height
+	for _, r := range rows {
+		if r.Run.Epoch > s.Run.Epoch && (!r.State.Ended() || r.State == wflo.CompensationKept) {
+			height = max(0, min(height, r.Height-1))
+		}
+	}
+	for {
 		before := height
 		for _, r := range latest(s, rows) {
 			if i := effectAt(s, r, outcomes); !isUndone(r) && len(kept) <= i && i < len(outcomes) {

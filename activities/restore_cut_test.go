@@ -250,3 +250,31 @@ func TestReopenedToATime(t *testing.T) {
 		t.Errorf("%d compensations stay, the plan undoes %+v", begun.Height, p.Undo)
 	}
 }
+
+// TestReopeningAtABranchThatWasGivenUp undoes what was done since on the other one: it is
+// done again.
+func TestReopeningAtABranchThatWasGivenUp(t *testing.T) {
+	w := newGoingBack(t, false)
+	if _, err := w.store.BeginUndo(t.Context(), "undo-1", "restored"); err != nil {
+		t.Fatal(err)
+	}
+	later := w.run
+	later.Epoch = 1
+	w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-1", State: wflo.CompensationDone}}})
+	again := wflo.CompensationRecord{
+		ID: "undo-2", Name: "pay", Activity: "refund", Run: later, Height: 1, Step: "g0/pay#1", State: wflo.CompensationRegistered,
+	}
+	if err := w.store.NoteCompensations(t.Context(), later, step.CompensationNotes{New: []wflo.CompensationRecord{again}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.BeginEffect(t.Context(), "undo-2"); err != nil {
+		t.Fatal(err)
+	}
+	w.note(step.CompensationNotes{Marks: []step.CompensationMark{{ID: "undo-2", State: wflo.CompensationKept}}})
+	r := w.ask("", wflo.RestorePoint{Snapshot: "b"}) // of epoch 0
+	r.AcceptIrreversible = true
+	begun := w.begin(r)
+	if p := begun.Restored.Plan; begun.Height != 0 || len(p.Undo) != 1 || p.Undo[0].ID != "undo-2" || p.Kept != 1 {
+		t.Errorf("%d compensations stay, and the plan is %+v", begun.Height, p)
+	}
+}

@@ -201,10 +201,11 @@ func TestStoryEvents(t *testing.T) {
 	f.becomes(func() { f.rows[3].State, f.head.Steps = story.StateFailed, 9 })
 	last := ""
 	for i, l := range all {
-		id, data := l.until("rows")
+		_, data := l.until("rows")
 		if got := rowsOf(t, data); len(got) != 1 || got[0] != f.rows[3].ID {
 			t.Errorf("follower %d is told of %v", i, got)
 		}
+		var id string
 		if id, data = l.until("head"); !strings.Contains(data, `"steps":9`) {
 			t.Errorf("follower %d: head %s", i, data)
 		}

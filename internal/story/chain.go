@@ -81,10 +81,10 @@ func (t *Teller) before(ctx context.Context, workflowID, runID string) (string, 
 	return before, nil
 }
 
-// of is a run of the chain as it is known without asking: all but the latest are closed.
-func (latest run) of(runID string) run {
-	if runID == latest.runID {
-		return latest
+// of is a run of the same chain as it is known without asking: all but the latest are closed.
+func (r run) of(runID string) run {
+	if runID == r.runID {
+		return r
 	}
-	return run{workflowID: latest.workflowID, runID: runID, first: latest.first}
+	return run{workflowID: r.workflowID, runID: runID, first: r.first}
 }

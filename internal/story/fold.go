@@ -128,7 +128,7 @@ func (a *account) foldRun(e *historypb.HistoryEvent) bool {
 		a.finish(e, enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, wrong{state: StateCancelled, message: line("terminated" + a.asked)}, "")
 	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
 		x := e.GetWorkflowExecutionContinuedAsNewEventAttributes()
-		a.finish(e, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, a.continued(x), x.GetNewExecutionRunId())
+		a.finish(e, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, done, x.GetNewExecutionRunId())
 	case enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
 		a.stuck = ""
 	case enumspb.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
@@ -178,14 +178,6 @@ func (a *account) start(e *historypb.HistoryEvent) {
 		}
 	}
 	a.add(r, -1)
-}
-
-// continued is how a run ends that goes on as a new one.
-func (a *account) continued(x *historypb.WorkflowExecutionContinuedAsNewEventAttributes) wrong {
-	if f := x.GetFailure(); f != nil { // a retry
-		return a.read.wrongOf(f)
-	}
-	return done
 }
 
 // finish ends the run, and all that it leaves behind.

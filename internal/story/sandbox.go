@@ -19,7 +19,7 @@ func (r *entry) asked(spec sandbox.Spec) {
 		r.Sandbox = &Sandbox{}
 	}
 	r.Sandbox.Image, r.Sandbox.Network = cmp.Or(r.Sandbox.Image, spec.Image), networkOf(spec.Network)
-	r.Sandbox.Runtime = cmp.Or(r.Sandbox.Runtime, string(spec.Security.Runtime))
+	r.Sandbox.Runtime = cmp.Or(r.Sandbox.Runtime, spec.Security.Runtime)
 	r.Sandbox.Limits = limitsOf(spec.WithDefaults().Limits)
 }
 

@@ -63,6 +63,9 @@ func (a *app) debug(ctx context.Context, run, runID string, last int) error {
 	if err != nil {
 		return err
 	}
+	if page.Rows, _, err = c.withChildren(ctx, page.Rows, nil, true); err != nil {
+		return err
+	}
 	acc := account{Head: head, Rows: telling(page, last), Read: len(page.Rows)}
 	if a.format != formatText {
 		return a.printJSON(acc)

@@ -23,6 +23,8 @@ type teller struct {
 	rows []story.Row
 	// most bounds a page, whatever the limit.
 	most int
+	// children are the rows of other runs.
+	children map[string][]story.Row
 
 	mu     sync.Mutex
 	asked  []string // request lines
@@ -56,7 +58,7 @@ func (s *teller) answer(w http.ResponseWriter, r *http.Request, value func() any
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, r.URL.RequestURI())
 	var v any
-	if r.PathValue("id") == s.head.WorkflowID {
+	if _, child := s.children[r.PathValue("id")]; child || r.PathValue("id") == s.head.WorkflowID {
 		v = value()
 	} else {
 		w.WriteHeader(http.StatusNotFound)
@@ -70,7 +72,11 @@ func (s *teller) answer(w http.ResponseWriter, r *http.Request, value func() any
 // page is one as the API's contract has it: cursors are the number of rows before.
 func (s *teller) page(r *http.Request) story.Page {
 	q := r.URL.Query()
-	rows := slices.DeleteFunc(slices.Clone(s.rows), func(row story.Row) bool {
+	rows := s.rows
+	if below, ok := s.children[r.PathValue("id")]; ok {
+		rows = below
+	}
+	rows = slices.DeleteFunc(slices.Clone(rows), func(row story.Row) bool {
 		return len(q["kind"]) > 0 && !slices.Contains(q["kind"], string(row.Kind))
 	})
 	limit, _ := strconv.Atoi(q.Get("limit"))
@@ -136,7 +142,7 @@ func TestDebug(t *testing.T) {
 		"state      failed\n", "why        step pay failed: the bank said no\n", "next       wflo compensations list --run refund-1\n",
 		"error      the bank said no [wflo.Invalid]\n", "hint       ask the bank\n",
 		"spent      $0.012, $0.01 reserved, of $1.00 [", "undo       1 dead letter, which a person must settle, 2 compensated\n", "snapshots  before-pay\n",
-		"gate  refunds: Refund 12 EUR\n", "wflo approve refunds --run refund-1\n",
+		"gate  refunds: Refund 12 EUR\n", "whole      wflo approvals show refunds --run refund-1\n", "wflo approve refunds --run refund-1\n",
 		"\nWhat happened\n✗ run example.Refund", "├─✓ step find", "│ ├─✓ model gpt-5.4-mini  2s  $0.012  1200→300 tokens\n", "│ └─✓ sandbox python  6s  try 2, ok, 3 files changed\n",
 		"├─✓ approval refunds  7s  approved, by bob\n", "└─✗ step pay  5s  failed, irreversible\n", "  └─✗ bank.Pay  5s  failed, try 3\n      the bank said no\n      hint: ask the bank\n",
 	}, []string{"note: the worker does not answer"})
@@ -193,4 +199,28 @@ func TestStoryIsEscaped(t *testing.T) {
 			t.Errorf("%s: %q", command, r.out)
 		}
 	}
+}
+
+// What child workflows did is below the row that started them, also when rows of both
+// have the same name, and a child that is gone stays a row.
+func TestChildren(t *testing.T) {
+	s := refundStory()
+	s.rows = append(s.rows, story.Row{ID: "c1", Parent: "s2", Kind: story.KindChild, Name: "wflo.Agent", Summary: "agent-1", State: story.StateDone, Start: at(16), End: at(19)},
+		story.Row{ID: "c2", Parent: "s2", Kind: story.KindChild, Name: "other", Summary: "gone", State: story.StateDone, Start: at(17), End: at(19)})
+	s.children = map[string][]story.Row{
+		"agent-1": {
+			{ID: "run", Kind: story.KindRun, Name: "wflo.Agent", State: story.StateDone, Start: at(16), End: at(19)},
+			{ID: "s1", Parent: "run", Kind: story.KindStep, Name: "think", State: story.StateDone, Start: at(16), End: at(18)},
+			{ID: "c1", Parent: "s1", Kind: story.KindChild, Name: "deeper", Summary: "agent-2", State: story.StateDone, Start: at(16), End: at(18)},
+		},
+		"agent-2": {{ID: "m1", Kind: story.KindModel, Name: "m", State: story.StateDone, Start: at(17), End: at(18), Model: s.rows[2].Model}},
+	}
+	r := invoke(t, s.serves(t), "trace", "refund-1")
+	r.want(t, 0, []string{"  ├─✓ child wflo.Agent", "  │ └─✓ step think", "  │   └─✓ child deeper", "  │     └─✓ model m", "  └─✓ child other", "2400→600", "$0.024"}, nil)
+	r = invoke(t, s.serves(t), "trace", "refund-1", "--kind", "model", "--jq", ".rows[].name")
+	r.want(t, 0, []string{"gpt-5.4-mini\nm\n"}, nil)
+	invoke(t, s.serves(t), "debug", "refund-1").want(t, 0, []string{"model m"}, nil)
+	// A child that is its own child ends somewhere.
+	s.children["agent-1"][2].Summary = "agent-1"
+	invoke(t, s.serves(t), "trace", "refund-1").want(t, 0, []string{"child deeper"}, []string{"child workflows"})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,8 @@ func (a *app) traceCmd() *cobra.Command {
 		Short: "Show what a run did as a waterfall, or export it for Jaeger and Perfetto",
 		Long: `Show what a run did as a waterfall: each row with when it waited (░) and worked
 (█), how long it took, its tokens as in→out, and what it cost. The picture is as
-wide as the terminal, or 100 columns.
+wide as the terminal, or 100 columns. What child workflows did, such as agents, is
+below the row that started them.
 
 With --export, the story is written as one JSON file that opens in Jaeger (Search,
 Upload) and in Perfetto (https://ui.perfetto.dev, which reads it in the browser).
@@ -66,9 +68,23 @@ func (a *app) trace(ctx context.Context, q story.Query, limit int, export string
 	if err != nil {
 		return err
 	}
+	wanted := q.Kinds
+	if len(wanted) > 0 && !slices.Contains(wanted, story.KindChild) {
+		q.Kinds = append(slices.Clone(wanted), story.KindChild) // there may be some within
+	}
 	rows, more, err := c.story(ctx, q, limit)
 	if err != nil {
 		return err
+	}
+	rows, missed, err := c.withChildren(ctx, rows, q.Kinds, false)
+	if err != nil {
+		return err
+	}
+	if len(wanted) > 0 {
+		rows = slices.DeleteFunc(rows, func(r story.Row) bool { return !slices.Contains(wanted, r.Kind) })
+	}
+	if missed {
+		a.note("only the first %d child workflows are in it; wflo trace ID shows each", mostChildren)
 	}
 	if head.Note != "" {
 		a.note("note: %s", Escape(head.Note))

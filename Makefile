@@ -65,6 +65,21 @@ bin/wflo: check-go ## build the command, with Temporal inside
 	$(call step,bin/wflo,Temporal is compiled in: about 4 minutes on 2 cores the first time; seconds later)
 	@$(call compile,go build,-o $@ ./$(COMMAND))
 
+# Where make install puts the program, its second name and its manual.
+PREFIX ?= /usr/local
+
+.PHONY: install
+install: bin/wflo bin/man ## install wflo, temporal-wflo (so that `temporal wflo` works) and the manual into PREFIX
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	@install -m 755 bin/wflo $(DESTDIR)$(PREFIX)/bin/wflo
+	@ln -sf wflo $(DESTDIR)$(PREFIX)/bin/temporal-wflo
+	@install -m 644 bin/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+
+.PHONY: bin/man
+bin/man: bin/wflo ## the manual pages, one per command
+	@rm -rf $@
+	@bin/wflo man $@
+
 # tool builds one program of a tool module, which has its own go.mod so that what
 # the tool needs stays out of ours.
 define tool

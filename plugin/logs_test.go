@@ -42,7 +42,7 @@ func talk(t *testing.T, p *Plugin, act func(ctx context.Context) error) error {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(p.clientLogger(nil))
 	env := suite.NewTestWorkflowEnvironment()
-	env.SetWorkerOptions(worker.Options{Interceptors: append(p.Interceptors(), &policied{})})
+	env.SetWorkerOptions(worker.Options{Interceptors: append(p.Interceptors(), &policied{}), DeadlockDetectionTimeout: time.Minute})
 	Register(env, p)
 	env.RegisterActivityWithOptions(act, activity.RegisterOptions{Name: "Charge"})
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {

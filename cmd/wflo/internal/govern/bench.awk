@@ -10,6 +10,10 @@ BEGIN {
 	target["govern Waiting", "lost"] = 0
 	target["govern DevStart/new", "p50-s"] = 2
 	target["govern DevStart/again", "p50-s"] = 2
+	target["tree Project", "save/tar"] = 1.5
+	least["tree Project", "first/second"] = 10
+	target["tree Project", "restore/untar"] = 1.5
+	target["pgtables MillionRows", "save/pg_dump"] = 1.3
 	target["postgres Chat/provider=100ms/callers=32", "added-p50-ms"] = 3
 	least["postgres ReserveSettle/goroutines=64", "lifecycles/s"] = 3000
 	target["postgres Overspend/workers=4", "factor"] = 1

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
 
@@ -50,6 +51,9 @@ func (a asked) Start(context.Context, activities.RunStart) (string, error) {
 type spender struct {
 	*past
 	n int // how often it went on from a snapshot
+	// bundle are the policies that the run before had; pinned those that were asked for.
+	bundle string
+	pinned []string
 }
 
 func newSpender(t *testing.T, run wflo.Run) *spender {
@@ -74,6 +78,13 @@ func (s *spender) register() {
 		}
 		return s.ledger.Settle(ctx, wflo.Settlement{Key: hold.Key, Attempt: 1, Amount: amount, Provider: "p", Model: "m", ResponseID: string(hold.Key)})
 	}, activity.RegisterOptions{Name: "spend"})
+	s.RegisterActivityWithOptions(func(_ context.Context, req step.PinRequest) (wflo.Pin, error) {
+		s.pinned = append(s.pinned, req.Bundle)
+		if len(s.pinned) < 3 {
+			return wflo.Pin{}, wflo.Errorf(wflo.CodePolicyDenied, "give all workers one database", "the bundle is gone")
+		}
+		return wflo.Pin{Bundle: req.Bundle, Quiet: true}, nil
+	}, activity.RegisterOptions{Name: string(step.PolicyPin)})
 }
 
 // goOn opens the run again, or forks it, at its snapshot "s": as wflo.Restore does, but
@@ -89,6 +100,7 @@ func (s *spender) goOn(code any, mode wflo.RestoreMode) error {
 		s.t.Fatal(err)
 	}
 	r, id := in.Restored, fmt.Sprint("other", s.n)
+	r.Inherits.Bundle = s.bundle
 	r.State, r.Into = wflo.RestoreRestoring, id+"/"
 	if _, err := s.snapshot.Recovery.BeginRestore(s.t.Context(), r); err != nil {
 		s.t.Fatal(err)
@@ -182,6 +194,21 @@ func TestReopenedRunKnowsWhatWasSpent(t *testing.T) {
 	entries, err := s.ledger.Entries(t.Context(), first.ID())
 	if err != nil || len(entries) != 2 {
 		t.Errorf("%d calls are on the ledger of the first run (%v)", len(entries), err)
+	}
+}
+
+// TestReopenedRunKeepsItsPolicies: it goes on under those that it had, and waits for them.
+func TestReopenedRunKeepsItsPolicies(t *testing.T) {
+	s := newSpender(t, wflo.Run{User: "ann", Budget: wflo.Budget{Limit: 5 * wflo.USD}})
+	if err := s.run(spends); err == nil {
+		t.Fatal("it pays for ever")
+	}
+	s.bundle = "abc"
+	if err := s.goOn(spends, wflo.RestoreReopen); err == nil {
+		t.Fatal("it pays for ever")
+	}
+	if got := s.status().Run.Bundle; got != "abc" || !slices.Equal(s.pinned, []string{"abc", "abc", "abc"}) {
+		t.Errorf("the reopened run is under the policies %q, after it asked for %q", got, s.pinned)
 	}
 }
 

@@ -95,7 +95,8 @@ func breakings(all map[string]int, differs []string) []breaking {
 				out = append(out, breaking{point, 1, "fail"})
 			}
 		case !after:
-			out = append(out, breaking{point, 1, "exit"})
+			// Who dies before a call dies after the one before it; who hears an error has to
+			// be told of work that was done, which is the next point.
 		default:
 			out = append(out, breaking{point, 1, "fail"}, breaking{point, n, "exit"})
 		}

@@ -67,15 +67,23 @@ func TestLogsOfARunAcrossWorkers(t *testing.T) {
 	first = newWorld(t, config{queue: t.Name(), plugin: kept, register: talk(func() *plugin.Plugin { return first.guard })})
 	second = newWorld(t, config{queue: t.Name(), plugin: kept, register: talk(func() *plugin.Plugin { return second.guard })})
 	run := first.start(wflo.Run{User: "ann", Team: "ops"}, "Talkative", 1)
+	firstRun := run.GetRunID() // of the chain; that of the last one once it was waited for
 	if err := first.wait(run, nil); err != nil {
 		t.Fatal(err)
 	}
 	store := first.guard.Ledger().(interface{ Logs() activities.Logs }).Logs()
 	var lines []wflo.LogLine
 	want := map[string]int{"the workflow says": 2, "the activity says": 4, "slog says": 4, "activity failed": 2}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, l := range lines {
+				t.Logf("line %d: %s %s %s", l.Seq, l.Step, l.Message, l.Attributes)
+			}
+		}
+	})
 	eventually(t, "all lines", func() bool {
 		var err error
-		lines, err = store.ReadLogs(t.Context(), activities.LogQuery{WorkflowID: run.GetID(), FirstRunID: run.GetRunID(), Limit: 1000})
+		lines, err = store.ReadLogs(t.Context(), activities.LogQuery{WorkflowID: run.GetID(), FirstRunID: firstRun, Limit: 1000})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,7 @@ func TestTransportIsTraced(t *testing.T) {
 	}
 	for _, s := range spans {
 		for _, v := range said(s) {
-			if strings.Contains(v.Emit(), vendorKey) || strings.Contains(v.Emit(), "hello") {
+			if strings.Contains(v.String(), vendorKey) || strings.Contains(v.String(), "hello") {
 				t.Errorf("%s has content: %v", s.Name, s.Attributes)
 			}
 		}

@@ -173,7 +173,7 @@ func TestSpendPage(t *testing.T) {
 }
 
 func TestCellsAreNoFormulas(t *testing.T) {
-	for in, want := range map[string]string{"eve": "eve", "=HYPERLINK(1)": "'=HYPERLINK(1)", "+1": "'+1", "-1": "'-1", "@x": "'@x", "": "", "\t=1": `\t=1`} {
+	for in, want := range map[string]string{"eve": "eve", "=HYPERLINK(1)": "'=HYPERLINK(1)", "+1": "'+1", "-1": "'-1", "@x": "'@x", "": "", "\t=1": `\x09=1`} {
 		if got := cell(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}

@@ -164,6 +164,9 @@ func (h *Handler) storyView(r *http.Request) (v storyView, err error) {
 	now := h.cfg.Now()
 	v = storyView{page: h.page(r, s.ID), Head: head, May: mayOf(ctx), Bar: barOf(head.Spend), Show: s.Show, Here: r.URL.RequestURI(), Elapsed: took(now.Sub(head.Started)), MayAudit: callerOf(ctx).id.May(operator)}
 	v.Wide = true
+	if strings.Contains(head.Why, head.Error) {
+		v.Error = "" // it is said already
+	}
 	if !head.Closed.IsZero() {
 		v.Elapsed = took(head.Closed.Sub(head.Started))
 	} else {

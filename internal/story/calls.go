@@ -276,10 +276,7 @@ func (a *account) step(e *historypb.HistoryEvent, key string) int {
 		a.rows[i].Attempts = max(a.rows[i].Attempts, tries(key))
 		return i
 	}
-	r := a.row(e, KindStep, (wflo.Run{Step: base}).StepName())
-	if !strings.ContainsAny(base, "#/") {
-		r.Name = line(base) // a key that the author chose
-	}
+	r := a.row(e, KindStep, stepName(base))
 	sum := sha256.Sum256([]byte(base))
 	r.ID, r.Step, r.forKey = a.runID+"-s"+hex.EncodeToString(sum[:6]), line(base), base
 	r.Attempts = tries(key)
@@ -295,6 +292,18 @@ func (a *account) step(e *historypb.HistoryEvent, key string) int {
 	of := sha256.Sum256([]byte(key))
 	a.hashed[hex.EncodeToString(of[:4])] = i
 	return i
+}
+
+// stepName is how the author called a step: a key of their own stays as it is, others
+// are numbered.
+func stepName(key string) string {
+	if !numbered.MatchString(key) && !nested.MatchString(key) {
+		return key
+	}
+	if of, rest, ok := strings.Cut(key, "/"); ok && generation.MatchString(of) {
+		key = rest
+	}
+	return key[:strings.LastIndexByte(key, '#')]
 }
 
 // nested is the end of the key of a step within a step: it begins with a hash of the

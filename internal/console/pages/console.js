@@ -74,8 +74,7 @@
   };
   let stop = () => {};
   const follow = (address) => {
-    const events = new EventSource(address);
-    let busy = false, again = false;
+    let events, busy = false, again = false, over = false;
     const look = async () => {
       if (busy) {
         again = true;
@@ -96,12 +95,26 @@
         }
       }, 1000);
     };
-    events.addEventListener("open", () => say("Live."));
-    for (const kind of ["rows", "head"]) events.addEventListener(kind, look);
-    events.addEventListener("end", look);
-    events.onerror = () => say(events.readyState === EventSource.CLOSED ? "Not live. Load the page again." : "Connecting again.");
-    stop = () => events.close();
-    addEventListener("pagehide", stop);
+    const begin = () => {
+      events = new EventSource(address);
+      events.addEventListener("open", () => say("Live."));
+      for (const kind of ["rows", "head", "end"]) events.addEventListener(kind, look);
+      events.onerror = () => say(events.readyState === EventSource.CLOSED ? "Not live. Load the page again." : "Connecting again.");
+    };
+    begin();
+    stop = () => {
+      over = true;
+      events.close();
+    };
+    addEventListener("pagehide", () => events.close());
+    // A browser has few connections to one host, and a page that nobody sees needs none.
+    document.addEventListener("visibilitychange", () => {
+      if (over) return;
+      events.close();
+      if (document.hidden) return;
+      begin();
+      look();
+    });
   };
   const live = document.querySelector("[data-live]")?.dataset.live;
   if (live && new URLSearchParams(location.search).get("gate")) {

@@ -42,14 +42,14 @@ func (c *api) follow(ctx context.Context, run, runID string, f storyFollower) er
 	for failed := 0; ; {
 		before, begun := last, time.Now()
 		err := c.stream(ctx, run, runID, &last, f)
-		var answered *exitError
+		var final *finalError
 		switch {
 		case errors.Is(err, errEnded):
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errNotThere), errors.As(err, &answered) && !errors.Is(err, errNoAPI), errors.Is(err, errStopped):
-			return err
+		case errors.As(err, &final):
+			return final.error
 		case last != before, time.Since(begun) > silence: // it worked for a while
 			failed, wait = 0, reconnectAfter
 		}
@@ -67,8 +67,10 @@ func (c *api) follow(ctx context.Context, run, runID string, f storyFollower) er
 	}
 }
 
-// errStopped marks what a storyFollower said.
-var errStopped = errors.New("stopped by who follows")
+// finalError is one that another connection does not mend.
+type finalError struct{ error }
+
+func (e *finalError) Unwrap() error { return e.error }
 
 // stream is one connection. last is the id of the last event that was taken.
 func (c *api) stream(ctx context.Context, run, runID string, last *string, f storyFollower) error {
@@ -101,7 +103,10 @@ func (c *api) stream(ctx context.Context, run, runID string, last *string, f sto
 		if err != nil {
 			return c.unreached(ctx, err)
 		}
-		return c.refused(resp, answer)
+		if err = c.refused(resp, answer); resp.StatusCode < http.StatusInternalServerError {
+			err = &finalError{err}
+		}
+		return err
 	}
 	return readEvents(resp.Body, func() { dead.Reset(silence) }, func(e serverEvent) error {
 		if e.id != "" {
@@ -135,7 +140,7 @@ func stopped(err error) error {
 	if err == nil {
 		return nil
 	}
-	return errors.Join(errStopped, err)
+	return &finalError{err}
 }
 
 // serverEvent is one event of a stream.

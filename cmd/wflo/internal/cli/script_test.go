@@ -77,7 +77,7 @@ func TestScriptsHaveEveryCommand(t *testing.T) {
 		script(t, file, func(_ int, line string) { all.WriteString(line + "\n") })
 	}
 	walk(NewRoot(Deps{}), func(cmd *cobra.Command) {
-		if !regexp.MustCompile(`(?m)^(exit \d+ )?` + regexp.QuoteMeta(cmd.CommandPath()) + `( |$)`).MatchString(all.String()) && !cmd.IsAdditionalHelpTopicCommand() {
+		if !regexp.MustCompile(`(?m)^(exit \d+ )?`+regexp.QuoteMeta(cmd.CommandPath())+`( |$)`).MatchString(all.String()) && !cmd.IsAdditionalHelpTopicCommand() {
 			t.Errorf("no script has %s", cmd.CommandPath())
 		}
 	})

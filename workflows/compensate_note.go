@@ -77,7 +77,8 @@ func (st *state) place(c *compensation, s *scope) *compensation {
 		}
 		have := st.stack[i]
 		same := have.Activity == c.Activity && have.Undoes == c.Undoes && samePayload(have.Input, c.Input)
-		if same && (!have.seen || have.open()) {
+		// A dead letter is for people: what this run does again is another effect.
+		if same && (have.open() || !have.seen && have.State != wflo.CompensationDead) {
 			return have
 		}
 		// What was undone or is known not to have happened is over; this is another one.

@@ -193,7 +193,8 @@ func (st *state) effectsOf(ctx workflow.Context, activity string) []*compensatio
 		}
 	}
 	for _, c := range st.stack {
-		if c.Step == "" && c.Undoes == activity {
+		adopted := !c.seen && c.State == wflo.CompensationDead // of an effect that is left to people
+		if c.Step == "" && c.Undoes == activity && !adopted {
 			add(c)
 		}
 	}

@@ -148,3 +148,38 @@ func TestReopenedRunDoesAgainWhatWasUndoneOutsideOfSteps(t *testing.T) {
 		}
 	}
 }
+
+// What was begun after the snapshot, and could not be undone, is done again by the reopened
+// run under a compensation of its own: the dead letter is for people.
+func TestReopenedRunDoesAgainWhatIsADeadLetter(t *testing.T) {
+	p := newPast(t)
+	p.fail["undo A"] = errors.New("the provider is gone")
+	var snap wflo.Snapshot
+	code := func(ctx workflow.Context) error {
+		if err := workflows.Compensate(ctx, workflows.Compensation{Name: "A", Activity: "do", Input: "undo A", Undoes: "do", Attempts: 1}); err != nil {
+			return err
+		}
+		s, err := workflows.TakeSnapshot(ctx, "s")
+		if err != nil {
+			return err
+		}
+		if _, err := must(ctx, "A"); err != nil {
+			return err
+		}
+		if p.runs == 1 {
+			snap = s
+			return errors.New("fails the first time")
+		}
+		return nil
+	}
+	if err := p.run(code); err == nil {
+		t.Fatal("no error")
+	}
+	if err := p.reopen(code, snap); err != nil {
+		t.Errorf("the reopened run ended with %v, and did %v", err, p.did)
+	}
+	all := p.status().Compensations
+	if len(all) != 2 || all[0].State != wflo.CompensationDead || all[1].State != wflo.CompensationKept {
+		t.Errorf("compensations %+v", all)
+	}
+}

@@ -33,10 +33,11 @@ func FromTemporal(program string, args []string, setenv func(name, value string)
 		if f.truth && !inline {
 			value = "true"
 		} else if !inline {
-			if i++; i == len(args) {
+			rest := args[i+1:]
+			if len(rest) == 0 {
 				return nil, Usage("see: temporal --help", "flag --%s needs a value", name)
 			}
-			value = args[i]
+			i, value = i+1, rest[0]
 		}
 		var err error
 		if ours, err = f.take(ours, name, value, setenv); err != nil {

@@ -82,6 +82,10 @@ type InterceptorConfig struct {
 	// OnFailure hears of attempts after which there is no other, see [IsFinal], with the
 	// error as Temporal has it. The run is in ctx. nil means nobody; it must not block.
 	OnFailure func(ctx context.Context, info activity.Info, err error)
+	// OnResult hears of attempts that succeeded, after how long, with what went in and
+	// came out: to count what results say. The run is in ctx. nil means nobody; it must
+	// not block.
+	OnResult func(ctx context.Context, info activity.Info, args []any, result any, took time.Duration)
 }
 
 // NewInterceptor returns the activity half of the interceptor. It governs every
@@ -139,7 +143,11 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 		}
 	}
 	traceOutcome(ctx, input.Args, out)
-	in.report(ctx, info, err, time.Since(start))
+	took := time.Since(start)
+	in.report(ctx, info, err, took)
+	if err == nil && in.cfg.OnResult != nil {
+		in.cfg.OnResult(ctx, info, input.Args, out, took)
+	}
 	return out, toWire(err)
 }
 

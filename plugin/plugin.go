@@ -170,7 +170,7 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
 			Records: p.parts.records, Terms: func() wflo.Terms { return p.cfg.Approvals }, Emergency: p.stops,
-			RequireApproval: p.cfg.RequireApproval, Recovery: p.recovery(), OnFailure: p.logs.failed,
+			RequireApproval: p.cfg.RequireApproval, Recovery: p.recovery(), OnFailure: p.logs.failed, OnResult: p.counted,
 		}),
 		&logInterceptor{logs: &p.logs},
 	}

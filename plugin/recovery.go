@@ -207,6 +207,7 @@ func openIn(namespace string, ask func(ctx context.Context, run string) (bool, e
 // collected makes one pass and tells what went.
 func (p *Plugin) collected(ctx context.Context, c *collect.Collector) error {
 	report, err := c.Run(ctx)
+	p.metrics.SnapshotsCollected(len(report.Dropped), report.Deleted, report.Freed)
 	if len(report.Dropped) > 0 || report.Deleted > 0 {
 		p.cfg.Logger.Info("snapshots collected", "dropped", len(report.Dropped), "blobs", report.Deleted, "bytes", report.Freed)
 	}

@@ -35,6 +35,9 @@ func (p *Plugin) background(instance, queue, namespace string, c client.Client) 
 			p.every(ctx, p.cfg.SweepEvery, "sweep sandboxes", func(ctx context.Context) error { return p.sweepOnce(ctx, c) })
 		})
 		all.Go(func() { p.every(ctx, p.cfg.HoldSweepEvery, "sweep holds", swept.sweep) })
+		all.Go(func() {
+			p.every(ctx, countEvery, "count what waits", func(ctx context.Context) error { return p.countWaiting(ctx, c, namespace, queue) })
+		})
 		all.Go(func() { p.every(ctx, p.cfg.AlertEvery, "hand over budget alerts", sent.handOver) })
 		all.Go(func() { p.every(ctx, p.cfg.SweepEvery, "close gates of runs that are over", gates.sweep) })
 		if left := p.unfinished(c, namespace, queue); left != nil {
@@ -63,7 +66,12 @@ func (p *Plugin) every(ctx context.Context, interval time.Duration, what string,
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		if err := round(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, wflo.ErrSandboxUnavailable) {
+		start := time.Now()
+		err := round(ctx)
+		if ctx.Err() == nil {
+			p.metrics.Round(what, err, time.Since(start))
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, wflo.ErrSandboxUnavailable) {
 			p.cfg.Logger.Warn(what, "error", err.Error())
 		}
 		select {

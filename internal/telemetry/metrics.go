@@ -41,7 +41,7 @@ type Metrics struct {
 	runOf    func(context.Context) (wflo.Run, bool)
 	logger   *slog.Logger
 
-	workflows, activities, providers, models, states, outcomes *names
+	workflows, activities, providers, models, states, outcomes, queues *names
 
 	executions       *prometheus.CounterVec
 	workflowDuration *prometheus.HistogramVec
@@ -53,6 +53,8 @@ type Metrics struct {
 	budgets          budgets
 	policies         policies
 	notices          notices
+	recovery         recovery
+	present          present
 	sandboxRuns      *prometheus.CounterVec
 	sandboxDuration  *prometheus.HistogramVec
 	sandboxQueue     prometheus.Histogram
@@ -79,7 +81,7 @@ func NewMetrics(config Config) *Metrics {
 		m.registry = prometheus.NewRegistry()
 		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
-	m.budgets.agents, m.notices.channels = newNames(config.MaxNames), newNames(config.MaxNames)
+	m.budgets.agents, m.notices.channels, m.queues = newNames(config.MaxNames), newNames(config.MaxNames), newNames(config.MaxNames)
 	own := m.register()
 	m.temporal = newTemporalMetrics(own, config.Logger)
 	m.registry.MustRegister(m.temporal)
@@ -138,6 +140,8 @@ func (m *Metrics) register() map[string]bool {
 	m.budgets.register(counter)
 	m.policies.register(add)
 	m.notices.register(add)
+	m.recovery.register(counter, histogram)
+	m.present.register(add, counter)
 	m.budgetExceeded = counter("wflo_budget_exceeded_total", "Calls that were refused because a budget had no room.", "workflow_name")
 	m.activityDuration = histogram("wflo_activity_duration_seconds", "Time that one attempt of an activity took.", activityBuckets, "activity", "status")
 	return own

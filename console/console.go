@@ -133,6 +133,10 @@ func (c *Console) open(ctx context.Context, cfg Config) error {
 	served.Desk = &desk.Desk{
 		Client: temporal, Namespace: namespace, Records: records, Sign: sign, Terms: c.file.Approvals.Terms, Logger: c.logger,
 	}
+	served.Links = console.Links{Temporal: c.file.Console.TemporalUI, Trace: c.file.Console.Traces}
+	if served.Setup, err = c.setup(); err != nil {
+		return err
+	}
 	served.Story = c.story(cfg.Temporal, temporal, namespace, ledger)
 	c.handler = console.NewHandler(served)
 	c.later(c.handler.Wait)

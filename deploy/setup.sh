@@ -1,7 +1,7 @@
 #!/bin/bash
 # Prepares a Debian 12 machine for wflo: the container engine and the sandbox
-# image; for its tests also PostgreSQL's programs, Redis, OpenLDAP's server, a C
-# compiler, Python, AppArmor's parser and gVisor.
+# image; for its tests also PostgreSQL's programs, Redis, OpenLDAP's server,
+# Chromium, a C compiler, Python, AppArmor's parser and gVisor.
 #
 #   deploy/setup.sh           install, start and build what is missing to run it
 #   deploy/setup.sh tests     and what is missing to test it
@@ -48,6 +48,7 @@ missing_packages() {
 	command -v redis-server >/dev/null || echo redis-server
 	command -v slapd >/dev/null || [ -x /usr/sbin/slapd ] || echo slapd
 	command -v git >/dev/null || echo git
+	command -v chromium >/dev/null || echo chromium
 	# The race detector needs a C compiler.
 	command -v gcc >/dev/null || echo gcc libc6-dev
 	command -v python3 >/dev/null || echo python3-minimal

@@ -39,6 +39,9 @@ type Console struct {
 	LDAP *LDAP
 	// Slack takes clicks on the buttons of messages; nil means none.
 	Slack *Clicks
+	// TemporalUI and Traces are where a run's page leads: addresses with {namespace},
+	// {workflow_id}, {run_id} and {trace_id} in the places of a run's own.
+	TemporalUI, Traces string
 }
 
 // OIDC is a provider that people log in at. Config is without its secrets.
@@ -124,6 +127,7 @@ func (r *reader) console(n ast.Node, c *Console) error {
 			_, err := r.mapping(n, "sessions", r.durationField("lifetime", &c.Lifetime), r.durationField("idle", &c.Idle))
 			return err
 		}},
+		field{"links", func(n ast.Node) error { return r.links(n, c) }},
 		field{"oidc", func(n ast.Node) error { providers = n; return nil }}, // it needs the address, which may stand below it
 		field{"ldap", func(n ast.Node) (err error) { c.LDAP, err = r.ldap(n); return err }},
 		field{"slack", func(n ast.Node) (err error) { c.Slack, err = r.clicks(n); return err }},
@@ -146,6 +150,18 @@ func (r *reader) console(n ast.Node, c *Console) error {
 		return r.fail(providers, "set the url of the console, to which the provider sends browsers back", "oidc needs the console's url")
 	}
 	return r.providers(providers, c)
+}
+
+// links reads where pages lead that are not the console's.
+func (r *reader) links(n ast.Node, c *Console) error {
+	set, err := r.mapping(n, "links", r.textField("temporal", &c.TemporalUI), r.textField("trace", &c.Traces))
+	for name, link := range map[string]string{"temporal": c.TemporalUI, "trace": c.Traces} {
+		u, bad := url.Parse(strings.NewReplacer("{", "", "}", "").Replace(link))
+		if err == nil && link != "" && (bad != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil) {
+			err = r.fail(set[name], "write https://HOST/PATH with {workflow_id}, {run_id}, {namespace} or {trace_id} in it", "%s is not an address", name)
+		}
+	}
+	return err
 }
 
 // slug is what a provider's name may be: it is part of an address.

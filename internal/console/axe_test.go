@@ -3,14 +3,16 @@ package console
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha512"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,6 +33,7 @@ var axeOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	registry := strings.TrimSuffix(cmp.Or(os.Getenv("npm_config_registry"), "https://registry.npmjs.org"), "/")
 	dir := filepath.Join(caches, "wflo", "npm")
 	file := filepath.Join(dir, "axe-core-"+axeVersion+".tgz")
 	packed, err := os.ReadFile(file)
@@ -38,8 +41,8 @@ var axeOnce = sync.OnceValues(func() (string, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return "", err
 		}
-		if out, err := exec.Command("npm", "pack", "--silent", "--pack-destination", dir, "axe-core@"+axeVersion).CombinedOutput(); err != nil {
-			return "", errors.Join(errors.New("get axe-core with npm (Debian: apt-get install npm): "+string(out)), err)
+		if err := download(registry+"/axe-core/-/axe-core-"+axeVersion+".tgz", file); err != nil {
+			return "", fmt.Errorf("get axe-core (npm_config_registry names another registry): %w", err)
 		}
 		packed, err = os.ReadFile(file)
 	}
@@ -51,6 +54,28 @@ var axeOnce = sync.OnceValues(func() (string, error) {
 	}
 	return unpack(packed, "package/axe.min.js")
 })
+
+// download writes what an address serves to a file, whole or not at all.
+func download(address, file string) error {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true} // no connection is left behind
+	resp, err := (&http.Client{Transport: transport}).Get(address)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", address, resp.Status)
+	}
+	part := file + ".part"
+	if err := os.WriteFile(part, data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(part, file)
+}
 
 // unpack reads one file of a package.
 func unpack(packed []byte, name string) (string, error) {

@@ -163,7 +163,8 @@ func (w *Worker) serve(info dev.Info, terms wflo.Terms) error {
 		Addr:   net.JoinHostPort(info.IP, strconv.Itoa(info.APIPort)),
 		Client: w.Client, Metrics: w.Plugin.Metrics(), Ledger: w.Plugin.Ledger(), Gateway: w.Plugin.Gateway(), Logger: w.Plugin.Logger(),
 		Insecure: true, Keys: keys, Compare: w.Plugin.CompareSnapshots, Story: w.Plugin.Story(w.Client),
-		Desk: &desk.Desk{Client: w.Client, Namespace: info.Namespace, Records: records, Sign: sign, Terms: terms, Logger: info.Logger},
+		Links: console.Links{Temporal: info.UIURL + "/namespaces/{namespace}/workflows/{workflow_id}/{run_id}/history"},
+		Desk:  &desk.Desk{Client: w.Client, Namespace: info.Namespace, Records: records, Sign: sign, Terms: terms, Logger: info.Logger},
 	})
 	if err != nil {
 		return hint(err)

@@ -27,9 +27,9 @@ var (
 	creationBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60}
 )
 
-// maxStates bounds labels that hold a state or an outcome, of which callers
-// have few.
-const maxStates = 20
+// maxStates bounds what labels that hold a state or an outcome have together, because they share
+// one set of values. All of them are from closed lists in this repository, which have some fifty.
+const maxStates = 100
 
 // Metrics counts what a worker does. Its methods may be called at the same time.
 //

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -119,12 +120,12 @@ func (f logFlags) query(now time.Time) (url.Values, error) {
 func (c *api) lastLogs(ctx context.Context, path string, q url.Values, n int) (console.RunLogs, error) {
 	var all console.RunLogs
 	if n > 0 && n <= logPage {
-		q = with(q, "latest", "true", "limit", strconv.Itoa(n))
+		q = with(q, url.Values{"latest": {"true"}, "limit": {strconv.Itoa(n)}})
 		return all, c.get(ctx, path, q, &all)
 	}
 	for {
 		var page console.RunLogs
-		if err := c.get(ctx, path, with(q, "after", strconv.FormatInt(all.Next, 10), "limit", strconv.Itoa(logPage)), &page); err != nil {
+		if err := c.get(ctx, path, with(q, url.Values{"after": {strconv.FormatInt(all.Next, 10)}, "limit": {strconv.Itoa(logPage)}}), &page); err != nil {
 			return all, err
 		}
 		full := len(page.Lines) == logPage
@@ -140,14 +141,12 @@ func (c *api) lastLogs(ctx context.Context, path string, q url.Values, n int) (c
 }
 
 // with is q with more in it.
-func with(q url.Values, pairs ...string) url.Values {
-	out := url.Values{}
-	for name, values := range q {
-		out[name] = values
+func with(q, more url.Values) url.Values {
+	out := maps.Clone(q)
+	if out == nil {
+		out = url.Values{}
 	}
-	for i := 0; i < len(pairs); i += 2 {
-		out.Set(pairs[i], pairs[i+1])
-	}
+	maps.Copy(out, more)
 	return out
 }
 

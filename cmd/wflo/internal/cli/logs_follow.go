@@ -34,10 +34,10 @@ func (a *app) followLogs(ctx context.Context, c *api, path string, q url.Values,
 	tick := time.NewTicker(logEvery)
 	defer tick.Stop()
 	live := liveView{}
-	q = with(q, "live", "1", "limit", strconv.Itoa(logPage))
+	q = with(q, url.Values{"live": {"1"}, "limit": {strconv.Itoa(logPage)}})
 	for left := logLast; ; {
 		var next console.RunLogs
-		if err := c.get(ctx, path, with(q, "after", strconv.FormatInt(page.Next, 10)), &next); err != nil {
+		if err := c.get(ctx, path, with(q, url.Values{"after": {strconv.FormatInt(page.Next, 10)}}), &next); err != nil {
 			return err
 		}
 		if err := a.printLive(live.news(next.Live)); err != nil {

@@ -61,12 +61,8 @@ func New(cfg Config) *Client {
 	return &Client{cfg: cfg}
 }
 
-const (
-	restorePrefix    = "wflo-restore/"
-	compensatePrefix = "wflo-compensate/"
-	// The memo of a run that goes on from a snapshot.
-	memoRestore, memoForkedFrom = "wflo_restore", "wflo_forked_from"
-)
+// The memo of a run that goes on from a snapshot.
+const memoRestore, memoForkedFrom = "wflo_restore", "wflo_forked_from"
 
 // NewID draws the ID of a restore.
 func NewID() string {
@@ -105,11 +101,11 @@ func (c *Client) restore(ctx context.Context, r wflo.Restore) (out wflo.Restored
 		return out, err
 	}
 	run, err := c.cfg.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: restorePrefix + r.ID, TaskQueue: queue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		ID: wflo.RestoreWorkflowID(r.ID), TaskQueue: queue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true, StaticSummary: "restore of " + r.WorkflowID,
 	}, wflo.WorkflowRestore, r)
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		run, err = c.cfg.Client.GetWorkflow(ctx, restorePrefix+r.ID, ""), nil
+		run, err = c.cfg.Client.GetWorkflow(ctx, wflo.RestoreWorkflowID(r.ID), ""), nil
 	}
 	if err == nil {
 		err = run.Get(ctx, &out)
@@ -192,7 +188,7 @@ func (c *Client) Compensate(ctx context.Context, o wflo.CompensationOrder) (all 
 
 func (c *Client) compensate(ctx context.Context, what, queue string, o wflo.CompensationOrder) (out []wflo.CompensationRecord, err error) {
 	run, err := c.cfg.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: compensatePrefix + what, TaskQueue: queue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		ID: wflo.CompensateWorkflowID(what), TaskQueue: queue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING, StaticSummary: "undo " + what,
 	}, wflo.WorkflowCompensate, o)
 	if err == nil {

@@ -26,7 +26,7 @@ var files embed.FS
 // that nothing hides in it; html/template escapes besides.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"visible": wflo.Visible, "line": wflo.VisibleLine, "names": names, "via": withBack, "verb": verb,
-	"bytes": byteCount, "pathseg": url.PathEscape, "state": stateText, "took": took, "number": number, "mild": mild, "pretty": pretty,
+	"bytes": byteCount, "pathseg": url.PathEscape, "state": stateText, "took": took, "number": number, "mild": mild, "add": func(a, b int) int { return a + b }, "pretty": pretty,
 	"json": func(data json.RawMessage) string { return render.JSON(data) },
 	"utc":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

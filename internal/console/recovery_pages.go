@@ -171,7 +171,7 @@ func formOrder(r *http.Request) wflo.Restore {
 	field := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
 	order := wflo.Restore{
 		ID: field("id"), WorkflowID: r.PathValue("id"), FirstRunID: field("first_run"), To: pointOf(field("to")), Mode: wflo.RestoreMode(field("mode")),
-		DryRun: field("real") == "", AcceptIrreversible: field("accept") != "", NewID: field("new_id"),
+		DryRun: field("real") == "", AcceptIrreversible: field("accept") != "", NewID: field("new_id"), Plan: field("plan"),
 		By: callerOf(r.Context()).id.Subject, Reason: strings.ReplaceAll(field("reason"), "\r\n", " "),
 	}
 	if field("parts") == "some" {

@@ -50,7 +50,7 @@ func TestRestoreOnPages(t *testing.T) {
 	}
 	page = b.send(c, "GET", path, "")
 	wants(t, "plan", page, 200, "Nothing has changed", "$0.37, and it stays spent ($2.00 in all)", "Cannot be undone (0)", "Undone, in this order (1)", "Approvals that become void (1)",
-		"Done again (2)", "called again", "the schema changed", "mode 0644 to 0755", "and 3 more", `out/report&lt;b&gt;x&lt;/b&gt;\u202egnp\x1b[2J.md`, "!\u202e", "!<b>x")
+		"Done again (9)", "and 7 more", "called again", "the schema changed", "mode 0644 to 0755", "and 3 more", `out/report&lt;b&gt;x&lt;/b&gt;\u202egnp\x1b[2J.md`, "!\u202e", "!<b>x")
 	form = b.formTo(page.body, "/runs/refund-17/recovery")
 	wants(t, "without a reason", b.post(c, "/runs/refund-17/recovery", form), 422, "restore.reason is empty")
 	form.Set("reason", "wrong\r\naccount")
@@ -62,7 +62,7 @@ func TestRestoreOnPages(t *testing.T) {
 	wants(t, "done", b.send(c, "GET", sent.header.Get("Location"), ""), 200, "The run went back", "epoch 1", "wrong account", "olga")
 	wants(t, "lineage", b.send(c, "GET", "/runs/refund-17/recovery", ""), 200, "in-place", "wrong account", "by olga")
 	orders := b.runs.Orders()
-	if n := len(orders); n != 2 || orders[1].DryRun || orders[1].Parts == nil || strings.Join(orders[1].Parts.Tables, ",") != "orders,items" || orders[1].Parts.Workspace || orders[1].Mode != wflo.RestoreInPlace {
+	if n := len(orders); n != 2 || orders[1].DryRun || orders[1].Parts == nil || strings.Join(orders[1].Parts.Tables, ",") != "orders,items" || orders[1].Parts.Workspace || orders[1].Mode != wflo.RestoreInPlace || orders[1].Plan != "d1f5" {
 		t.Errorf("ordered %+v", orders)
 	}
 	wants(t, "no such snapshot", b.post(c, "/runs/refund-17/recovery", url.Values{"csrf": form["csrf"], "to": {"none"}}), 422, "has no snapshot")

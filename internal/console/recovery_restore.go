@@ -23,7 +23,6 @@ import (
 )
 
 const (
-	restorePrefix = "wflo-restore/"
 	// The memo of a restore that was asked for here: until it is on record, it is all that
 	// says whose it is.
 	memoRestoreOf, memoRestoreOrg = "wflo_restore_of", "wflo_restore_org"
@@ -111,7 +110,7 @@ func (h *Handler) beginRestore(ctx context.Context, order wflo.Restore) (Restore
 		order.FirstRunID = info.GetFirstRunId() // whose it is was asked of this one
 	}
 	run, err := h.cfg.Client.ExecuteWorkflow(wflo.WithRun(ctx, wflo.Run{User: order.By, Org: callerOf(ctx).id.Org}), client.StartWorkflowOptions{
-		ID: restorePrefix + order.ID, TaskQueue: queue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		ID: wflo.RestoreWorkflowID(order.ID), TaskQueue: queue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true, StaticSummary: "restore of " + order.WorkflowID,
 		Memo: map[string]any{memoRestoreOf: order.WorkflowID, memoRestoreOrg: callerOf(ctx).id.Org},
 	}, wflo.WorkflowRestore, order)
@@ -193,7 +192,7 @@ func noRestore(err error) error {
 }
 
 func (h *Handler) restoreWorkflow(ctx context.Context, id string) (out RestoreStatus, err error) {
-	d, err := h.cfg.Client.DescribeWorkflowExecution(ctx, restorePrefix+id, "")
+	d, err := h.cfg.Client.DescribeWorkflowExecution(ctx, wflo.RestoreWorkflowID(id), "")
 	if err != nil {
 		return out, noRestore(fmt.Errorf("describe restore %s: %w", id, err))
 	}
@@ -207,7 +206,7 @@ func (h *Handler) restoreWorkflow(ctx context.Context, id string) (out RestoreSt
 		return out, nil
 	}
 	var done wflo.Restored
-	if err := h.cfg.Client.GetWorkflow(ctx, restorePrefix+id, info.GetExecution().GetRunId()).Get(ctx, &done); err != nil {
+	if err := h.cfg.Client.GetWorkflow(ctx, wflo.RestoreWorkflowID(id), info.GetExecution().GetRunId()).Get(ctx, &done); err != nil {
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}

@@ -76,7 +76,7 @@ func (r *Runs) Fill(ctx context.Context) error {
 func SomePlan() wflo.RestorePlan {
 	at := time.Date(2026, 11, 22, 10, 2, 0, 0, time.UTC)
 	return wflo.RestorePlan{
-		Kept: 4, Spent: 37 * wflo.Cent, SpentTotal: 2 * wflo.USD,
+		Digest: "d1f5", More: wflo.PlanMore{Again: 7}, Kept: 4, Spent: 37 * wflo.Cent, SpentTotal: 2 * wflo.USD,
 		Undo:     []wflo.CompensationRecord{{ID: "undo-2", Name: "refund of order 17", Activity: "shop.Refund", Step: "charge#1", State: wflo.CompensationExecuted, Height: 2}},
 		Skipped:  []wflo.CompensationRecord{{ID: "undo-1", Name: "close account", Activity: "bank.Close", State: wflo.CompensationSkipped}},
 		Void:     []wflo.PlanItem{{Key: "refunds#1", Kind: "gate", At: at, Note: "people are asked again"}},

@@ -121,7 +121,7 @@ func Refusal(err error) error {
 func (r *Runs) ExecuteWorkflow(ctx context.Context, o client.StartWorkflowOptions, _ any, args ...any) (client.WorkflowRun, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, taken := r.started[o.ID]; taken && strings.HasPrefix(o.ID, "wflo-restore/") {
+	if _, taken := r.started[o.ID]; taken && strings.HasPrefix(o.ID, wflo.RestorePrefix) {
 		return nil, serviceerror.NewWorkflowExecutionAlreadyStarted("taken", "", "")
 	}
 	w := &restore{id: o.ID, memo: o.Memo, hold: r.Hold}

@@ -16,10 +16,10 @@ func TestRestoreAsks(t *testing.T) {
 		said, got := typed(t, &fakeTemporal{}, "Take run refund-17 back as olga? [y/N] ", answer, "restore", "refund-17", "--to", "before-charge", "--reason", "wrong account")
 		b.said.WriteString(said)
 		orders := b.back.Orders()
-		if real := len(orders) == 2 && !orders[1].DryRun && orders[1].Mode == wflo.RestoreInPlace; got != code || real != (code == ExitOK) || len(orders) == 0 || !orders[0].DryRun {
+		if real := len(orders) == 2 && !orders[1].DryRun && orders[1].Mode == wflo.RestoreInPlace && orders[1].Plan == "d1f5"; got != code || real != (code == ExitOK) || len(orders) == 0 || !orders[0].DryRun {
 			t.Errorf("%q: exit code %d, ordered %+v:\n%s", answer, got, orders, said)
 		}
-		if !strings.Contains(said, "will be undone, in this order") || strings.Contains(said, "wflo: nothing was changed") != (code != ExitOK) {
+		if !strings.Contains(said, "will be undone, in this order") || !strings.Contains(said, "and 7 more") || strings.Contains(said, "wflo: nothing was changed") != (code != ExitOK) {
 			t.Errorf("%q says:\n%s", answer, said)
 		}
 	}

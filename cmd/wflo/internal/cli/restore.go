@@ -16,9 +16,9 @@ import (
 )
 
 type restoreFlags struct {
-	to, mode, parts, newID, firstRun, reason string
-	dryRun, accept, yes                      bool
-	patience                                 time.Duration
+	to, mode, parts, newID, firstRun, reason, plan string
+	dryRun, accept, yes                            bool
+	patience                                       time.Duration
 }
 
 func (a *app) restoreCmd() *cobra.Command {
@@ -32,7 +32,7 @@ snapshot are brought back, and its code runs again: what it had done before is n
 done again. Money stays spent.
 
 --dry-run only shows the plan. Without it the plan is shown and somebody is asked,
-unless --yes is given. Exit code 7 says that it is refused, or would be; 6 that the
+unless --yes is given; what is then done is that plan or nothing. Exit code 7 says that it is refused, or would be; 6 that the
 time was up, while the restore goes on.
 
 Without --mode an open run goes back in place, and a closed one is reopened. A fork
@@ -59,6 +59,7 @@ leaves the run alone and starts another one.`,
 	flags.StringVar(&f.firstRun, "first-run", "", "the first run id, where several runs had the id")
 	flags.StringVar(&f.reason, "reason", "", "why; required unless --dry-run is given")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what it would do")
+	flags.StringVar(&f.plan, "plan", "", "the digest of the plan that a dry run showed: refuse where it would be another one by now")
 	flags.BoolVar(&f.accept, "accept-irreversible", false, "let what cannot be undone happen again; takes the role admin")
 	flags.DurationVar(&f.patience, "timeout", 10*time.Minute, "how long to wait")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
@@ -74,7 +75,7 @@ leaves the run alone and starts another one.`,
 // order is what the flags ask for.
 func (f restoreFlags) order(run string) (wflo.Restore, error) {
 	order := wflo.Restore{
-		ID: recovery.NewID(), WorkflowID: run, FirstRunID: f.firstRun, Mode: wflo.RestoreMode(f.mode), DryRun: f.dryRun, AcceptIrreversible: f.accept, NewID: f.newID, Reason: strings.TrimSpace(f.reason),
+		ID: recovery.NewID(), WorkflowID: run, FirstRunID: f.firstRun, Mode: wflo.RestoreMode(f.mode), DryRun: f.dryRun, AcceptIrreversible: f.accept, Plan: f.plan, NewID: f.newID, Reason: strings.TrimSpace(f.reason),
 	}
 	switch {
 	case f.to == "":
@@ -143,8 +144,8 @@ func (a *app) dryRun(ctx context.Context, c *api, order wflo.Restore, patience t
 	return err
 }
 
-// askRestore shows a plan and asks for it. The mode is then the one that was shown,
-// whatever becomes of the run meanwhile.
+// askRestore shows a plan and asks for it. What is then done is what was shown, or
+// nothing, whatever becomes of the run meanwhile.
 func (a *app) askRestore(ctx context.Context, c *api, order wflo.Restore, patience time.Duration) (wflo.Restore, error) {
 	plan := order
 	plan.ID, plan.DryRun = recovery.NewID(), true
@@ -156,7 +157,7 @@ func (a *app) askRestore(ctx context.Context, c *api, order wflo.Restore, patien
 	if len(status.Plan.Refusals) > 0 { // what is accepted is none of them
 		return order, told(ExitRefused)
 	}
-	order.Mode = status.Plan.Mode
+	order.Mode, order.Plan = status.Plan.Mode, status.Plan.Digest
 	return order, a.confirmChange(ctx, c, false, "take run "+order.WorkflowID+" back")
 }
 

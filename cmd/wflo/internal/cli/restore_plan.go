@@ -72,22 +72,22 @@ func planText(r wflo.Restored) string {
 	for i, c := range p.Undo {
 		undo = append(undo, wrapped(undoText(c), fmt.Sprintf("  %d. ", i+1), "     "))
 	}
-	b.WriteString(section("will be undone, in this order", undo...))
+	b.WriteString(section("will be undone, in this order", andMore(undo, p.More.Undo)...))
 	if len(p.Skipped) > 0 {
 		var skipped []string
 		for _, c := range p.Skipped {
 			skipped = append(skipped, point(undoText(c)))
 		}
-		b.WriteString(section("need not be undone, because it never happened", skipped...))
+		b.WriteString(section("need not be undone, because it never happened", andMore(skipped, p.More.Skipped)...))
 	}
-	b.WriteString(itemsText("cannot be undone", p.Irreversible))
-	b.WriteString(itemsText("approvals that become void", p.Void))
-	b.WriteString(itemsText("done again", p.Again))
+	b.WriteString(itemsText("cannot be undone", p.Irreversible, p.More.Irreversible))
+	b.WriteString(itemsText("approvals that become void", p.Void, p.More.Void))
+	b.WriteString(itemsText("done again", p.Again, p.More.Again))
 	if len(p.Diffs) > 0 {
 		b.WriteString("\nchanged since\n" + diffsText(p.Diffs))
 	}
-	b.WriteString(wordsText("mind that", p.Warnings))
-	b.WriteString(wordsText("it would be refused", p.Refusals))
+	b.WriteString(wordsText("mind that", p.Warnings, p.More.Warnings))
+	b.WriteString(wordsText("it would be refused", p.Refusals, 0))
 	return b.String()
 }
 
@@ -107,7 +107,7 @@ func factsText(order wflo.Restore, p wflo.RestorePlan) string {
 		}
 	}
 	return fact("to", to) + fact("moment", at) + fact("new id", order.NewID) + fact("kept", plural(p.Kept, "outcome")) +
-		fact("money", fmt.Sprintf("%s was spent since and stays spent; %s in all", p.Spent, p.SpentTotal))
+		fact("plan", p.Digest) + fact("money", fmt.Sprintf("%s was spent since and stays spent; %s in all", p.Spent, p.SpentTotal))
 }
 
 func modeText(m wflo.RestoreMode) string {
@@ -130,7 +130,7 @@ func undoText(c wflo.CompensationRecord) string {
 	return text + "; " + strings.ReplaceAll(string(c.State), "_", " ") + ")"
 }
 
-func itemsText(title string, items []wflo.PlanItem) string {
+func itemsText(title string, items []wflo.PlanItem, more int) string {
 	var lines []string
 	for _, i := range items {
 		text := i.Kind + " " + i.Key
@@ -142,11 +142,19 @@ func itemsText(title string, items []wflo.PlanItem) string {
 		}
 		lines = append(lines, point(text))
 	}
-	return section(title, lines...)
+	return section(title, andMore(lines, more)...)
+}
+
+// andMore says how many entries a list leaves out, if any.
+func andMore(lines []string, more int) []string {
+	if more == 0 {
+		return lines
+	}
+	return append(lines, fmt.Sprintf("  and %d more\n", more))
 }
 
 // wordsText is a list of sentences; empty without any.
-func wordsText(title string, words []string) string {
+func wordsText(title string, words []string, more int) string {
 	if len(words) == 0 {
 		return ""
 	}
@@ -154,7 +162,7 @@ func wordsText(title string, words []string) string {
 	for _, w := range words {
 		lines = append(lines, point(w))
 	}
-	return section(title, lines...)
+	return section(title, andMore(lines, more)...)
 }
 
 // diffsText is what differs, by part: + came, - went, ~ changed.

@@ -303,7 +303,7 @@ func (a *app) diffWithNow(ctx context.Context, c *api, id string, patience time.
 	if a.format != formatText {
 		return a.printJSON(status.Plan.Diffs)
 	}
-	text := wrapped("from "+s.ID+" to now", "", "  ") + diffsText(status.Plan.Diffs) + itemsText("done since", status.Plan.Again)
+	text := wrapped("from "+s.ID+" to now", "", "  ") + diffsText(status.Plan.Diffs) + itemsText("done since", status.Plan.Again, status.Plan.More.Again)
 	_, err = fmt.Fprint(a.deps.Stdout, text)
 	return err
 }

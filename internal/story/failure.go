@@ -2,6 +2,7 @@ package story
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	failurepb "go.temporal.io/api/failure/v1"
@@ -49,7 +50,7 @@ func (r reader) wrongOf(f *failurepb.Failure) wrong {
 // application reads the words of code.
 func (r reader) application(f *failurepb.Failure, w *wrong) {
 	info := f.GetApplicationFailureInfo()
-	text := line(f.GetMessage())
+	text := line(plain(f.GetMessage()))
 	if w.message != "" && w.state == StateTimedOut {
 		text = w.message + ": " + text
 	}
@@ -75,6 +76,18 @@ func (r reader) application(f *failurepb.Failure, w *wrong) {
 			w.refusal = &refusal
 		}
 	}
+}
+
+// envelope is what the SDK's errors say of calls and of themselves, which the rows say
+// already. Code that wraps such an error takes it into its own message.
+var envelope = regexp.MustCompile(`(activity|child workflow execution) error \((type|workflowID): [^()]*\)(: )?| \(type: [^()]*, retryable: (true|false)\)`)
+
+// plain is a message without the envelopes in it.
+func plain(message string) string {
+	if text := envelope.ReplaceAllString(message, ""); strings.TrimRight(text, ": ") != "" {
+		return strings.TrimRight(text, ": ")
+	}
+	return message
 }
 
 func timeoutWords(f *failurepb.Failure) string {

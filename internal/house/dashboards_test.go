@@ -74,6 +74,27 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
+// TestMetricsAreInTheGuide says that docs/metrics.md leaves none out, and invents none.
+func TestMetricsAreInTheGuide(t *testing.T) {
+	text := readRoot(t, "docs/metrics.md")
+	known := metricsThatAre(t)
+	for name := range known {
+		base, _ := strings.CutSuffix(strings.TrimSuffix(name, "_count"), "_sum")
+		if known[base+"_bucket"] != nil {
+			continue // of a histogram, whose buckets stand for it
+		}
+		name = strings.TrimSuffix(name, "_bucket")
+		if strings.HasPrefix(name, "wflo_") && !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/metrics.md does not have %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("`(wflo_\\w+)`").FindAllStringSubmatch(text, -1) {
+		if known[m[1]] == nil && known[m[1]+"_bucket"] == nil {
+			t.Errorf("docs/metrics.md has %s, which nobody makes", m[1])
+		}
+	}
+}
+
 func readRoot(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(root(t), filepath.FromSlash(name)))

@@ -187,6 +187,11 @@ vuln: bin/govulncheck ## known vulnerabilities that our code reaches
 # The benchmarks against a server run a fixed number of times: one takes a
 # tenth of a second. The last command prints what counts and which target was missed;
 # a missed target fails nothing, because the machine decides that too.
+.PHONY: soak
+soak: setup-tests bin/wflo bin/temporal ## every hit of every fault point, where make test takes one of each kind; about an hour
+	$(call step,soak,workers are killed at every point of a restore)
+	@WFLO_FAULTS_ALL=1 go test -tags integration -count=1 -timeout 120m -run TestFaultPoints ./$(COMMAND)/internal/e2e
+
 .PHONY: bench
 bench: setup-tests bin/wflo ## benchmarks: overhead, latency, start of wflo dev, decisions, waiting runs, ledgers, sandbox, prices
 	$(call step,bench,one after the other on this machine alone if you can; 10,000 runs wait in one of them, for minutes)

@@ -163,3 +163,24 @@ func TestRunValidate(t *testing.T) {
 		}
 	}
 }
+
+// A run that was reopened is limited as the run that it began as, whatever else its
+// lines are.
+func TestRunBudgetIsThatOfTheFirst(t *testing.T) {
+	run := wflo.Run{WorkflowID: "orders/7", FirstRunID: "b"}
+	line := func(id string) wflo.BudgetLine { return wflo.BudgetLine{ID: id} }
+	for name, tt := range map[string]struct {
+		lines []wflo.BudgetLine
+		want  string
+	}{
+		"by itself":     {nil, "run:orders/7/b"},
+		"a child":       {[]wflo.BudgetLine{line("run:orders/a"), line("run:orders/7/b")}, "run:orders/7/b"},
+		"reopened":      {[]wflo.BudgetLine{line("run:orders/7/a"), line("run:orders/7/b")}, "run:orders/7/a"},
+		"of a namesake": {[]wflo.BudgetLine{line("run:orders/7/8/a"), line("user:ann"), line("run:orders/7/b")}, "run:orders/7/b"},
+	} {
+		run.Lines = tt.lines
+		if got := run.BudgetID(); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}

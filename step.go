@@ -78,6 +78,20 @@ func (r Run) RootID() string {
 	return r.ID()
 }
 
+// BudgetID names the budget that limits the run as its own: that of the run it began as,
+// where it was reopened since, which Lines has next to the run's own.
+func (r Run) BudgetID() string {
+	own := RunBudgetID(r.ID())
+	for _, line := range r.Lines {
+		before, _, ok := strings.Cut(strings.TrimPrefix(line.ID, RunBudgetID(r.WorkflowID+"/")), "/")
+		if ok || before == line.ID || line.ID == own {
+			continue // another run's, or its own
+		}
+		return line.ID
+	}
+	return own
+}
+
 // StepName is the name of the current step without what tells its occurrences
 // apart: that of the step that the workflow's author named, or of the activity
 // where there is none.

@@ -175,7 +175,7 @@ func (p *Policy) Judge(ctx context.Context, q step.Question) (wflo.Ruling, error
 func (p *Policy) facts(ctx context.Context, run wflo.Run, q step.Question) (wflo.Facts, error) {
 	f := q.Facts
 	if p.Ledger != nil {
-		s, err := p.Ledger.Spend(ctx, wflo.RunBudgetID(run.ID()))
+		s, err := p.Ledger.Spend(ctx, run.BudgetID())
 		if err != nil {
 			return f, fmt.Errorf("read what the run has spent: %w", err)
 		}
@@ -208,7 +208,7 @@ func (p *Policy) lower(ctx context.Context, run wflo.Run, r wflo.Ruling) error {
 	if p.Ledger == nil {
 		return nil
 	}
-	id := wflo.RunBudgetID(run.ID())
+	id := run.BudgetID()
 	s, err := p.Ledger.Spend(ctx, id)
 	if err != nil {
 		return fmt.Errorf("read budget %s: %w", id, err)
@@ -216,7 +216,7 @@ func (p *Policy) lower(ctx context.Context, run wflo.Run, r wflo.Ruling) error {
 	if limit := s.Limit - s.ToppedUp; s.Limit > 0 && limit <= r.Limit {
 		return nil
 	}
-	b := wflo.Budget{Scope: wflo.ScopeRun, Name: run.ID(), Limit: r.Limit}
+	b := wflo.Budget{Scope: wflo.ScopeRun, Name: strings.TrimPrefix(id, wflo.RunBudgetID("")), Limit: r.Limit}
 	for _, line := range run.Lines {
 		if line.ID == id {
 			b.Thresholds, b.OnExceeded = line.Thresholds, line.OnExceeded

@@ -28,6 +28,11 @@ const (
 // counted counts what the activities of recovery did. They are repeated until they
 // succeed, and only a success is counted, so each fact counts once.
 func (p *Plugin) counted(ctx context.Context, info activity.Info, args []any, result any, took time.Duration) {
+	// A call that undid says so, whatever it is called; the run notes it once more.
+	if state, ok := result.(wflo.CompensationState); ok && state == wflo.CompensationDone {
+		p.metrics.Compensation(ctx, state)
+		return
+	}
 	switch info.ActivityType.Name {
 	case string(step.SnapshotTake):
 		if s, ok := result.(wflo.Snapshot); ok {
@@ -55,7 +60,9 @@ func (p *Plugin) counted(ctx context.Context, info activity.Info, args []any, re
 				p.metrics.Compensation(ctx, wflo.CompensationRegistered)
 			}
 			for _, m := range n.Marks {
-				p.metrics.Compensation(ctx, m.State)
+				if m.State != wflo.CompensationDone {
+					p.metrics.Compensation(ctx, m.State)
+				}
 			}
 		}
 	}

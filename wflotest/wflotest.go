@@ -282,7 +282,7 @@ func (e *Env) Budget(id string) wflo.Spend {
 // RunBudget is the state of the run's own budget.
 func (e *Env) RunBudget() wflo.Spend {
 	e.t.Helper()
-	return e.Budget(wflo.RunBudgetID(e.Status().Run.ID()))
+	return e.Budget(e.Status().Run.BudgetID())
 }
 
 // Status is the run's own account of itself.

@@ -192,7 +192,11 @@ func (h *Handler) run(ctx context.Context, r *http.Request) (any, error) {
 	if h.query(ctx, id, wflo.QueryStatus, &s) == nil {
 		out.Detail = &s
 	}
-	out.Spend, err = h.cfg.Ledger.Spend(ctx, wflo.RunBudgetID(id+"/"+info.GetFirstRunId()))
+	budget := wflo.RunBudgetID(id + "/" + info.GetFirstRunId())
+	if out.Detail != nil && out.Detail.Run.WorkflowID == id {
+		budget = s.Run.BudgetID()
+	}
+	out.Spend, err = h.cfg.Ledger.Spend(ctx, budget)
 	if err != nil {
 		return nil, fmt.Errorf("read spend of %s: %w", id, err)
 	}

@@ -114,7 +114,11 @@ func (t *Teller) money(ctx context.Context, s *sources) {
 		s.note.add("there is no ledger, so that costs are those that the history has")
 		return
 	}
-	spend, err := t.cfg.Ledger.Spend(ctx, wflo.RunBudgetID(s.r.id()))
+	id := wflo.RunBudgetID(s.r.id())
+	if s.status != nil {
+		id = s.status.Run.BudgetID() // a closed run is not asked, and shows its own part
+	}
+	spend, err := t.cfg.Ledger.Spend(ctx, id)
 	if err != nil {
 		t.lack(ctx, s.r, "the ledger", err)
 		s.note.add("the ledger does not answer, so that costs are those that the history has")

@@ -31,7 +31,7 @@ func (w *walk) facts(run wflo.Run, activity string) wflo.Facts {
 		},
 		Args: noArgs,
 	}
-	id := wflo.RunBudgetID(run.ID())
+	id := run.BudgetID()
 	for _, line := range run.Lines {
 		if line.ID == id && line.Limit > 0 {
 			f.Budget = wflo.BudgetFacts{Limit: line.Limit, Spent: f.Cost, Left: max(0, line.Limit-f.Cost), Used: f.Cost.Float() / line.Limit.Float() * 100}

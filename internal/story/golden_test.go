@@ -21,6 +21,7 @@ var chains = [][]string{
 	{"grant-by-signal"}, {"grant-of-an-edited-payload"}, {"grant-taken-back"}, {"grant-used"}, {"halted"}, {"parent-of-an-agent"}, {"plain"},
 	{"policy-allows"}, {"policy-asks"}, {"policy-halts"}, {"policy-of-agents"}, {"policy-of-chains", "policy-of-chains-next"}, {"policy-of-gates"},
 	{"reopened-by"}, {"reopened"}, {"restored", "restored-next"}, {"saga"}, {"saved"}, {"step-budget"},
+	{"forked-1"}, {"reopened-1-by"}, {"reopened-1"}, {"restored-1", "restored-1-next"}, {"saved-1"},
 }
 
 // TestGoldenStories tells every recorded history. A golden file that changes shows what

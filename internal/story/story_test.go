@@ -270,7 +270,7 @@ func TestLedgerPricesRows(t *testing.T) {
 
 // What the store says was undone later is undone in the story.
 func TestUndoneLater(t *testing.T) {
-	s := tape(t, "restored-next")
+	s := tape(t, "restored-1-next")
 	b := &books{undo: []wflo.CompensationRecord{{ID: "undo-52e88fb48b1c211e685d", State: wflo.CompensationDone}, {ID: "undo-x", State: wflo.CompensationDead}}}
 	s.histories[0][0].GetWorkflowExecutionStartedEventAttributes().ContinuedExecutionRunId = ""
 	teller := teller(t, s, func(c *Config) { c.Recovery = b })

@@ -156,7 +156,13 @@ ifneq ($(INTEGRATION),)
 endif
 
 .PHONY: check
-check: lint workflowcheck house standalone vuln ## linters, determinism, house rules, known vulnerabilities
+check: lint workflowcheck house standalone rules vuln ## linters, determinism, house rules, known vulnerabilities
+
+.PHONY: rules
+rules: check-go ## alert rules and dashboards, as Prometheus reads them, on series that must set each off; and that the dashboards are those of the generator
+	$(call step,rules,Prometheus is compiled in: about 2 minutes the first time; seconds later)
+	@cd tools/promrules && GOWORK=off go test ./...
+	@cd tools/dashboards && GOWORK=off go run . ../../deploy/grafana && git diff --exit-code -- ../../deploy/grafana
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over every module; see .golangci.yml

@@ -62,7 +62,7 @@ var wantRoutes = map[string]string{
 	"GET /healthz": "", "GET /assets/console.css": "", "GET /assets/console.js": "", "GET /login": "", "POST /login/key": "", "POST /login/password": "",
 	"GET /login/via/{name}": "", "GET /login/via/{name}/callback": "", "POST /slack/interactions": "",
 
-	"GET /metrics": "viewer", "GET /api/v1/whoami": "viewer*", "GET /api/v1/runs": "viewer*", "GET /api/v1/runs/{id}": "viewer*",
+	"GET /metrics": "viewer", "GET /api/v1/openapi.json": "viewer*", "GET /api/v1/whoami": "viewer*", "GET /api/v1/runs": "viewer*", "GET /api/v1/runs/{id}": "viewer*",
 	"GET /api/v1/runs/{id}/head": "viewer*", "GET /api/v1/runs/{id}/rows": "viewer*", "GET /api/v1/runs/{id}/rows/{row}": "viewer*",
 	"GET /api/v1/runs/{id}/rows/{row}/output": "viewer*", "GET /api/v1/runs/{id}/events": "viewer*",
 	"GET /api/v1/runs/{id}/ledger": "viewer*", "GET /api/v1/approvals": "viewer*", "GET /api/v1/approvals/{nonce}": "viewer*",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/desk"
+	"github.com/wflo-ai/wflo-go/internal/openapi"
 )
 
 // Bounds of one request's body, in bytes.
@@ -54,6 +55,7 @@ func (h *Handler) routes() []Route {
 	all := []Route{
 		{Pattern: "GET /healthz", serve: h.health},
 		{Pattern: "GET /metrics", Role: viewer, serve: h.cfg.Metrics.ServeHTTP},
+		{Pattern: "GET /api/v1/openapi.json", Role: viewer, Tenants: true, serve: openapi.Serve},
 		{Pattern: "GET /api/v1/whoami", Role: viewer, Tenants: true, serve: h.json(h.whoami)},
 		{Pattern: "GET /api/v1/runs", Role: viewer, Tenants: true, serve: h.runs},
 		{Pattern: "GET /api/v1/runs/{id}", Role: viewer, Tenants: true, serve: h.json(h.run)},

@@ -4,6 +4,7 @@
 
 BEGIN {
 	target["govern PluginOverhead", "ratio"] = 1.15
+	target["govern Observe", "ratio"] = 1.03
 	target["govern OneActivity", "p50-ms"] = 15
 	target["govern Decide", "ratio"] = 1.5
 	target["govern Waiting", "inbox-p95-ms"] = 200

@@ -186,7 +186,7 @@ What it reads from the environment: wflo help environment`,
 		a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.keysCmd(), a.notifyCmd(),
 		a.haltCmd(), a.cancelCmd(), a.keygenCmd(), a.sandboxCmd(), a.pricesCmd(),
 		a.costCmd(), a.budgetCmd(), a.alertsCmd(), a.policyCmd(), a.auditCmd(),
-		a.snapshotCmd(), a.restoreCmd(), a.lineageCmd(), a.compensationsCmd(), a.versionCmd(), a.logsCmd(),
+		a.snapshotCmd(), a.restoreCmd(), a.lineageCmd(), a.compensationsCmd(), a.versionCmd(), a.logsCmd(), a.mcpCmd(),
 		a.debugCmd(), a.traceCmd(), a.tailCmd(), a.doctorCmd(), a.initCmd(), a.manCmd(),
 		exitCodesTopic(), environmentTopic(),
 	)

@@ -135,13 +135,16 @@ define run_tests
 @go test -count=1 -json $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
 endef
 
+# The longest come first, so that at the end nothing waits for one of them alone.
+LONGEST = ./sandbox/docker ./workflows ./internal/sqlite ./internal/postgres ./internal/console
+
 .PHONY: test-library
 test-library: bin/testreport bin/minio ## the tests of the library, with the race detector
-	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 3 to 6 minutes)
-	$(call run_tests,library (race detector),-race -timeout 15m,./...)
+	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 15 minutes on 2 cores)
+	$(call run_tests,library (race detector),-race -timeout 20m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list $(LONGEST))"))
 
 .PHONY: test-command
-test-command: bin/testreport bin/otelcol ## the tests of the command line, with Temporal inside
+test-command: bin/testreport bin/otelcol bin/temporal ## the tests of the command line, with Temporal inside
 	$(call step,test-command,against an embedded Temporal; 1 to 4 minutes)
 	$(call run_tests,command line,-timeout 15m,./$(COMMAND)/...)
 

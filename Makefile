@@ -162,9 +162,10 @@ endif
 check: lint workflowcheck house standalone rules vuln ## linters, determinism, house rules, known vulnerabilities
 
 .PHONY: rules
-rules: check-go ## alert rules and dashboards, as Prometheus reads them, on series that must set each off; and that the dashboards are those of the generator
+rules: check-go ## alert rules and dashboards as Prometheus reads them, the document of the API as a validator does
 	$(call step,rules,Prometheus is compiled in: about 2 minutes the first time; seconds later)
 	@cd tools/promrules && GOWORK=off go test ./...
+	@cd tools/openapi && GOWORK=off go test ./...
 	@cd tools/dashboards && GOWORK=off go run . ../../deploy/grafana && git diff --exit-code -- ../../deploy/grafana
 
 .PHONY: lint

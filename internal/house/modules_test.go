@@ -91,6 +91,7 @@ var serverOnly = []library{
 	{prefix: "github.com/temporalio/ui-server", folders: []string{"cmd/wflo"}, reason: "only `wflo dev` serves the Web UI"},
 	{prefix: "github.com/spf13/", folders: []string{"cmd/wflo"}, reason: "flags are the command's business"},
 	{prefix: "github.com/itchyny/gojq", folders: []string{"cmd/wflo"}, reason: "--jq, as people know it from gh"},
+	{prefix: "github.com/modelcontextprotocol/go-sdk", folders: []string{"cmd/wflo"}, reason: "coding agents look at runs by it; only the command speaks it"},
 	{prefix: "github.com/fsnotify/fsnotify", folders: []string{"cmd/wflo"}, reason: "wflo dev --watch notices what was saved"},
 }
 

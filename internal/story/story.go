@@ -77,7 +77,8 @@ type Head struct {
 	Closed  time.Time `json:"closed,omitzero"`
 	// Risk is the highest of the open gates; empty for none.
 	Risk string `json:"risk,omitempty"`
-	// Spend is the run's budget: spent, reserved, limit. Calls counts model calls.
+	// Spend is the run's budget: spent, reserved, limit. Calls counts model calls; of a
+	// closed run those of its own history, without those of runs that it started.
 	Spend wflo.Spend `json:"spend"`
 	Calls int        `json:"calls"`
 	// Gates are the open ones, in full; Snapshots are the latest.

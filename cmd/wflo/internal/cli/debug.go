@@ -171,7 +171,11 @@ func headFacts(h story.Head, now time.Time) []said {
 }
 
 func didText(h story.Head) string {
-	return plural(h.Steps, "step") + ", " + plural(h.Calls, "model call") + ", " + plural(int(h.Events), "event") + " of history"
+	calls := plural(h.Calls, "model call") + ", "
+	if h.Calls == 0 && h.Spend.Spent > 0 {
+		calls = "" // runs that it started made them
+	}
+	return plural(h.Steps, "step") + ", " + calls + plural(int(h.Events), "event") + " of history"
 }
 
 func headSpend(h story.Head) string {

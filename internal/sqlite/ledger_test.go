@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ func mustOpen(t testing.TB, c Config) *Ledger {
 func TestLedgerInFile(t *testing.T) {
 	t.Parallel()
 	storetest.TestLedger(t, func(t *testing.T) activities.Ledger {
-		return mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "ledger.db")})
+		return mustOpen(t, Config{Path: newFile(t)})
 	})
 }
 

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/wflo-ai/wflo-go/activities"
@@ -10,22 +9,11 @@ import (
 
 func TestLogs(t *testing.T) {
 	for name, path := range map[string]func(t *testing.T) string{
-		"file":   func(t *testing.T) string { return filepath.Join(t.TempDir(), "wflo.db") },
+		"file":   func(t *testing.T) string { return newFile(t) },
 		"memory": func(*testing.T) string { return "" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			storetest.TestLogs(t, func(t *testing.T) activities.Logs {
-				l, err := Open(t.Context(), Config{Path: path(t)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() {
-					if err := l.Close(); err != nil {
-						t.Error(err)
-					}
-				})
-				return l.Logs()
-			})
+			storetest.TestLogs(t, func(t *testing.T) activities.Logs { return mustOpen(t, Config{Path: path(t)}).Logs() })
 		})
 	}
 }

@@ -13,7 +13,7 @@ import (
 func TestRecordsInFile(t *testing.T) {
 	t.Parallel()
 	storetest.TestRecords(t, func(t *testing.T) activities.Records {
-		return mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "ledger.db")}).Records()
+		return mustOpen(t, Config{Path: newFile(t)}).Records()
 	})
 }
 

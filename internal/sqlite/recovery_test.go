@@ -12,7 +12,7 @@ import (
 func TestRecoveryInFile(t *testing.T) {
 	t.Parallel()
 	storetest.TestRecovery(t, func(t *testing.T) activities.Recovery {
-		return mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "ledger.db")}).Recovery()
+		return mustOpen(t, Config{Path: newFile(t)}).Recovery()
 	})
 }
 

@@ -157,6 +157,9 @@ func headFacts(h story.Head, now time.Time) []said {
 		halted = "by " + h.Halted.By + ": " + h.Halted.Reason
 	}
 	failed := h.Error
+	if h.Code == "" && strings.Contains(h.Why, failed) {
+		failed = "" // it is said already
+	}
 	if h.Code != "" && failed != "" {
 		failed += " [" + string(h.Code) + "]"
 	}

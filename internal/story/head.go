@@ -59,6 +59,7 @@ func (t *Teller) Head(ctx context.Context, workflowID, runID string) (Head, erro
 		all.Go(func() { gather(ctx, s) })
 	}
 	all.Wait()
+	t.limit(ctx, s)
 	if err := ctx.Err(); err != nil {
 		return Head{}, fmt.Errorf("read the head of %s: %w", workflowID, err)
 	}
@@ -114,17 +115,34 @@ func (t *Teller) money(ctx context.Context, s *sources) {
 		s.note.add("there is no ledger, so that costs are those that the history has")
 		return
 	}
-	id := wflo.RunBudgetID(s.r.id())
-	if s.status != nil {
-		id = s.status.Run.BudgetID() // a closed run is not asked, and shows its own part
-	}
-	spend, err := t.cfg.Ledger.Spend(ctx, id)
-	if err != nil {
+	if err := t.spent(ctx, s, wflo.RunBudgetID(s.r.id())); err != nil {
 		t.lack(ctx, s.r, "the ledger", err)
 		s.note.add("the ledger does not answer, so that costs are those that the history has")
+	}
+}
+
+func (t *Teller) spent(ctx context.Context, s *sources, budget string) error {
+	spend, err := t.cfg.Ledger.Spend(ctx, budget)
+	if err == nil {
+		s.spend = spend
+	}
+	return err
+}
+
+// limit looks at the budget that limits a run which was reopened: it knows that itself. A
+// closed run is not asked, and shows its own part.
+func (t *Teller) limit(ctx context.Context, s *sources) {
+	if s.status == nil || t.cfg.Ledger == nil {
 		return
 	}
-	s.spend = spend
+	budget := s.status.Run.BudgetID()
+	if budget == wflo.RunBudgetID(s.status.Run.ID()) {
+		return
+	}
+	if err := t.spent(ctx, s, budget); err != nil {
+		t.lack(ctx, s.r, "the ledger", err)
+		s.note.add("the ledger does not answer for the budget %s", budget)
+	}
 }
 
 // kept reads snapshots and restores.

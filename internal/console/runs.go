@@ -137,7 +137,7 @@ func (f runFilter) query(org string) (string, error) {
 	if !f.Internal {
 		add("own", "WorkflowType != '%s'", wflo.WorkflowBudgetAlert)
 	}
-	state := stateQuery(f.State)
+	state := StateQuery(f.State)
 	add(state, "(%s)", state)
 	add(f.Workflow, "WorkflowType = '%s'", f.Workflow)
 	add(f.User, "%s = '%s'", wflo.AttrUser, f.User)
@@ -152,9 +152,9 @@ func (f runFilter) query(org string) (string, error) {
 	return strings.Join(all, " AND "), nil
 }
 
-// stateQuery is the visibility query for a state. Runs that ended are told by Temporal's
+// StateQuery is the visibility query for a state. Runs that ended are told by Temporal's
 // status, because a run that was terminated cannot say so itself.
-func stateQuery(state wflo.RunState) string {
+func StateQuery(state wflo.RunState) string {
 	const running = "ExecutionStatus = 'Running'"
 	own := fmt.Sprintf("%s = '%s'", wflo.AttrState, state)
 	switch state {

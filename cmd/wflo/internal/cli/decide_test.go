@@ -15,6 +15,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
+	"github.com/wflo-ai/wflo-go/internal/console"
 )
 
 const running = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
@@ -224,8 +225,8 @@ func TestStateQuery(t *testing.T) {
 		wflo.StateCompleted: "ExecutionStatus = 'Completed'",
 		wflo.StateHalted:    "WfloState = 'halted'",
 	} {
-		if got := stateQuery(state); got != want {
-			t.Errorf("stateQuery(%q) = %s, want %s", state, got, want)
+		if got := console.StateQuery(state); got != want {
+			t.Errorf("StateQuery(%q) = %s, want %s", state, got, want)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/console"
 )
 
 // runSummary is one run as the visibility store has it: the data of `wflo list`.
@@ -198,7 +199,7 @@ func (a *app) ledgersOf(ctx context.Context, runs []runSummary) {
 // listQuery is the visibility query of a list. The runs that hand over alerts are
 // many and nobody's work, so they are in it only when all are asked for.
 func listQuery(state wflo.RunState, all bool) string {
-	query := stateQuery(state)
+	query := console.StateQuery(state)
 	if all {
 		return query
 	}
@@ -207,27 +208,6 @@ func listQuery(state wflo.RunState, all bool) string {
 		return own
 	}
 	return own + " AND (" + query + ")"
-}
-
-// stateQuery is the visibility query for a state. Runs that ended are told by
-// Temporal's status, because a run that was terminated cannot say so itself.
-func stateQuery(state wflo.RunState) string {
-	const running = "ExecutionStatus = 'Running'"
-	own := fmt.Sprintf("%s = '%s'", wflo.AttrState, state)
-	switch state {
-	case "":
-		return ""
-	case wflo.StateRunning:
-		return fmt.Sprintf("%s AND (%s OR %s IS NULL)", running, own, wflo.AttrState)
-	case wflo.StateCompleted:
-		return "ExecutionStatus = 'Completed'"
-	case wflo.StateFailed:
-		return fmt.Sprintf("ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated', 'Canceled') AND (%s != '%s' OR %s IS NULL)",
-			wflo.AttrState, wflo.StateHalted, wflo.AttrState)
-	case wflo.StateHalted:
-		return own
-	}
-	return running + " AND " + own
 }
 
 // mostLooked bounds how many runs are looked at for a text.

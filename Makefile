@@ -135,13 +135,14 @@ define run_tests
 @go test -count=1 -json $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
 endef
 
-# The longest come first, so that at the end nothing waits for one of them alone.
+# The longest come first, so that at the end nothing waits for one of them alone, and
+# three at a time, because the first one mostly waits for the container engine.
 LONGEST = ./sandbox/docker ./workflows ./internal/sqlite ./internal/postgres ./internal/console
 
 .PHONY: test-library
 test-library: bin/testreport bin/minio ## the tests of the library, with the race detector
 	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 15 minutes on 2 cores)
-	$(call run_tests,library (race detector),-race -timeout 20m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list $(LONGEST))"))
+	$(call run_tests,library (race detector),-race -p 3 -timeout 20m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list $(LONGEST))"))
 
 .PHONY: test-command
 test-command: bin/testreport bin/otelcol bin/temporal ## the tests of the command line, with Temporal inside

@@ -11,7 +11,7 @@ type runInput struct {
 }
 
 type runsInput struct {
-	State    string `json:"state,omitempty" jsonschema:"running, waiting, compensating, restoring, halted, completed or failed"`
+	State    string `json:"state,omitempty" jsonschema:"running, waiting_approval, compensating, restoring, halted, completed or failed"`
 	Workflow string `json:"workflow,omitempty" jsonschema:"only runs of this workflow type"`
 	User     string `json:"user,omitempty" jsonschema:"only runs of this user"`
 	Team     string `json:"team,omitempty" jsonschema:"only runs of this team"`

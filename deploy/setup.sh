@@ -44,6 +44,9 @@ missing_packages() {
 	installed ca-certificates || echo ca-certificates
 	image_current || command -v mmdebstrap >/dev/null || echo mmdebstrap
 	[ "$1" = tests ] || return 0
+	command -v ip >/dev/null || echo iproute2
+	# tools/standins unpacks servers with it.
+	command -v mmdebstrap >/dev/null || echo mmdebstrap
 	[ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || echo postgresql
 	command -v redis-server >/dev/null || echo redis-server
 	command -v slapd >/dev/null || [ -x /usr/sbin/slapd ] || echo slapd

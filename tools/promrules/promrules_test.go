@@ -43,6 +43,8 @@ const healthy = `load 1m
   wflo_rounds_total{round="sweep holds",outcome="ok"} 0+1x1600
   wflo_restores_total{mode="fork",outcome="done"} 0+1x1600
   wflo_log_lines_dropped_total{reason="store"} 0x1600
+  wflo_spans_dropped_total{reason="export"} 0x1600
+  wflo_audit_append_failures_total 0x1600
 `
 
 // up is there in every scene but that without workers.
@@ -74,6 +76,8 @@ var scenes = map[string]string{
 	"WfloRestoreFailed":         up + `  wflo_restores_total{mode="fork",outcome="failed"} 0+1x1600`,
 	"WfloSnapshotsSlow":         up + "  wflo_snapshot_duration_seconds_bucket{le=\"30\"} 0x1600\n  wflo_snapshot_duration_seconds_bucket{le=\"60\"} 0+1x1600\n  wflo_snapshot_duration_seconds_bucket{le=\"+Inf\"} 0+1x1600",
 	"WfloRoundsFail":            up + `  wflo_rounds_total{round="sweep holds",outcome="error"} 0+1x1600`,
+	"WfloAuditNotWritten":       up + `  wflo_audit_append_failures_total 0+1x1600`,
+	"WfloSpansDropped":          up + `  wflo_spans_dropped_total{reason="export"} 0+1x1600`,
 	"WfloLogLinesDropped":       up + `  wflo_log_lines_dropped_total{reason="store"} 0+1x1600`,
 }
 

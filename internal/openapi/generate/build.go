@@ -198,6 +198,9 @@ func answers(path string, op operation, s *schemas) object {
 	if strings.Contains(path, "{") {
 		out["404"] = problem
 	}
+	if op.clashes {
+		out["409"] = problem
+	}
 	if op.later {
 		out["202"] = object{"description": "It goes on.", "content": ok["content"]}
 	}
@@ -225,6 +228,7 @@ func bodyOf(op operation, s *schemas) object {
 		return s.fail("%s: %s is no struct", op.id, op.in)
 	}
 	out := maps.Clone(whole)
+	delete(out, goType) // it writes what may be left out
 	must, _ := whole["required"].([]string)
 	must = slices.DeleteFunc(slices.Clone(must), func(f string) bool { return slices.Contains(free, f) })
 	if delete(out, "required"); len(must) > 0 {

@@ -25,6 +25,8 @@ type operation struct {
 	later bool
 	// optional says that the body may be left out.
 	optional bool
+	// clashes says that the answer may be 409: it is too late.
+	clashes bool
 }
 
 func of[T any]() reflect.Type { return reflect.TypeFor[T]() }
@@ -42,6 +44,14 @@ var aboutRuns = map[string]operation{
 	"GET /api/v1/runs/{id}/logs": {
 		id: "getLogs", summary: "Read a page of the log lines that workers kept of a run.", out: of[console.RunLogs](),
 		query: []string{"after", "level", "step", "since", "limit", "latest", "live", "first_run"},
+	},
+	"POST /api/v1/runs/{id}/cancel": {
+		id: "cancelRun", summary: "Ask a run to end; its own code decides how. A run that was cancelled is as good as asked.",
+		in: of[console.ControlRequest](), out: of[console.RunControl](), optional: true, clashes: true,
+	},
+	"POST /api/v1/runs/{id}/halt": {
+		id: "haltRun", summary: "Stop a run now and undo what it did, with the reason. A run that was halted is as good as told.",
+		in: of[console.ControlRequest](), out: of[console.RunControl](), clashes: true,
 	},
 	"GET /api/v1/runs/{id}/lineage": {id: "getLineage", summary: "List the restores that a run comes from and went into.", out: of[console.Lineage](), query: []string{"first_run"}},
 }
@@ -111,6 +121,7 @@ var aboutRecovery = map[string]operation{
 
 var aboutOperation = map[string]operation{
 	"GET /api/v1/openapi.json":        {id: "getDocument", summary: "This document.", out: of[map[string]any]()},
+	"GET /api/v1/version":             {id: "getVersion", summary: "Say which program answers, and which schema and Temporal server it works with.", out: of[console.Version]()},
 	"GET /api/v1/whoami":              {id: "whoami", summary: "Say who the caller is, and what they may do.", out: of[console.Whoami]()},
 	"GET /api/v1/keys":                {id: "listKeys", summary: "List API keys; the keys themselves are not kept.", out: of[[]activities.APIKey]()},
 	"POST /api/v1/keys":               {id: "makeKey", summary: "Make an API key, which is shown this once.", in: of[console.KeyRequest](), out: of[console.NewKey]()},

@@ -27,7 +27,7 @@ var params = map[string]object{
 	"internal":     meaning("boolean", "Also the runs by which wflo itself works."),
 	"kind":         meaning("string", "Only rows of these kinds, separated by commas."),
 	"kind=snapshot": {
-		"type": "string", "enum": []string{"auto", "manual", "pre_restore"}, "about": "Only snapshots of this kind.",
+		"type": "string", "enum": []string{"auto", "manual", "pre_restore"}, goType: "wflo.SnapshotKind", "about": "Only snapshots of this kind.",
 	},
 	"latest":               meaning("boolean", "The end instead of the start, still in order."),
 	"level":                meaning("string", "The least level: debug, info, warn or error."),
@@ -40,7 +40,7 @@ var params = map[string]object{
 	"run=workflow id":      meaning("string", "Only those of the run with this workflow id."),
 	"scope":                {"type": "array", "items": object{"type": "string"}, "about": "Only what is attributed to this SCOPE:NAME; all of them, where there are several."},
 	"since":                {"type": "string", "format": "date-time", "about": "Only lines of this time and after."},
-	"state":                {"type": "string", "enum": []string{"running", "waiting", "compensating", "restoring", "halted", "completed", "failed"}, "about": "Only runs in this state."},
+	"state":                {"type": "string", "enum": console.States, goType: "wflo.RunState", "about": "Only runs in this state."},
 	"state=compensation":   meaning("string", "Only those in these states, separated by commas."),
 	"state=hold":           {"type": "string", "enum": []string{"open", "unknown"}, "about": "Which holds; open without it."},
 	"state=notice":         {"type": "string", "enum": []string{"pending", "delivered", "dead_letter"}, "about": "Only notices in this state."},

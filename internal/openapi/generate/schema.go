@@ -31,14 +31,21 @@ func newSchemas(w *words) *schemas {
 	return &schemas{words: w, types: map[string]reflect.Type{}, all: object{}}
 }
 
+// goType names the Go type of a schema where everybody can import it: the words of package
+// wflo, and a few of the standard library. Other languages pass over it.
+const goType = "x-go-type"
+
+// goPointer says of a field that may be left out that this is not the same as its zero.
+const goPointer = "x-go-pointer"
+
 // as are types whose JSON their Go shape does not tell.
 var as = map[reflect.Type]object{
 	reflect.TypeFor[time.Time]():       {"type": "string", "format": "date-time"},
-	reflect.TypeFor[time.Duration]():   {"type": "integer", "format": "int64", "description": "Nanoseconds."},
-	reflect.TypeFor[json.RawMessage](): {"description": "Any JSON."},
-	reflect.TypeFor[[]byte]():          {"type": "string", "contentEncoding": "base64"},
+	reflect.TypeFor[time.Duration]():   {"type": "integer", "format": "int64", "description": "Nanoseconds.", goType: "time.Duration"},
+	reflect.TypeFor[json.RawMessage](): {"description": "Any JSON.", goType: "json.RawMessage"},
+	reflect.TypeFor[[]byte]():          {"type": "string", "contentEncoding": "base64", goType: "[]byte"},
 	reflect.TypeFor[slog.Level]():      {"type": "string", "description": "DEBUG, INFO, WARN or ERROR."},
-	reflect.TypeFor[wflo.Money]():      {"type": "string", "pattern": `^-?[0-9]+\.[0-9]{2,9}$`, "description": "US dollars, exact to a billionth."},
+	reflect.TypeFor[wflo.Money]():      {"type": "string", "pattern": `^-?[0-9]+\.[0-9]{2,9}$`, "description": "US dollars, exact to a billionth.", goType: "wflo.Money"},
 }
 
 // named are types whose name another type has, too.
@@ -95,6 +102,9 @@ func (s *schemas) of(t reflect.Type) object {
 func (s *schemas) plain(t reflect.Type) object {
 	switch t.Kind() {
 	case reflect.String:
+		if t.PkgPath() == module {
+			return object{"type": "string", goType: "wflo." + t.Name()}
+		}
 		return object{"type": "string"}
 	case reflect.Bool:
 		return object{"type": "boolean"}
@@ -130,6 +140,9 @@ func nameOf(t reflect.Type) string {
 
 func (s *schemas) structure(t reflect.Type) object {
 	out := object{"type": "object"}
+	if t.PkgPath() == module {
+		out[goType] = "wflo." + t.Name()
+	}
 	if about := s.words.of(t, ""); about != "" {
 		out["description"] = about
 	}
@@ -161,6 +174,9 @@ func (s *schemas) fields(t reflect.Type, into object, must *[]string) {
 		if !optional {
 			*must = append(*must, name)
 			one = orNull(one, f.Type)
+		}
+		if f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() != reflect.Struct {
+			one[goPointer] = true // none is not the same as zero
 		}
 		if about := s.words.of(t, f.Name); about != "" {
 			one["description"] = about

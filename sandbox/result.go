@@ -87,6 +87,10 @@ type Result struct {
 	Sandbox string `json:"sandbox,omitempty"`
 	Image   string `json:"image"`
 	Runtime string `json:"runtime,omitempty"`
+	// Host is the name of the host that it ran on, where there are several. Moved says
+	// from where and when the box came there, where it has moved.
+	Host  string `json:"host,omitempty"`
+	Moved string `json:"moved,omitempty"`
 	// Profiles are the profiles in force, such as "seccomp=strict" and
 	// "apparmor=wflo-sandbox"; Missing lists defences that the host lacks,
 	// such as "apparmor".

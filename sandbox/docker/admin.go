@@ -33,6 +33,8 @@ type Sandbox struct {
 	Attempt int32  `json:"attempt,omitempty"`
 	Image   string `json:"image"`
 	Runtime string `json:"runtime,omitempty"`
+	// Host is the name of the host that it is on; who asks several fills it in.
+	Host string `json:"host,omitempty"`
 	// Created is when it was made, Expires when its execution is over at the
 	// latest; zero without one.
 	Created time.Time `json:"created"`

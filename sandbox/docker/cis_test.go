@@ -150,7 +150,11 @@ func TestBenchmark(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		watch, begun := listen("begun")
 		ended := start(ctx, r, spec, watch)
-		<-begun
+		select {
+		case <-begun:
+		case out := <-ended:
+			t.Fatalf("%s ended at once: %+v", how, out)
+		}
 		ids[how] = byKey(t, r, how).ID
 		t.Cleanup(func() {
 			cancel()

@@ -27,10 +27,20 @@ const AnyOwner = "*"
 
 // Config configures a Runner. The zero value is a working default.
 type Config struct {
-	// Host is the engine's address, such as unix:///var/run/docker.sock. Empty
-	// means what the DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH
-	// variables say, or the local socket.
+	// Host is the engine's address, such as unix:///var/run/docker.sock or
+	// tcp://NAME:2376. Empty means what DOCKER_HOST says, or the local socket.
 	Host string
+	// CertPath is a directory with ca.pem, cert.pem and key.pem for an engine at a
+	// tcp address; empty means DOCKER_CERT_PATH, and ~/.docker where
+	// DOCKER_TLS_VERIFY is set. The engine's certificate is verified whatever that
+	// says. An address beyond this machine is refused without certificates.
+	CertPath string
+	// Hosts are several engines that share the work, in place of Host: see [Hosts].
+	// They are for package plugin; New takes one engine.
+	Hosts []Host
+	// HostGone and KeepLess are HostsConfig.Gone and HostsConfig.KeepLess.
+	HostGone time.Duration
+	KeepLess bool
 	// Image runs specifications that name none; empty means DefaultImage. It
 	// needs a /workspace that everybody may write to (mode 1777), from which
 	// the workspaces of boxes are made.
@@ -155,6 +165,9 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
+	if len(c.Hosts) > 0 {
+		return wflo.Invalid("docker.hosts", "has several engines, and a runner has one", "make a runner for each, and NewHosts of them")
+	}
 	if c.Starts < 0 {
 		return wflo.Invalid("docker.starts", "is negative", "use 0 for the number of CPUs")
 	}

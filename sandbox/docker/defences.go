@@ -20,6 +20,8 @@ type Defence struct {
 	Hint   string `json:"hint,omitempty"`
 	// Required defences are those without which nothing runs.
 	Required bool `json:"required,omitempty"`
+	// Host is the name of the host that it is about; who asks several fills it in.
+	Host string `json:"host,omitempty"`
 }
 
 // Defences says which defences the engine and its host have. What can be tried

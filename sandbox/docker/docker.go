@@ -43,9 +43,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/docker/docker/client"
-
-	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/sandbox"
 	"github.com/wflo-ai/wflo-go/sandbox/admission"
 	"github.com/wflo-ai/wflo-go/sandbox/egress"
@@ -86,15 +83,11 @@ func New(ctx context.Context, config Config) (*Runner, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	if config.Host != "" {
-		options = append(options, client.WithHost(config.Host))
-	}
-	cli, err := client.NewClientWithOpts(options...)
+	cli, err := connectTo(config)
 	if err != nil {
-		return nil, wflo.Errorf(wflo.CodeInvalid, "set docker.host or DOCKER_HOST to an address such as unix:///var/run/docker.sock", "docker.host: %w", err)
+		return nil, err
 	}
-	r, err := newRunner(config, cli)
+	r, err := newRunner(config, withPoints(cli))
 	if err != nil {
 		return nil, errors.Join(err, cli.Close())
 	}

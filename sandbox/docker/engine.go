@@ -92,6 +92,22 @@ func (r *Runner) Check(ctx context.Context) (Engine, error) {
 	return e, nil
 }
 
+func silent(err error) error {
+	hint, _ := away(err)
+	return wflo.Errorf(wflo.CodeSandboxUnavailable, hint, "no container engine answers: %w", err)
+}
+
+// Ping says whether the engine answers. That it does not is an *wflo.Error with
+// CodeSandboxUnavailable.
+func (r *Runner) Ping(ctx context.Context) error {
+	quick, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
+	defer cancel()
+	if _, err := r.engine.Ping(quick); err != nil {
+		return silent(err)
+	}
+	return nil
+}
+
 func (r *Runner) known() *Engine {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +118,7 @@ func (r *Runner) examine(ctx context.Context) (Engine, error) {
 	quick, cancel := context.WithTimeout(ctx, r.config.EngineTimeout)
 	defer cancel()
 	if _, err := r.engine.Ping(quick); err != nil {
-		return Engine{}, wflo.Errorf(wflo.CodeSandboxUnavailable, setupHint, "no container engine answers: %w", err)
+		return Engine{}, silent(err)
 	}
 	info, err := r.engine.Info(quick)
 	if err != nil {

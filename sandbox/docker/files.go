@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/frame"
@@ -129,17 +130,22 @@ type request struct {
 	data    []byte
 	refused *frame.RefusedMsg
 	err     error
+	heard   chan struct{} // has room for one: something came
 	done    chan struct{}
 	over    bool
 }
 
 func newRequest(limit int64) *request {
-	return &request{limit: limit, data: []byte{}, done: make(chan struct{})}
+	return &request{limit: limit, data: []byte{}, heard: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func (q *request) take(f frame.Frame) {
 	if q.over {
 		return
+	}
+	select {
+	case q.heard <- struct{}{}:
+	default:
 	}
 	switch f.Type {
 	case frame.FileData:
@@ -161,15 +167,26 @@ func (q *request) finish(err error) {
 	close(q.done)
 }
 
+// wait waits for the answer. An engine that hangs ends no connection, so silence for as
+// long as a request may take is the end too.
 func (q *request) wait(ctx context.Context, s *session, stop <-chan struct{}) error {
-	select {
-	case <-q.done:
-		return q.err
-	case <-s.over:
-		return wflo.Errorf(wflo.CodeSandboxLost, "try again", "sandbox %.12s ended: %w", s.id, s.fault())
-	case <-stop:
-		return errors.New("the box was closed")
-	case <-ctx.Done():
-		return ctx.Err()
+	silence := time.NewTimer(s.r.config.EngineTimeout)
+	defer silence.Stop()
+	for {
+		select {
+		case <-q.done:
+			return q.err
+		case <-q.heard:
+			silence.Reset(s.r.config.EngineTimeout)
+		case <-silence.C:
+			return wflo.Errorf(wflo.CodeSandboxLost, "see whether the engine answers (docker ps), and try again",
+				"sandbox %.12s has said nothing for %s", s.id, s.r.config.EngineTimeout)
+		case <-s.over:
+			return wflo.Errorf(wflo.CodeSandboxLost, "try again", "sandbox %.12s ended: %w", s.id, s.fault())
+		case <-stop:
+			return errors.New("the box was closed")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

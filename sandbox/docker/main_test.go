@@ -154,6 +154,7 @@ func running(t testing.TB, cli *client.Client, owner string) int {
 }
 
 func TestRunner(t *testing.T) {
+	t.Parallel()
 	secrets := sandboxtest.NewSecrets()
 	sandboxtest.Test(t, func(t *testing.T) sandbox.Runner {
 		return open(t, func(c *Config) { c.Secrets = secrets })

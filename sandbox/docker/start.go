@@ -103,7 +103,10 @@ func (r *Runner) create(ctx context.Context, t template, p place, f facts) (stri
 		if rerr := r.remove(ctx, p.name); rerr != nil {
 			r.config.Logger.WarnContext(ctx, "remove container of unknown state", "container", p.name, "error", rerr)
 		}
-		return "", fmt.Errorf("create container: %w", err)
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("create container: %w", err)
+		}
+		return "", unreachable("create container", err)
 	}
 	if wrong := serious(resp.Warnings); len(wrong) > 0 {
 		if rerr := r.remove(ctx, resp.ID); rerr != nil {
@@ -222,8 +225,8 @@ func (r *Runner) removeVolume(ctx context.Context, name string) error {
 
 // unreachable tells an engine that is not there from one that refused.
 func unreachable(doing string, err error) error {
-	if client.IsErrConnectionFailed(err) {
-		return wflo.Errorf(wflo.CodeSandboxUnavailable, setupHint, "%s: no container engine answers: %w", doing, err)
+	if hint, ok := away(err); ok {
+		return wflo.Errorf(wflo.CodeSandboxUnavailable, hint, "%s: no container engine answers: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -431,14 +431,17 @@ func testWanted(t *testing.T, y *archive) {
 	})
 }
 
+// testMany has long names: what is told of all files together is then more than may be
+// under way at a time, without as many files as that would take otherwise.
 func testMany(t *testing.T, y *archive) {
+	folder, file := strings.Repeat("d", 200), strings.Repeat("f", 100)
 	y.box(t, "many", func(box string) {
 		src := &Source{}
 		for i := range y.o.Many {
 			if i%100 == 0 {
-				src.Entries = append(src.Entries, dir(fmt.Sprintf("d%05d", i/100), 0o755))
+				src.Entries = append(src.Entries, dir(fmt.Sprintf("%s%05d", folder, i/100), 0o755))
 			}
-			src.add(fmt.Sprintf("d%05d/f%02d", i/100, i%100), 0o644, fmt.Sprintf("file %d", i))
+			src.add(fmt.Sprintf("%s%05d/%s%02d", folder, i/100, file, i%100), 0o644, fmt.Sprintf("file %d", i))
 		}
 		y.replace(t, box, "k", src)
 		if err := sameTree(&Saved{Entries: src.Entries, Content: src.Content}, y.save(t, box)); err != nil {

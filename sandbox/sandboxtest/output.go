@@ -148,33 +148,35 @@ func testChanged(t *testing.T, r sandbox.Runner) {
 }
 
 // testArtifacts gets files back by pattern.
-func testArtifacts(t *testing.T, r sandbox.Runner) {
+func testArtifacts(t *testing.T, r sandbox.Runner, virtual bool) {
 	make := `mkdir -p out/deep/er .dot; echo a >out/a.csv; echo b >out/b.txt; echo c >out/deep/c.csv; echo d >out/deep/er/d.csv; echo e >e.csv; : >empty; echo f >.dot/f
 ln -s a.csv out/link.csv; mkfifo out/pipe.csv; head -c 2000000 /dev/zero >out/big.bin; printf '\377\000' >bytes`
-	for _, c := range []struct {
-		patterns     []string
-		want, missed string
-	}{
-		{nil, "", ""},
-		{[]string{"nothing/*"}, "", ""},
-		{[]string{"out/*.csv"}, "out/a.csv", ""},
-		{[]string{"**/*.csv"}, "e.csv out/a.csv out/deep/c.csv out/deep/er/d.csv", ""},
-		{[]string{"out/**"}, "out/a.csv out/b.txt out/deep/c.csv out/deep/er/d.csv", "out/big.bin"},
-		{[]string{"empty", "e.csv", "e.*", ".dot/*"}, ".dot/f e.csv empty", ""},
-		{[]string{"out/big.bin"}, "", "out/big.bin"},
-	} {
-		spec := bash(make)
-		spec.Artifacts, spec.Limits.Artifacts = c.patterns, sandbox.MiB
-		res := run(t, r, spec)
-		var names []string
-		for _, f := range res.Artifacts {
-			names = append(names, f.Name)
+	together(t, r, virtual, "artifacts", func(in func(sandbox.Spec) sandbox.Spec) {
+		for _, c := range []struct {
+			patterns     []string
+			want, missed string
+		}{
+			{nil, "", ""},
+			{[]string{"nothing/*"}, "", ""},
+			{[]string{"out/*.csv"}, "out/a.csv", ""},
+			{[]string{"**/*.csv"}, "e.csv out/a.csv out/deep/c.csv out/deep/er/d.csv", ""},
+			{[]string{"out/**"}, "out/a.csv out/b.txt out/deep/c.csv out/deep/er/d.csv", "out/big.bin"},
+			{[]string{"empty", "e.csv", "e.*", ".dot/*"}, ".dot/f e.csv empty", ""},
+			{[]string{"out/big.bin"}, "", "out/big.bin"},
+		} {
+			spec := in(bash("rm -rf * .dot; " + make))
+			spec.Artifacts, spec.Limits.Artifacts = c.patterns, sandbox.MiB
+			res := run(t, r, spec)
+			var names []string
+			for _, f := range res.Artifacts {
+				names = append(names, f.Name)
+			}
+			slices.Sort(names)
+			if got := strings.Join(names, " "); !res.OK() || got != c.want || strings.Join(res.ArtifactsMissed, " ") != c.missed {
+				t.Errorf("%q: %s, %q, missed %q, want %q and %q", c.patterns, res.Outcome, got, res.ArtifactsMissed, c.want, c.missed)
+			}
 		}
-		slices.Sort(names)
-		if got := strings.Join(names, " "); !res.OK() || got != c.want || strings.Join(res.ArtifactsMissed, " ") != c.missed {
-			t.Errorf("%q: %s, %q, missed %q, want %q and %q", c.patterns, res.Outcome, got, res.ArtifactsMissed, c.want, c.missed)
-		}
-	}
+	})
 	spec := bash("printf '\\377\\000x' >bytes; mkdir d; echo before the end >d/f; exit 3")
 	spec.Artifacts = []string{"bytes", "d/f"}
 	res := run(t, r, spec)

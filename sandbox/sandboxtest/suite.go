@@ -24,6 +24,16 @@ type Options struct {
 	// Secrets are what the Runner looks secrets up in; see NewSecrets. Without,
 	// the tests of secrets fail.
 	Secrets Secrets
+	// Hands says that the Runner runs nothing itself and hands what it is given on to
+	// others that pass this suite: what a program sees, is refused and comes to is
+	// theirs, and left out. What becomes of boxes, files, calls and their ends is not.
+	Hands bool
+}
+
+// handed are the tests of what a Runner with Options.Hands has from others.
+var handed = []string{
+	"Output", "Input", "Usage", "Starts", "Defences", "OwnLimits", "HeadAndTail", "WatchAll", "Changed", "Artifacts",
+	"Outcomes", "Locked", "Limits", "Ended", "Secrets",
 }
 
 // Test holds a Runner to its contract. open gives a Runner that has no boxes and
@@ -36,11 +46,12 @@ func Test(t *testing.T, open func(t *testing.T) sandbox.Runner, options ...Optio
 		opts = o
 	}
 	for name, test := range map[string]func(*testing.T, sandbox.Runner){
-		"Output": testOutput, "Input": testInput, "Refusals": testRefusals,
+		"Output": testOutput, "Input": func(t *testing.T, r sandbox.Runner) { testInput(t, r, opts.Virtual) }, "Refusals": testRefusals,
 		"Timeout": testTimeout, "Cancel": testCancel, "CancelledBefore": testCancelledBefore,
 		"Watch": testWatch, "Usage": testUsage, "Starts": testStarts, "Defences": testDefences, "OwnLimits": testOwnLimits,
-		"HeadAndTail": testHeadAndTail, "WatchAll": testWatchAll, "Changed": testChanged, "Artifacts": testArtifacts,
+		"HeadAndTail": testHeadAndTail, "WatchAll": testWatchAll, "Changed": testChanged,
 		"Queue":     testQueue,
+		"Artifacts": func(t *testing.T, r sandbox.Runner) { testArtifacts(t, r, opts.Virtual) },
 		"Outcomes":  func(t *testing.T, r sandbox.Runner) { testOutcomes(t, r, opts.Virtual) },
 		"Locked":    func(t *testing.T, r sandbox.Runner) { testLocked(t, r, opts.Virtual) },
 		"Limits":    func(t *testing.T, r sandbox.Runner) { testLimits(t, r, opts.Virtual) },
@@ -48,6 +59,9 @@ func Test(t *testing.T, open func(t *testing.T) sandbox.Runner, options ...Optio
 		"Secrets":   func(t *testing.T, r sandbox.Runner) { testSecrets(t, r, opts.Secrets) },
 		"Workspace": testWorkspace, "Links": testLinks, "CloseEnds": testCloseEnds, "Concurrent": testConcurrent,
 	} {
+		if opts.Hands && slices.Contains(handed, name) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			test(t, r)
 			empty(t, r)
@@ -84,6 +98,23 @@ func run(t *testing.T, r sandbox.Runner, spec sandbox.Spec) sandbox.Result {
 func bash(source string) sandbox.Spec { return sandbox.Spec{Language: sandbox.Bash, Source: source} }
 func python(source string) sandbox.Spec {
 	return sandbox.Spec{Language: sandbox.Python, Source: source}
+}
+
+// together puts the rows of a table into one box, and so into one sandbox, as long as
+// they leave it as they found it: to start a sandbox for each takes longer than all of
+// them. Under a kernel of its own nothing is used twice, and each row has its own.
+func together(t *testing.T, r sandbox.Runner, virtual bool, name string, rows func(in func(sandbox.Spec) sandbox.Spec)) {
+	t.Helper()
+	if virtual {
+		rows(func(spec sandbox.Spec) sandbox.Spec { return spec })
+		return
+	}
+	defer func() {
+		if err := r.Close(context.WithoutCancel(t.Context()), name); err != nil {
+			t.Errorf("Close(%s): %v", name, err)
+		}
+	}()
+	rows(func(spec sandbox.Spec) sandbox.Spec { return withBox(spec, name) })
 }
 
 // box opens a box that is closed after the test.
@@ -139,7 +170,7 @@ func testOutcomes(t *testing.T, r sandbox.Runner, virtual bool) {
 	if virtual { // memory that is the sandbox's ends the sandbox
 		child.outcome, child.code, child.signal, child.killed = sandbox.OutOfMemory, 137, 9, true
 	}
-	for name, e := range map[string]expect{
+	rows := map[string]expect{
 		"true":           {spec: sandbox.Spec{Argv: []string{"true"}}, outcome: sandbox.Succeeded},
 		"bash":           {spec: bash("echo hi; echo ho >&2"), outcome: sandbox.Succeeded, stdout: "hi\n", stderr: "ho\n"},
 		"python":         {spec: python("print(6*7)"), outcome: sandbox.Succeeded, stdout: "42\n"},
@@ -160,12 +191,20 @@ func testOutcomes(t *testing.T, r sandbox.Runner, virtual bool) {
 		"memory of a child":   child,
 		"daemon keeps stdout": {spec: bash("setsid sleep 600 & echo left"), outcome: sandbox.Succeeded, stdout: "left\n"},
 		"fake start marker":   {spec: bash("printf '\\002wflo:started\\003\\n' >&2; exit 4"), outcome: sandbox.Nonzero, code: 4, stderr: "wflo:started"},
-	} {
-		t.Run(name, func(t *testing.T) { e.check(t, r) })
 	}
+	// What is killed takes its sandbox with it, or shows something that only one of its own does.
+	alone := []string{"memory", "memory of a child", "true", "daemon keeps stdout"}
+	together(t, r, virtual, "outcomes", func(in func(sandbox.Spec) sandbox.Spec) {
+		for name, e := range rows {
+			if !slices.Contains(alone, name) {
+				e.spec = in(e.spec)
+			}
+			t.Run(name, func(t *testing.T) { e.check(t, r) })
+		}
+	})
 }
 
-func testInput(t *testing.T, r sandbox.Runner) {
+func testInput(t *testing.T, r sandbox.Runner, virtual bool) {
 	big := slices.Repeat([]byte("0123456789abcde\n"), 1<<16)
 	digest := "python3 -c \"import sys,hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())\""
 	const bigDigest = "import hashlib; print(hashlib.sha256(b'0123456789abcde\\n' * 65536).hexdigest())"
@@ -176,7 +215,7 @@ func testInput(t *testing.T, r sandbox.Runner) {
 	}
 	env := bash(`printf '%s|%s|%s' "$PLAIN" "$ODD" "$HOME"`)
 	env.Env = map[string]string{"PLAIN": "value", "ODD": "a=b \n'\"$(id)", "HOME": "/workspace"}
-	for name, e := range map[string]expect{
+	rows := map[string]expect{
 		"stdin":           {spec: with(sandbox.Spec{Argv: []string{"cat"}}, []byte("in")), outcome: sandbox.Succeeded, stdout: "in"},
 		"stdin of script": {spec: with(python("import sys; print(sys.stdin.read())"), []byte("in")), outcome: sandbox.Succeeded, stdout: "in\n"},
 		"long stdin":      {spec: with(bash(digest), big, wflo.File{Name: "x", Data: big}), outcome: sandbox.Succeeded, stdout: want},
@@ -192,9 +231,16 @@ func testInput(t *testing.T, r sandbox.Runner) {
 			wflo.File{Name: "pack/mod.py", Data: []byte("print('imported')")}, wflo.File{Name: "pack/data", Data: []byte("data")}, wflo.File{Name: "empty"}),
 			outcome: sandbox.Succeeded, stdout: "imported\ndata\n"},
 		"localhost": {spec: python("import socket; s=socket.create_server(('localhost',0)); c=socket.create_connection(s.getsockname()); print('up')"), outcome: sandbox.Succeeded, stdout: "up\n"},
-	} {
-		t.Run(name, func(t *testing.T) { e.check(t, r) })
 	}
+	alone := []string{"stdin", "files"}
+	together(t, r, virtual, "input", func(in func(sandbox.Spec) sandbox.Spec) {
+		for name, e := range rows {
+			if !slices.Contains(alone, name) {
+				e.spec = in(e.spec)
+			}
+			t.Run(name, func(t *testing.T) { e.check(t, r) })
+		}
+	})
 }
 
 func testRefusals(t *testing.T, r sandbox.Runner) {

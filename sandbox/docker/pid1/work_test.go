@@ -113,8 +113,9 @@ func TestStdin(t *testing.T) {
 			m.Stdin = true
 			b.start(m)
 			grants := make(chan int, 1000)
-			ended := make(chan struct{})
+			ended, done := make(chan struct{}), make(chan struct{})
 			go func() {
+				defer close(done)
 				left, window := 3_000_000, frame.InitialWindow
 				for left > 0 {
 					n := min(left, window, frame.MaxData)
@@ -139,6 +140,7 @@ func TestStdin(t *testing.T) {
 				}
 			})
 			close(ended)
+			<-done // what it still writes must not be input of the next program
 			if r.stdout != c.want || r.Code != c.code {
 				t.Errorf("got %q and code %d (%s), want %q and %d", r.stdout, r.Code, r.Outcome, c.want, c.code)
 			}

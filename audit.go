@@ -27,11 +27,14 @@ const (
 	AuditPolicyRuled   AuditType = "policy.ruled"
 	AuditPolicyLoaded  AuditType = "policy.loaded"
 	AuditNoticeDead    AuditType = "notice.dead"
-	AuditRunHalted     AuditType = "run.halted"
-	AuditLogin         AuditType = "login"
-	AuditLoginRefused  AuditType = "login.refused"
-	AuditKeyMade       AuditType = "key.made"
-	AuditKeyRevoked    AuditType = "key.revoked"
+	// AuditRunHalted says that a run was halted, by a person or a policy, and
+	// AuditRunCancelAsked that a person asked one to end. Their data is an AuditControl.
+	AuditRunHalted      AuditType = "run.halted"
+	AuditRunCancelAsked AuditType = "run.cancel_asked"
+	AuditLogin          AuditType = "login"
+	AuditLoginRefused   AuditType = "login.refused"
+	AuditKeyMade        AuditType = "key.made"
+	AuditKeyRevoked     AuditType = "key.revoked"
 	// AuditCompensationDead and those after it say what becomes of compensations. Their
 	// data is an AuditCompensation.
 	AuditCompensationDead     AuditType = "compensation.dead_letter"
@@ -45,6 +48,9 @@ const (
 	AuditRestoreAsked         AuditType = "restore.asked"
 	AuditRestoreNoted         AuditType = "restore.noted" // how far it is
 	AuditRestoreEnded         AuditType = "restore.ended"
+	// AuditBoxMoved says that the sandbox of a run went to another host, because its own
+	// was gone. Its data is an AuditMove.
+	AuditBoxMoved AuditType = "sandbox.moved"
 )
 
 // AuditEvent is something that is to be recorded.
@@ -110,6 +116,18 @@ type AuditUse struct {
 	Error string `json:"error,omitempty"`
 }
 
+// AuditControl is the data of AuditRunHalted and AuditRunCancelAsked.
+type AuditControl struct {
+	// RunID is that of the run that was told, of the chain of its first one.
+	RunID  string `json:"run_id,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Policy is the policy that halted it; empty for a person.
+	Policy string `json:"policy,omitempty"`
+	// Channel is where a person asked: page, api. Address is the peer's.
+	Channel string `json:"channel,omitempty"`
+	Address string `json:"address,omitempty"`
+}
+
 // AuditCompensation is the data of what became of a compensation. State is the one
 // that it was in then; Reason is the error of a dead letter, or a person's words.
 type AuditCompensation struct {
@@ -119,6 +137,16 @@ type AuditCompensation struct {
 	State    CompensationState `json:"state"`
 	Height   int               `json:"height,omitempty"`
 	Reason   string            `json:"reason,omitempty"`
+}
+
+// AuditMove is the data of AuditBoxMoved.
+type AuditMove struct {
+	Box  string `json:"box"`
+	From string `json:"from"` // names of hosts
+	To   string `json:"to"`
+	// SavedAt is from when the files are that the box has now; zero for a box that never
+	// had any, and for one that goes back to a snapshot.
+	SavedAt time.Time `json:"saved_at,omitzero"`
 }
 
 // AuditRecord is an event in its chain.

@@ -19,11 +19,13 @@ const (
 	CodeApprovalRejected   Code = "wflo.ApprovalRejected"   // a person said no
 	CodeApprovalTimeout    Code = "wflo.ApprovalTimeout"    // nobody answered in time
 	CodeApprovalExpired    Code = "wflo.ApprovalExpired"    // it was granted too long ago, or taken back
+	CodeUnopened           Code = "wflo.Unopened"           // the run does not ask this, or not yet
 	CodeHalted             Code = "wflo.Halted"             // the run was halted by an operator
 	CodePolicyDenied       Code = "wflo.PolicyDenied"       // a rule forbids it
 	CodePayloadTooLarge    Code = "wflo.PayloadTooLarge"    // a result is over the limit
 	CodeSandboxUnavailable Code = "wflo.SandboxUnavailable" // no engine, or no image
 	CodeSandboxLost        Code = "wflo.SandboxLost"        // the engine or its host went away during an execution
+	CodeForgotten          Code = "wflo.Forgotten"          // the worker does not have what the call refers to
 	CodeProvider           Code = "wflo.Provider"           // the model's provider refused or failed
 	CodeLoop               Code = "wflo.Loop"               // the agent repeats itself
 	CodeTurnLimit          Code = "wflo.TurnLimit"          // the model did not finish in the allowed turns
@@ -39,6 +41,7 @@ var (
 	ErrApprovalRejected   = errors.New("approval rejected")
 	ErrApprovalTimeout    = errors.New("approval timed out")
 	ErrApprovalExpired    = errors.New("approval expired")
+	ErrUnopened           = errors.New("gate not open")
 	ErrHalted             = errors.New("run halted")
 	ErrPolicyDenied       = errors.New("denied by policy")
 	ErrPayloadTooLarge    = errors.New("payload too large")
@@ -54,7 +57,7 @@ var sentinels = map[Code]error{
 	CodeInvalid: ErrInvalid, CodeUnknownModel: ErrUnknownModel, CodeMissingKey: ErrMissingKey,
 	CodeBudgetExceeded: ErrBudgetExceeded, CodeApprovalRejected: ErrApprovalRejected,
 	CodeApprovalTimeout: ErrApprovalTimeout, CodeApprovalExpired: ErrApprovalExpired,
-	CodeHalted: ErrHalted, CodePolicyDenied: ErrPolicyDenied,
+	CodeUnopened: ErrUnopened, CodeHalted: ErrHalted, CodePolicyDenied: ErrPolicyDenied,
 	CodePayloadTooLarge: ErrPayloadTooLarge, CodeSandboxUnavailable: ErrSandboxUnavailable,
 	CodeSandboxLost: ErrSandboxLost, CodeProvider: ErrProvider, CodeTurnLimit: ErrTurnLimit, CodeLoop: ErrLoop, CodeConflict: ErrConflict,
 }

@@ -3,6 +3,7 @@ package wflo
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -30,6 +31,12 @@ type Message struct {
 	// ToolFailed marks the result of a call that failed, so that the model
 	// sees an error and not an answer.
 	ToolFailed bool `json:"tool_failed,omitempty"`
+}
+
+// Equal says that two messages say the same.
+func (m Message) Equal(o Message) bool {
+	return m.Role == o.Role && m.Text == o.Text && m.ToolCallID == o.ToolCallID && m.ToolName == o.ToolName &&
+		m.ToolFailed == o.ToolFailed && slices.Equal(m.ToolCalls, o.ToolCalls)
 }
 
 // ToolCall is a model's wish to have a tool called. Arguments is the text that
@@ -60,6 +67,9 @@ type Prompt struct {
 	System string `json:"system,omitempty"`
 	// Messages is the conversation so far, oldest first. Required.
 	Messages []Message `json:"messages"`
+	// Earlier stands for messages before Messages, which the worker keeps. The runtime
+	// sets it where a run goes on with a conversation; callers leave it nil.
+	Earlier *Earlier `json:"earlier,omitempty"`
 	// Tools may be called by the model; none means that it can only answer.
 	Tools []Tool `json:"tools,omitempty"`
 	// MaxTokens bounds the answer, in tokens. 0 means the worker's default.
@@ -73,6 +83,24 @@ type Prompt struct {
 	// NoCache keeps the answer out of the worker's response cache, and earlier
 	// answers away.
 	NoCache bool `json:"no_cache,omitempty"`
+}
+
+// Earlier names the beginning of a conversation, so that each turn of an agent costs
+// history what is new in it, and not all that was said before.
+type Earlier struct {
+	// Key is that of activities.Conversations.
+	Key string `json:"key"`
+	// Messages and Bytes are how many there are, and of how much text.
+	Messages int   `json:"messages"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// Count is how many messages the conversation has.
+func (p Prompt) Count() int {
+	if p.Earlier != nil {
+		return p.Earlier.Messages + len(p.Messages)
+	}
+	return len(p.Messages)
 }
 
 // Validate says what is wrong with the prompt, if anything.
@@ -129,6 +157,9 @@ type Reply struct {
 	// Cached says that it is an earlier answer; Saved is what that saved.
 	Cached bool  `json:"cached,omitempty"`
 	Saved  Money `json:"saved,omitempty"`
+	// Conversation is the prompt's messages with this reply after them, as the worker
+	// keeps them; nil where that is not worth it.
+	Conversation *Earlier `json:"conversation,omitempty"`
 }
 
 // Message is the reply as the next turn of the conversation.

@@ -145,7 +145,7 @@ func (a *Approval) Close(ctx context.Context, g wflo.Gate) (step.None, error) {
 	if !g.ClosedAt.IsZero() {
 		took = g.ClosedAt.Sub(g.OpenedAt)
 	}
-	a.Observer.ApprovalClosed(g.Status, took)
+	a.Observer.ApprovalClosed(ctx, g.Status, took)
 	a.Logger.InfoContext(ctx, "gate closed", "gate", g.ID, "status", string(g.Status), "by", closedBy(g), "refused", g.Refused)
 	return step.None{}, nil
 }
@@ -175,7 +175,7 @@ func (a *Approval) Revoke(ctx context.Context, r step.Revocation) (bool, error) 
 	if err := a.record(ctx, g, wflo.NoticeClosed, channelsOf(g), decisionEvent(g, r.Decision), revoked); err != nil {
 		return false, fmt.Errorf("revoke gate %s: %w", g.ID, err)
 	}
-	a.Observer.ApprovalClosed(wflo.GateRevoked, time.Since(g.OpenedAt))
+	a.Observer.ApprovalClosed(ctx, wflo.GateRevoked, time.Since(g.OpenedAt))
 	a.Logger.InfoContext(ctx, "approval revoked", "gate", g.ID, "by", r.Decision.By)
 	return true, nil
 }

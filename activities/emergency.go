@@ -47,12 +47,13 @@ func (e *Emergency) Check(ctx context.Context, f wflo.Facts) error {
 	if quiet(r) {
 		return nil
 	}
-	event, err := ruled(rulingID("emergency", run, r), run, r)
+	halts := r.Effect.Above(wflo.EffectNotify)
+	events, err := ruled(rulingID("emergency", run, r), run, r, halts)
 	if err != nil {
 		return err
 	}
-	err = e.Records.Append(ctx, event)
-	if !r.Effect.Above(wflo.EffectNotify) {
+	err = e.Records.Append(ctx, events...)
+	if !halts {
 		if err != nil {
 			return fmt.Errorf("record the emergency ruling on %s: %w", run.Step, err)
 		}

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -36,16 +37,18 @@ func toWire(err error) error {
 		})
 	}
 	var e *wflo.Error
-	if errors.As(err, &e) {
-		return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
-			NonRetryable: !transient(e.Code), Cause: e.Err, Details: details(err, hint),
+	known := errors.As(err, &e)
+	// Drivers put a *wflo.Error into their verdict. Whichever is outside counts.
+	var call, inside *CallError
+	if errors.As(err, &call) && (!known || !errors.As(e, &inside)) {
+		return temporal.NewApplicationErrorWithOptions(message, string(wflo.CodeProvider), temporal.ApplicationErrorOptions{
+			NonRetryable: !call.Retryable, NextRetryDelay: call.RetryAfter,
+			Details: []any{cmp.Or(hint, providerHint(call))},
 		})
 	}
-	var call *CallError
-	if errors.As(err, &call) {
-		return temporal.NewApplicationErrorWithOptions(err.Error(), string(wflo.CodeProvider), temporal.ApplicationErrorOptions{
-			NonRetryable: !call.Retryable, NextRetryDelay: call.RetryAfter,
-			Details: []any{providerHint(call)},
+	if known {
+		return temporal.NewApplicationErrorWithOptions(message, string(e.Code), temporal.ApplicationErrorOptions{
+			NonRetryable: !transient(e.Code), Cause: e.Err, Details: details(err, hint),
 		})
 	}
 	return err

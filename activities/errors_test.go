@@ -40,6 +40,18 @@ func TestToWire(t *testing.T) {
 			"connection cut", fmt.Errorf("x: %w", &CallError{Retryable: true, Billable: true, Err: errors.New("reset")}),
 			wflo.CodeProvider, false, 0, "the provider failed for the moment; the call is retried",
 		},
+		{
+			"a driver's verdict", fmt.Errorf("ask: %w", &CallError{Status: 503, Retryable: true, RetryAfter: time.Second, Err: &wflo.Error{Code: wflo.CodeProvider, Message: "503"}}),
+			wflo.CodeProvider, false, time.Second, "the provider failed for the moment; the call is retried",
+		},
+		{
+			"a driver's last word", &CallError{Status: 401, Err: wflo.Errorf(wflo.CodeProvider, "check the key in OPENAI_API_KEY", "401")},
+			wflo.CodeProvider, true, 0, "check the key in OPENAI_API_KEY",
+		},
+		{
+			"a rule about a verdict", wflo.Errorf(wflo.CodePolicyDenied, "ask", "no more: %w", &CallError{Retryable: true, Err: errors.New("reset")}),
+			wflo.CodePolicyDenied, true, 0, "ask",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

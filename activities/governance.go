@@ -83,7 +83,8 @@ type Outbox interface {
 	// and channel: later notices of both have it in their Receipt.
 	NoticeDelivered(ctx context.Context, id, receipt string) error
 	// NoticeFailed says that an attempt failed: it is due again then, or, where due
-	// is zero, it is a dead letter. It changes nothing once it was delivered.
+	// is zero, it is a dead letter. Due is a time of the caller's clock; a store with
+	// another one lets as much time pass. It changes nothing once it was delivered.
 	NoticeFailed(ctx context.Context, id, reason string, due time.Time) error
 	// RetryNotice makes a dead letter due now. One that is not there or not dead is
 	// an *wflo.Error with CodeInvalid.

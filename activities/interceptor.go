@@ -48,7 +48,7 @@ type Observer interface {
 	// ApprovalOpened says that a gate was opened.
 	ApprovalOpened()
 	// ApprovalClosed says how a gate ended and how long it was open.
-	ApprovalClosed(status wflo.GateStatus, latency time.Duration)
+	ApprovalClosed(ctx context.Context, status wflo.GateStatus, latency time.Duration)
 }
 
 // InterceptorConfig sets up the activity half of the interceptor.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/wflo-ai/wflo-go"
 )
 
@@ -52,12 +54,16 @@ type LLM struct {
 	// every call is made.
 	Cache    Cache
 	CacheTTL time.Duration
+	// Conversations keeps what was said, so that the turns of an agent do not repeat it;
+	// nil means that every prompt comes whole.
+	Conversations Conversations
 	// CaptureContent puts what is asked and answered on the spans of calls.
 	CaptureContent bool
 
 	sizes   Estimator
 	circuit circuit
 	usage   shares
+	talks   talks
 	lease   time.Duration // zero means turnLease
 }
 
@@ -74,9 +80,23 @@ func (l *LLM) Chat(ctx context.Context, p wflo.Prompt) (wflo.Reply, error) {
 		// All calls without one would be the same effect.
 		return wflo.Reply{}, wflo.Invalid("context", "carries no run", "register the activity through the plugin, or use wflo.WithRun")
 	}
+	asked := p
+	p, err := l.whole(ctx, asked)
+	if err != nil {
+		return wflo.Reply{}, err
+	}
 	if err := p.Validate(); err != nil {
 		return wflo.Reply{}, err
 	}
+	reply, err := l.chat(ctx, run, p)
+	if err == nil {
+		reply.Conversation = l.keepTalk(ctx, asked, p, reply)
+	}
+	return reply, err
+}
+
+// chat makes the call with the first model that answers.
+func (l *LLM) chat(ctx context.Context, run wflo.Run, p wflo.Prompt) (wflo.Reply, error) {
 	targets, err := l.targets(ctx, run, p)
 	if err != nil {
 		return wflo.Reply{}, err
@@ -182,18 +202,24 @@ func (l *LLM) send(ctx context.Context, c *call, hold wflo.Hold) (wflo.Reply, er
 	start := time.Now()
 	reply, err := c.provider.Chat(bounded, p, nil)
 	c.took = time.Since(start)
-	if err != nil && bounded.Err() != nil && ctx.Err() == nil && !mendable(err) {
-		return reply, overdue(c, err)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && activity.IsActivity(ctx) && stopping(ctx):
+		return reply, again(err, "the worker stopped while it waited for %s: %v", c.name(), err)
+	case ctx.Err() == nil && bounded.Err() != nil && !mendable(err):
+		// Another one may answer.
+		return reply, again(err, "%s gave no answer within %s: %v", c.name(), c.limit, err)
 	}
 	return reply, err
 }
 
-// overdue is the error of a provider that did not answer in its time: another
-// one may. Unless the provider's error says otherwise, it may have billed.
-func overdue(c *call, err error) error {
+// again is the error of a call that was cut off here, and may be made again. Unless the
+// provider's error says otherwise, it may have billed. That error is told and no part of
+// it, because what it says of other attempts does not hold.
+func again(err error, format string, args ...any) error {
 	var known *CallError
 	billable := !errors.As(err, &known) || known.Billable
-	return &CallError{Retryable: true, Billable: billable, Err: fmt.Errorf("%s gave no answer within %s: %w", c.name(), c.limit, err)}
+	return &CallError{Retryable: true, Billable: billable, Err: fmt.Errorf(format, args...)}
 }
 
 func (l *LLM) log() *slog.Logger {

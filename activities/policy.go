@@ -41,7 +41,7 @@ type Quote struct {
 type PolicyObserver interface {
 	// PolicyRuled says that the policies of a run gave a ruling, and how long judging
 	// took, without writing it down.
-	PolicyRuled(effect wflo.Effect, d time.Duration)
+	PolicyRuled(ctx context.Context, effect wflo.Effect, d time.Duration)
 }
 
 // Policy pins runs to policies and judges what they do. Its methods are registered
@@ -143,7 +143,7 @@ func (p *Policy) Judge(ctx context.Context, q step.Question) (wflo.Ruling, error
 	}
 	start := time.Now()
 	r := set.Judge(f)
-	p.Observer.PolicyRuled(r.Effect, time.Since(start))
+	p.Observer.PolicyRuled(ctx, r.Effect, time.Since(start))
 	if r.Limit > 0 {
 		if err := p.lower(ctx, run, r); err != nil {
 			return r, err
@@ -155,11 +155,11 @@ func (p *Policy) Judge(ctx context.Context, q step.Question) (wflo.Ruling, error
 	p.Logger.InfoContext(ctx, "policies ruled", "effect", string(r.Effect), "kind", string(f.Kind), "operation", f.Operation,
 		"rules", ruleNames(r), "bundle", r.Bundle, "step", run.Step)
 	id := rulingID("policy", run, r)
-	event, err := ruled(id, run, r)
+	events, err := ruled(id, run, r, r.Effect == wflo.EffectHalt)
 	if err != nil {
 		return r, err
 	}
-	if err := p.Records.Append(ctx, event); err != nil {
+	if err := p.Records.Append(ctx, events...); err != nil {
 		return r, fmt.Errorf("record the ruling on %s: %w", run.Step, err)
 	}
 	if notices := noticesOf(id, run, f, r); len(notices) > 0 {
@@ -258,16 +258,30 @@ func rulingID(kind string, run wflo.Run, r wflo.Ruling) string {
 
 func first(s string, n int) string { return s[:min(len(s), n)] }
 
-func ruled(id string, run wflo.Run, r wflo.Ruling) (wflo.AuditEvent, error) {
+// ruled is what the trail gets of a ruling: the ruling, and that it halts the run.
+func ruled(id string, run wflo.Run, r wflo.Ruling, halts bool) ([]wflo.AuditEvent, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return wflo.AuditEvent{}, fmt.Errorf("encode the ruling on %s: %w", run.Step, err)
+		return nil, fmt.Errorf("encode the ruling on %s: %w", run.Step, err)
 	}
-	return wflo.AuditEvent{
+	event := wflo.AuditEvent{
 		ID: id, Chain: run.AuditChain(), At: time.Now(), Type: wflo.AuditPolicyRuled, Severity: r.Severity,
 		Actor: "policy " + ruleNames(r), Namespace: run.Namespace, WorkflowID: run.WorkflowID, FirstRunID: run.FirstRunID,
 		Step: run.Step, Data: data,
-	}, nil
+	}
+	if !halts {
+		return []wflo.AuditEvent{event}, nil
+	}
+	about := wflo.AuditControl{Policy: ruleNames(r)}
+	if r.Halt != nil {
+		about.Reason = r.Halt.Reason
+	}
+	if data, err = json.Marshal(about); err != nil {
+		return nil, fmt.Errorf("encode the halt of %s: %w", run.WorkflowID, err)
+	}
+	halted := event
+	halted.ID, halted.Type, halted.Data = id+"/halted", wflo.AuditRunHalted, data
+	return []wflo.AuditEvent{event, halted}, nil
 }
 
 func noticesOf(id string, run wflo.Run, f wflo.Facts, r wflo.Ruling) []wflo.Notice {

@@ -36,7 +36,7 @@ func (s *fixed) Source() []byte { return []byte(s.hash) }
 // rulings counts nothing.
 type rulings struct{}
 
-func (rulings) PolicyRuled(wflo.Effect, time.Duration) {}
+func (rulings) PolicyRuled(context.Context, wflo.Effect, time.Duration) {}
 
 // broken is a store in which one thing does not work.
 type broken struct {
@@ -161,8 +161,11 @@ func TestRulingsAreOnRecordFirst(t *testing.T) {
 		}
 	}
 	records, err := store.ReadAudit(t.Context(), wflo.AuditQuery{})
-	if err != nil || len(records) != 1 || records[0].Chain != "acme" || records[0].Type != wflo.AuditPolicyRuled || records[0].Severity != wflo.SeverityCritical {
-		t.Errorf("trail %+v, %v", records, err)
+	if err != nil || len(records) != 2 || records[0].Chain != "acme" || records[0].Type != wflo.AuditPolicyRuled || records[0].Severity != wflo.SeverityCritical {
+		t.Fatalf("trail %+v, %v", records, err)
+	}
+	if halted := records[1]; halted.Type != wflo.AuditRunHalted || halted.Actor != "policy stop" || string(halted.Data) != `{"policy":"stop","reason":"never"}` {
+		t.Errorf("the halt is on record as %+v: %s", halted, halted.Data)
 	}
 	notices, err := store.ListNotices(t.Context(), "", 10)
 	if err != nil || len(notices) != 1 || strings.ContainsAny(notices[0].Title, "\u202e\n") {
@@ -172,8 +175,8 @@ func TestRulingsAreOnRecordFirst(t *testing.T) {
 	if _, err := p.Judge(inRun(t), q); err != nil {
 		t.Fatal(err)
 	}
-	if records, err = store.ReadAudit(t.Context(), wflo.AuditQuery{}); err != nil || len(records) != 2 {
-		t.Errorf("other facts are on record %d times, %v", len(records)-1, err)
+	if records, err = store.ReadAudit(t.Context(), wflo.AuditQuery{}); err != nil || len(records) != 4 {
+		t.Errorf("other facts are on record %d times, %v", len(records)/2-1, err)
 	}
 }
 

@@ -65,8 +65,11 @@ func (a *Snapshot) Take(ctx context.Context, c step.Capture) (wflo.Snapshot, err
 	m := c.Snapshot
 	m.ID = snapshotPrefix + string(run.EffectKey())[:snapshotDigits]
 	kept, err := a.taken(ctx, &m, string(run.EffectKey()))
-	if err != nil || kept != nil {
-		return value(kept), err
+	if err != nil {
+		return wflo.Snapshot{}, err
+	}
+	if kept != nil { // by an attempt that may have died before it recorded that
+		return *kept, a.record(ctx, *kept)
 	}
 	if err := a.capture(ctx, &m, c, string(run.EffectKey())); err != nil {
 		return wflo.Snapshot{}, fmt.Errorf("snapshot of run %s: %w", run.ID(), err)
@@ -114,11 +117,15 @@ func (a *Snapshot) save(ctx context.Context, m wflo.Snapshot) (wflo.Snapshot, er
 	if err != nil {
 		return m, fmt.Errorf("save snapshot %s: %w", m.ID, err)
 	}
-	err = a.Audit.Append(ctx, runEvent(m.Run, m.ID+":taken", wflo.AuditSnapshotTaken, workerName, m))
-	if err != nil {
-		return m, fmt.Errorf("record snapshot %s: %w", m.ID, err)
+	return kept, a.record(ctx, m)
+}
+
+// record puts the snapshot on the trail, unless it is there.
+func (a *Snapshot) record(ctx context.Context, s wflo.Snapshot) error {
+	if err := a.Audit.Append(ctx, runEvent(s.Run, s.ID+":taken", wflo.AuditSnapshotTaken, workerName, s)); err != nil {
+		return fmt.Errorf("record snapshot %s: %w", s.ID, err)
 	}
-	return kept, nil
+	return nil
 }
 
 // runEvent is an audit event about a run.

@@ -188,6 +188,33 @@ func TestTakeAndLoad(t *testing.T) {
 }
 
 // A raw reset gives the branch that it begins the same effect keys.
+// deadTrail is the trail of a worker that dies before it records anything.
+type deadTrail struct{ activities.Audit }
+
+func (deadTrail) Append(context.Context, ...wflo.AuditEvent) error { return errors.New("it died") }
+
+// A snapshot whose worker died between saving and recording it is recorded by the next
+// attempt, once.
+func TestSnapshotIsRecordedAfterADeath(t *testing.T) {
+	w, run := newRewinding(t), runOf("w")
+	trail := w.snap.Audit
+	capture := step.Capture{Snapshot: wflo.Snapshot{Name: "base", Kind: wflo.SnapshotManual, Run: run, RunID: "r1", At: noon}}
+	w.snap.Audit = deadTrail{trail}
+	if _, err := w.snap.Take(in(t, run, "key"), capture); err == nil {
+		t.Fatal("nobody noticed that it died")
+	}
+	w.snap.Audit = trail
+	for range 2 {
+		if _, err := w.snap.Take(in(t, run, "key"), capture); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records, err := trail.ReadAudit(t.Context(), wflo.AuditQuery{Type: wflo.AuditSnapshotTaken})
+	if err != nil || len(records) != 1 {
+		t.Errorf("the trail has the snapshot %d times, %v", len(records), err)
+	}
+}
+
 func TestSnapshotsOfAResetStayApart(t *testing.T) {
 	w, run := newRewinding(t), runOf("wf")
 	old := w.take(run, "a", nil, 0, did(1, "g0/a#1"))

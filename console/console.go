@@ -119,6 +119,8 @@ func (c *Console) open(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	records = checkpoints.metrics.Audited(records)
+	c.records = records
 	served, err := c.access(cfg)
 	if err != nil {
 		return err

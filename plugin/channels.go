@@ -13,6 +13,7 @@ import (
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/audit"
 	"github.com/wflo-ai/wflo-go/internal/config"
+	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
 	"github.com/wflo-ai/wflo-go/internal/notify"
 	"github.com/wflo-ai/wflo-go/policy"
 )
@@ -108,7 +109,7 @@ func (p *Plugin) openChannels() error {
 			}
 			c = again.Channel
 		}
-		channels[name] = c
+		channels[name] = faulty.Channel(c)
 	}
 	var err error
 	p.notices, err = notify.New(notify.Config{

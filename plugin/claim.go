@@ -10,18 +10,31 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/wflo-ai/wflo-go/activities"
-	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
+	"github.com/wflo-ai/wflo-go/envelope"
 )
 
 // claimKey is the field of a claim that holds the blob's key.
 const claimKey = "sha256"
 
-// ConfigureReader lets a client without the plugin, such as a command line, read
-// the large payloads of a worker on the same machine, from the blobs of the
-// embedded default in dataDir (empty: Config's default). What the client sends
-// stays inline, because the worker may be elsewhere. Without that directory
-// there is nothing to read, and nothing is made.
+// ConfigureReader lets a client without the plugin, such as a command line, read what a
+// worker wrote: sealed payloads with the keys of the environment or of the file that
+// WFLO_CONFIG names, with which the client seals, too; and large payloads from the
+// store that these name, or else of a worker on the same machine, from the blobs of the
+// embedded default in dataDir (empty: Config's default). What the client sends stays inline, because the worker may be elsewhere.
+// Without that directory there is nothing to read, and nothing is made. Where keys are
+// configured but cannot be read, every call of the client fails: it would send plain text.
 func ConfigureReader(o *client.Options, dataDir string) error {
+	cfg, err := payloadsFromEnv()
+	if err != nil {
+		envelope.Refuse(o, err)
+		return nil //nolint:nilerr // the calls say it
+	}
+	codec, err := cfg.codec(nil)
+	if err != nil {
+		envelope.Refuse(o, err)
+		return nil //nolint:nilerr // the calls say it
+	}
+	codec.Configure(o)
 	if dataDir == "" {
 		dir, err := defaultDataDir()
 		if err != nil {
@@ -29,15 +42,20 @@ func ConfigureReader(o *client.Options, dataDir string) error {
 		}
 		dataDir = dir
 	}
-	if _, err := os.Stat(blobsIn(dataDir)); err != nil {
+	place := cfg.place(dataDir)
+	if _, err := os.Stat(place); err != nil && cfg.Store == "" {
 		return nil //nolint:nilerr // see above
 	}
-	blobs, err := file.Open(file.Config{Dir: blobsIn(dataDir)})
+	blobs, err := openStore(place)
 	if err != nil {
 		return fmt.Errorf("open blobs: %w", err)
 	}
+	opened, err := cfg.sealed(blobs)
+	if err != nil {
+		return err
+	}
 	o.ExternalStorage = converter.ExternalStorage{
-		Drivers: []converter.StorageDriver{&claimStore{blobs: blobs}}, DriverSelector: keepInline{},
+		Drivers: []converter.StorageDriver{&claimStore{blobs: opened}}, DriverSelector: keepInline{},
 	}
 	return nil
 }
@@ -54,8 +72,7 @@ func (keepInline) SelectDriver(converter.StorageDriverSelectContext, *commonpb.P
 // claim instead, and workflow code sees the value as if nothing had happened.
 func (p *Plugin) external() converter.ExternalStorage {
 	return converter.ExternalStorage{
-		Drivers:              []converter.StorageDriver{&claimStore{blobs: p.parts.blobs}},
-		PayloadSizeThreshold: p.cfg.Inline,
+		Drivers: []converter.StorageDriver{&claimStore{blobs: p.parts.blobs}}, PayloadSizeThreshold: p.cfg.Inline,
 	}
 }
 

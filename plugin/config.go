@@ -134,6 +134,9 @@ type Config struct {
 	// Snapshots says where snapshots of runs are kept, what they may hold and for how long.
 	// The zero value keeps them in DataDir.
 	Snapshots Snapshots
+	// Payloads says how what Temporal keeps of runs is sealed. The zero value takes what the
+	// environment says; see envelope.ReadEnv.
+	Payloads Payloads
 	// MaxTokens bounds an answer when the prompt does not; zero means
 	// activities.DefaultMaxTokens.
 	MaxTokens int64
@@ -204,6 +207,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Providers == nil {
 		c.Providers = ProvidersFromEnv()
+	}
+	if c.Payloads.Keys == "" {
+		var err error
+		if c.Payloads, err = c.Payloads.overlaid(); err != nil {
+			return c, err
+		}
 	}
 	if c.DataDir == "" {
 		dir, err := defaultDataDir()

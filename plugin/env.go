@@ -32,13 +32,21 @@ import (
 //	WFLO_CACHE_TTL        Config.CacheTTL, such as 10m; 0s for none
 //	WFLO_REDIS_URL        Config.CacheURL, which may hold a password here
 //	WFLO_MAX_RESULT       Config.MaxResult, such as 8m
+//	WFLO_PAYLOAD_KEYS     Config.Payloads.Keys, or WFLO_PAYLOAD_KEYS_FILE, a file that holds them
+//	WFLO_PAYLOAD_REFUSE_PLAIN  Config.Payloads.RefusePlain
 //	WFLO_SECRETS_DIR      Config.SecretsDir
 //	WFLO_SECRET_<NAME>    the secret <NAME> for programs in sandboxes
+//	<NAME>_FILE           a file with the secret of the variable <NAME>, see SecretsFromFiles
 //
 // and for the sandbox, where sizes are written like 512m or 2g, durations like
 // 90s or 1h, lists with commas, and switches as true or false:
 //
 //	WFLO_SANDBOX_HOST                   Docker.Host
+//	WFLO_SANDBOX_HOSTS                  Docker.Hosts in place of it, a list of NAME=ADDRESS
+//	WFLO_SANDBOX_CERTS                  a directory with ca.pem, cert.pem and key.pem for tcp addresses, or with one
+//	                                    such directory per host, by its name
+//	WFLO_SANDBOX_HOST_GONE              Docker.HostGone
+//	WFLO_SANDBOX_KEEP                   steps (default) or snapshots: Docker.KeepLess
 //	WFLO_SANDBOX_IMAGE, _IMAGES         Docker.Image and Docker.Images, a list; * is any
 //	WFLO_SANDBOX_PIN_IMAGES             Config.PinImages
 //	WFLO_SANDBOX_RUNTIME, _RUNTIMES     Docker.Runtime and Docker.Runtimes, a list
@@ -62,6 +70,9 @@ import (
 //	WFLO_SANDBOX_ENGINE_TIMEOUT         Docker.EngineTimeout
 //	WFLO_SANDBOX_SWEEP                  Config.SweepEvery
 func FromEnv() (Config, error) {
+	if err := SecretsFromFiles(); err != nil {
+		return Config{}, err
+	}
 	if path := os.Getenv("WFLO_CONFIG"); path != "" {
 		return FromFile(path)
 	}
@@ -76,6 +87,9 @@ func overlay(c Config) (Config, error) {
 	c.EmergencyFile = cmp.Or(os.Getenv("WFLO_EMERGENCY_POLICIES"), c.EmergencyFile)
 	err := sandboxFromEnv(&c)
 	if err != nil {
+		return c, err
+	}
+	if c.Payloads, err = c.Payloads.overlaid(); err != nil {
 		return c, err
 	}
 	if err := costFromEnv(&c); err != nil {

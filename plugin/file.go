@@ -26,7 +26,7 @@ type GatewayKey struct {
 // FromFile reads a configuration file and, above it, the environment: where both
 // set something, the environment counts. The file has budgets, routes, the
 // response cache, estimates, keys of the gateway, the meter, approvals, channels,
-// policies, checkpoints, snapshots and logs; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
+// policies, checkpoints, snapshots, logs and payloads; docs/wflo.example.yaml has all of it. What it gets wrong is an error with file, line and column.
 //
 //	budgets:
 //	  - scope: team
@@ -52,6 +52,9 @@ func FromFile(path string) (Config, error) {
 		},
 	}
 	c.Logs = Logs(f.Logs)
+	if c.Payloads, err = payloadsOf(f.Payloads); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
 	if c.Snapshots, err = snapshotsOf(f.Snapshots); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
+	"github.com/wflo-ai/wflo-go/internal/objectstore/s3"
 	"github.com/wflo-ai/wflo-go/internal/postgres"
 	"github.com/wflo-ai/wflo-go/internal/secrets"
 	"github.com/wflo-ai/wflo-go/internal/sqlite"
@@ -81,18 +83,34 @@ func (p *Plugin) stores(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open ledger: %w", err)
 	}
-	p.parts.ledger, p.parts.records = ledger, ledger.Records()
+	p.parts.ledger, p.parts.records = faulty.Ledger(ledger), p.metrics.Audited(faulty.Records(ledger.Records()))
 	p.closers = append(p.closers, ledger.Close)
-	blobs, err := file.Open(file.Config{Dir: blobsIn(p.cfg.DataDir)})
+	place := p.cfg.Payloads.place(p.cfg.DataDir)
+	if place == p.cfg.Snapshots.place(p.cfg.DataDir) {
+		return wflo.Invalid("plugin.Config.Payloads.Store", "is where the snapshots are, whose blobs are collected", "give it a place of its own, such as another prefix")
+	}
+	blobs, err := openStore(place)
 	if err != nil {
 		return fmt.Errorf("open blobs: %w", err)
 	}
-	p.parts.blobs = blobs
 	p.closers = append(p.closers, blobs.Close)
-	return nil
+	p.parts.blobs, err = p.cfg.Payloads.sealed(faulty.Payloads(blobs))
+	return err
 }
 
-func blobsIn(dataDir string) string { return filepath.Join(dataDir, "blobs") }
+// blobStore is what both kinds of place are.
+type blobStore interface {
+	activities.BlobStore
+	Close() error
+}
+
+// openStore opens a directory, or s3://BUCKET/PREFIX.
+func openStore(place string) (blobStore, error) {
+	if strings.HasPrefix(place, "s3://") {
+		return s3.Open(context.Background(), s3.Config{URL: place})
+	}
+	return file.Open(file.Config{Dir: place})
+}
 
 // database is what both drivers open: the money, and the records of governance.
 type database interface {
@@ -152,8 +170,8 @@ func (p *Plugin) activities(ctx context.Context) error {
 	}
 	p.parts.llm = &activities.LLM{
 		Providers: providers, Prices: p.cfg.Prices, Ledger: p.parts.ledger, Observer: p.metrics, MaxTokens: p.cfg.MaxTokens,
-		Strict: p.cfg.Strict, Estimator: p.estimator, Routes: p.cfg.Routes, Cache: cache, CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
-		CaptureContent: p.cfg.CaptureContent,
+		Strict: p.cfg.Strict, Estimator: p.estimator, Routes: p.cfg.Routes, Cache: faulty.Cache(cache), CacheTTL: p.cfg.CacheTTL, Logger: p.cfg.Logger,
+		CaptureContent: p.cfg.CaptureContent, Conversations: &conversations{p.parts.blobs},
 	}
 	p.parts.sandbox = &activities.Sandbox{Runner: runner, Observer: p.metrics, MaxResult: p.cfg.MaxResult}
 	p.parts.approval = &activities.Approval{
@@ -192,6 +210,9 @@ func (p *Plugin) runner() (sandbox.Runner, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = p.cfg.Logger
+	}
+	if len(cfg.Hosts) > 0 {
+		return p.hosts(cfg)
 	}
 	if err := tryConfig(cfg); err != nil {
 		return nil, fmt.Errorf("plugin.Config.Docker: %w", err)

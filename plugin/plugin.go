@@ -31,6 +31,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/envelope"
 	"github.com/wflo-ai/wflo-go/internal/audit"
 	"github.com/wflo-ai/wflo-go/internal/collect"
 	"github.com/wflo-ai/wflo-go/internal/notify"
@@ -50,7 +51,9 @@ type Plugin struct {
 	metrics *telemetry.Metrics
 	spans   *telemetry.Spans
 	parts   parts
-	gateway *counted // nil without keys
+	// envelope seals what the client sends and opens what it gets.
+	envelope *envelope.Codec
+	gateway  *counted // nil without keys
 	// policies govern runs that begin, and emergency those that go on; stops is the
 	// check of the latter, nil where there are none.
 	policies, emergency *governance
@@ -114,6 +117,9 @@ func (p *Plugin) open() error {
 		return err
 	}
 	p.spans = spans
+	if p.envelope, err = p.cfg.Payloads.codec(p.cfg.Logger); err != nil {
+		return err
+	}
 	p.closers = append(p.closers, func() error { return stopTracing(context.Background()) })
 	if err := p.stores(ctx); err != nil {
 		return err
@@ -152,8 +158,7 @@ func (p *Plugin) open() error {
 		RunContextBefore:   p.start,
 		RunContextAfter:    p.stop,
 		ConfigureWorkflowReplayer: func(_ context.Context, o worker.PluginConfigureWorkflowReplayerOptions) error {
-			o.WorkflowReplayerOptions.ExternalStorage = p.external()
-			return nil
+			return p.configureReplayer(o.WorkflowReplayerOptions)
 		},
 	})
 	return err
@@ -165,7 +170,7 @@ func (p *Plugin) Interceptors() []interceptor.WorkerInterceptor {
 	return []interceptor.WorkerInterceptor{
 		workflows.NewInterceptor(workflows.InterceptorConfig{
 			Observer: observer{p.metrics, p.refusals}, SearchAttributes: !p.cfg.NoSearchAttributes, Policies: p.governed(), Snapshots: true,
-			Tracer: p.spans, Begun: p.logs.know,
+			Tracer: p.spans, Begun: p.logs.know, Converter: p.envelope.Converter(nil),
 		}),
 		activities.NewInterceptor(activities.InterceptorConfig{
 			Logger: p.cfg.Logger, Observer: p.metrics, MaxResult: p.cfg.MaxResult,
@@ -186,6 +191,7 @@ func (p *Plugin) configureClient(_ context.Context, o client.PluginConfigureClie
 	if len(opts.ExternalStorage.Drivers) == 0 {
 		opts.ExternalStorage = p.external()
 	}
+	p.envelope.Configure(opts)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	own := *opts

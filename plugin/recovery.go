@@ -1,12 +1,12 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,14 +20,13 @@ import (
 	"github.com/wflo-ai/wflo-go/internal/collect"
 	"github.com/wflo-ai/wflo-go/internal/config"
 	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
-	"github.com/wflo-ai/wflo-go/internal/objectstore/file"
-	"github.com/wflo-ai/wflo-go/internal/objectstore/s3"
 	"github.com/wflo-ai/wflo-go/internal/objectstore/sealed"
 	"github.com/wflo-ai/wflo-go/internal/pgtables"
 	"github.com/wflo-ai/wflo-go/internal/runs"
 	"github.com/wflo-ai/wflo-go/internal/step"
 	"github.com/wflo-ai/wflo-go/internal/tree"
 	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/docker"
 	"github.com/wflo-ai/wflo-go/workflows"
 )
 
@@ -103,6 +102,9 @@ func (p *Plugin) recoveryActivities() error {
 		Recovery: store, Blobs: blobs, Parts: map[wflo.PartKind]collect.Refs{},
 		Policy: collect.Policy{KeepLast: p.cfg.Snapshots.KeepLast, MaxAge: p.cfg.Snapshots.MaxAge},
 	}
+	if hosts, ok := p.parts.sandbox.Runner.(*docker.Hosts); ok {
+		p.retention.More = kept(hosts)
+	}
 	for kind, k := range keepers {
 		p.retention.Parts[kind] = k
 	}
@@ -127,20 +129,13 @@ func (p *Plugin) openSnapshots() (activities.BlobStore, error) {
 	return sealed.Open(sealed.Config{Blobs: blobs, Keys: sealing, AllowPlain: p.cfg.Snapshots.AllowPlain})
 }
 
+// place is where the blobs of snapshots are.
+func (s Snapshots) place(dataDir string) string {
+	return cmp.Or(s.Store, filepath.Join(dataDir, "snapshots"))
+}
+
 func (p *Plugin) openBlobs() (activities.BlobStore, error) {
-	place := p.cfg.Snapshots.Store
-	if strings.HasPrefix(place, "s3://") {
-		blobs, err := s3.Open(context.Background(), s3.Config{URL: place})
-		if err != nil {
-			return nil, err
-		}
-		p.closers = append(p.closers, blobs.Close)
-		return blobs, nil
-	}
-	if place == "" {
-		place = filepath.Join(p.cfg.DataDir, "snapshots")
-	}
-	blobs, err := file.Open(file.Config{Dir: place})
+	blobs, err := openStore(p.cfg.Snapshots.place(p.cfg.DataDir))
 	if err != nil {
 		return nil, err
 	}
@@ -152,12 +147,18 @@ func (p *Plugin) openBlobs() (activities.BlobStore, error) {
 // workspaces has no keeper of them.
 func (p *Plugin) keepers(blobs activities.Blobs) (map[wflo.PartKind]activities.PartKeeper, error) {
 	all := map[wflo.PartKind]activities.PartKeeper{}
-	if archiver, ok := p.parts.sandbox.Runner.(sandbox.Archiver); ok {
-		workspace, err := tree.New(tree.Config{Runner: archiver, Blobs: blobs, Limits: p.cfg.Snapshots.Limits, Exclude: p.cfg.Snapshots.Exclude})
-		if err != nil {
-			return nil, err
-		}
-		all[wflo.PartWorkspace] = workspace
+	open := func(a sandbox.Archiver) (*tree.Workspace, error) {
+		return tree.New(tree.Config{Runner: a, Blobs: blobs, Limits: p.cfg.Snapshots.Limits, Exclude: p.cfg.Snapshots.Exclude})
+	}
+	var err error
+	switch runner := p.parts.sandbox.Runner.(type) {
+	case *docker.Hosts:
+		all[wflo.PartWorkspace], err = newMovable(runner, open)
+	case sandbox.Archiver:
+		all[wflo.PartWorkspace], err = open(runner)
+	}
+	if err != nil {
+		return nil, err
 	}
 	// Without a set it still reads what earlier snapshots refer to, for the collector.
 	tables, err := pgtables.New(pgtables.Config{Sets: setsOf(p.cfg.Snapshots.Tables), Blobs: blobs})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/desk"
+	"github.com/wflo-ai/wflo-go/internal/faultpoint/faulty"
 )
 
 // background does, for as long as the worker runs, what is nobody's activity:
@@ -63,6 +64,7 @@ func (p *Plugin) background(instance, queue, namespace string, c client.Client) 
 // every runs round at once and then in intervals, until ctx ends. What goes
 // wrong is logged and tried again in the next round.
 func (p *Plugin) every(ctx context.Context, interval time.Duration, what string, round func(context.Context) error) {
+	round = faulty.Round(what, round)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {

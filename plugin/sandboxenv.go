@@ -17,6 +17,7 @@ import (
 func sandboxFromEnv(c *Config) error {
 	d, e := &c.Docker, &environment{}
 	d.Host, d.Image, d.Runtime = os.Getenv("WFLO_SANDBOX_HOST"), os.Getenv("WFLO_SANDBOX_IMAGE"), os.Getenv("WFLO_SANDBOX_RUNTIME")
+	hostsFromEnv(e, d)
 	d.Images, d.Runtimes = list("WFLO_SANDBOX_IMAGES"), list("WFLO_SANDBOX_RUNTIMES")
 	read(e, "WFLO_SANDBOX_PIN_IMAGES", &c.PinImages, strconv.ParseBool, "true or false")
 	read(e, "WFLO_SANDBOX_REQUIRE_APPARMOR", &d.RequireAppArmor, strconv.ParseBool, "true or false")

@@ -24,7 +24,7 @@ func (p *Plugin) TracerProvider() trace.TracerProvider { return p.spans.Provider
 
 // tracing opens what makes and exports spans.
 func (p *Plugin) tracing(ctx context.Context) (*telemetry.Spans, func(context.Context) error, error) {
-	tp, stop, err := telemetry.NewTracing(ctx, telemetry.Config{ServiceName: "wflo", Logger: p.cfg.Logger})
+	tp, stop, err := telemetry.NewTracing(ctx, telemetry.Config{ServiceName: "wflo", Logger: p.cfg.Logger, SpansDropped: p.metrics.SpansDropped})
 	if err != nil {
 		return nil, stop, err
 	}

@@ -114,8 +114,8 @@ func (s *Set) seal() error {
 		}
 	}
 	var err error
-	if s.source, err = s.rules.canonical(); err != nil {
-		return fmt.Errorf("write policies: %w", err)
+	if s.source, err = s.rules.canonical(); err != nil { // of Go values: a file is Unicode
+		return Problems{{Message: "the policies cannot be written: " + err.Error(), Hint: "use text in UTF-8, and numbers that JSON has"}}
 	}
 	if len(s.source) > maxFile {
 		return Problems{{Message: fmt.Sprintf("the policies have %d bytes in canonical form", len(s.source)), Hint: fmt.Sprintf("use at most %d", maxFile)}}

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/envelope"
 )
 
 func main() {
@@ -39,6 +40,10 @@ func run(ctx context.Context, args []string) error {
 	opts, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return fmt.Errorf("read Temporal's configuration: %w", err)
+	}
+	// With WFLO_PAYLOAD_KEYS, what the run is asked and what it answers is sealed.
+	if err := envelope.FromEnv(&opts); err != nil {
+		return err
 	}
 	c, err := client.DialContext(ctx, opts)
 	if err != nil {

@@ -10,6 +10,8 @@
 //	WFLO_TASK_QUEUE   the task queue, "wflo" when unset
 //	WFLO_LISTEN       address for /healthz, /metrics, the API and, where WFLO_CONFIG
 //	                  has keys for it, the OpenAI-compatible endpoint; off when unset
+//	WFLO_METRICS_LISTEN  address for /metrics alone, which other machines may reach, such
+//	                  as :9464; off when unset
 //	WFLO_LOG_LEVEL    debug, info (default), warn or error; the signal SIGUSR1 and
 //	                  `wflo logs level` change it
 //	SENTRY_DSN        where errors that end activities for good are reported, without
@@ -29,10 +31,10 @@ import (
 	_ "time/tzdata" // budgets have time zones, and small images have no zone files
 
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/connect"
 	"github.com/wflo-ai/wflo-go/internal/console"
 	"github.com/wflo-ai/wflo-go/internal/telemetry"
 	"github.com/wflo-ai/wflo-go/plugin"
@@ -56,6 +58,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	deployment, err := plugin.DeploymentFromEnv()
+	if err != nil {
+		return err
+	}
 	cfg.Logger = logger
 	guard, err := plugin.New(cfg)
 	if err != nil {
@@ -67,14 +73,14 @@ func run(ctx context.Context) error {
 	logger = guard.Logger()
 	slog.SetDefault(logger)
 	defer telemetry.ToggleOnSignal(ctx, level, logger)()
-	opts, err := envconfig.LoadDefaultClientOptions()
+	opts, err := connect.Load("")
 	if err != nil {
-		return fmt.Errorf("read Temporal's configuration: %w", err)
+		return err
 	}
 	opts.Plugins = append(opts.Plugins, guard)
 	c, err := client.DialContext(ctx, opts)
 	if err != nil {
-		return fmt.Errorf("dial Temporal at %s: %w", opts.HostPort, err)
+		return fmt.Errorf("dial Temporal at %s: %w", opts.HostPort, connect.Explain(ctx, err, opts))
 	}
 	defer c.Close()
 	api, err := console.Start(console.Config{
@@ -88,7 +94,12 @@ func run(ctx context.Context) error {
 	if guard.Gateway() != nil && api.URL() == "" {
 		logger.WarnContext(ctx, "the OpenAI-compatible endpoint has keys but no address; set WFLO_LISTEN")
 	}
-	w := worker.New(c, taskQueue(), worker.Options{})
+	stopMetrics, err := serveMetrics(os.Getenv("WFLO_METRICS_LISTEN"), guard.Metrics(), logger)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	w := worker.New(c, taskQueue(), worker.Options{DeploymentOptions: deployment})
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start worker: %w", err)
 	}

@@ -47,6 +47,8 @@ type openGate struct {
 	abandoned bool
 	// guarded says that a coroutine takes late rejections.
 	guarded bool
+	// asker is the context of what waits for the answer.
+	asker workflow.Context
 }
 
 // desk is what a run keeps about its gates.

@@ -53,13 +53,24 @@ func (st *state) weigh(ctx workflow.Context, d wflo.Decision) (g *openGate, next
 	return g, next, err
 }
 
-// gateOf is the gate that a decision names; nil with the error where there is none.
+// gateOf is the gate that a decision names; nil with the error where there is none, and
+// the gate with an error where nobody waits for the answer any more.
 func (st *state) gateOf(d wflo.Decision) (*openGate, error) {
 	g := st.gate(d.Gate)
 	if g == nil {
-		return nil, wflo.Invalid("decision.gate", fmt.Sprintf("is %q, which this run has not opened", clip(d.Gate, 200)), "list the gates with wflo approvals")
+		return nil, wflo.Errorf(wflo.CodeUnopened, "list the gates with wflo approvals", "decision.gate is %q, which this run has not opened", clip(d.Gate, 200))
+	}
+	if g.unasked() {
+		return g, wflo.Invalid("decision", fmt.Sprintf("comes late: gate %s ends with what asked, which was halted or cancelled", g.ID), "nothing was changed")
 	}
 	return g, nil
+}
+
+// unasked says that nobody waits for the answer any more. A halt or a cancellation ends
+// the waiting only when the waiting coroutine gets its turn: a decision that comes later
+// in the same workflow task must not count for a run that was stopped before.
+func (g *openGate) unasked() bool {
+	return g.Version > 0 && !g.Closed() && g.asker != nil && g.asker.Err() != nil
 }
 
 // takes refuses what this gate cannot do, and answers that do not fit its form.

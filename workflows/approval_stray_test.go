@@ -218,7 +218,7 @@ func TestOneApprovalAndOnePolicyGateAreOneCall(t *testing.T) {
 // TestManyGates: however many gates have closed, the run answers what it is asked.
 func TestManyGates(t *testing.T) {
 	const gates = 60
-	big, err := json.Marshal(map[string]string{"text": strings.Repeat("x", 200<<10)})
+	big, err := json.Marshal(map[string]string{"text": strings.Repeat("x", 20<<10)})
 	if err != nil {
 		t.Fatal(err)
 	}

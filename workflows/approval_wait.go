@@ -12,6 +12,7 @@ import (
 
 // await blocks until the gate is no longer open.
 func (st *state) await(ctx workflow.Context, g *openGate) error {
+	g.asker = ctx
 	for !g.Closed() {
 		at, what := g.Next()
 		wait := at.Sub(workflow.Now(ctx))

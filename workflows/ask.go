@@ -8,7 +8,6 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/internal/step"
 )
 
 // toolTimeout bounds one call of an activity that an agent uses as a tool.
@@ -47,7 +46,7 @@ func Ask(ctx workflow.Context, p wflo.Prompt) (wflo.Reply, error) {
 	call = workflow.WithValue(call, knownKey{}, &known)
 	err = st.parked(call, func(ctx workflow.Context) error {
 		var err error
-		reply, err = step.LLMChat.Do(ctx, p)
+		reply, err = st.chat(ctx, p)
 		return err
 	})
 	if err != nil {

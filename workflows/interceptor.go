@@ -19,9 +19,8 @@ import (
 // Observer hears how runs end, to count them. It is called from workflow code,
 // though never during replay, so it must not block and must not fail.
 type Observer interface {
-	// WorkflowClosed says that a run of the workflow type ended in a state:
-	// completed, failed or halted.
-	WorkflowClosed(workflow, state string, d time.Duration)
+	// WorkflowClosed says that a run ended in a state: completed, failed or halted.
+	WorkflowClosed(r wflo.Run, state string, d time.Duration)
 	// LoopStopped says that an agent repeated itself and was ended.
 	LoopStopped(agent string)
 	// DecisionRefused says that a decision did not count at a gate, and why. Where the
@@ -125,7 +124,7 @@ func (in *inbound) ExecuteWorkflow(ctx workflow.Context, input *interceptor.Exec
 	st.settle(ctx)
 	st.tracing(whole).Closed(whole, st.run, st.phase, st.spent)
 	if o := in.cfg.Observer; o != nil && !workflow.IsReplaying(ctx) {
-		o.WorkflowClosed(st.run.Workflow, string(st.phase), workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime))
+		o.WorkflowClosed(st.run, string(st.phase), workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime))
 	}
 	return out, toWire(err)
 }
@@ -282,7 +281,7 @@ func (o *outbound) activity(ctx workflow.Context, key, activity string, args []a
 	if g != nil {
 		return o.state.act(ctx, g, func(ctx workflow.Context) workflow.Future { return o.Next.ExecuteActivity(ctx, activity, args...) })
 	}
-	return o.Next.ExecuteActivity(ctx, activity, args...)
+	return o.Next.ExecuteActivity(ctx, activity, o.state.shortened(activity, args)...)
 }
 
 // localActivity refuses what people were asked about: a local activity begins without

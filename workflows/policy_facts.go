@@ -54,7 +54,7 @@ func promptArgs(p wflo.Prompt) json.RawMessage {
 		fallback = []string{}
 	}
 	data, err := json.Marshal(map[string]any{
-		"model": p.Model, "max_tokens": p.MaxTokens, "messages": len(p.Messages), "tools": tools, "fallback": fallback,
+		"model": p.Model, "max_tokens": p.MaxTokens, "messages": p.Count(), "tools": tools, "fallback": fallback,
 	})
 	if err != nil {
 		return noArgs // text and whole numbers cannot fail

@@ -238,7 +238,13 @@ func TestParkedChildAgent(t *testing.T) {
 // TestRaiseWaitsNoLongerThanTheWindow: a budget that starts again before anybody
 // answered needs nobody.
 func TestRaiseWaitsNoLongerThanTheWindow(t *testing.T) {
-	cfg := parking(func(wflo.Gate) wflo.Decision { return wflo.Decision{} })
+	asked := 0
+	cfg := parking(func(g wflo.Gate) wflo.Decision {
+		if asked++; asked < 3 {
+			return wflo.Decision{}
+		}
+		return wflotest.Reject(g, "ann", "") // the database's clock does not turn with the environment's
+	})
 	cfg.Budget, cfg.OnExceeded, cfg.Team = 0, "", "books"
 	strict := cfg.Plugin
 	cfg.Plugin = func(c *plugin.Config) {
@@ -247,10 +253,10 @@ func TestRaiseWaitsNoLongerThanTheWindow(t *testing.T) {
 	}
 	env := wflotest.New(t, cfg)
 	if err := env.Run(ask); err == nil {
-		t.Fatal("the call fits") // the database's clock does not turn with the environment's
+		t.Fatal("the call fits")
 	}
 	gates := env.Gates()
-	if len(gates) == 0 || gates[0].ID != "budget/team:books" || gates[0].Approval.Timeout > 24*time.Hour ||
+	if len(gates) != 3 || gates[0].ID != "budget/team:books" || gates[0].Approval.Timeout > 24*time.Hour ||
 		!strings.Contains(gates[0].Approval.Details, "starts again from zero at") {
 		t.Errorf("gates %+v", gates)
 	}

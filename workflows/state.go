@@ -55,6 +55,7 @@ type state struct {
 	// salt tells the compensations of a retried run apart from those of the run before.
 	salt string
 	desk
+	talks talks
 	// raises are the latest questions about budgets, by budget; turn orders them.
 	raises map[string]*raise
 	turn   int

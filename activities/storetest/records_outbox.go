@@ -142,7 +142,8 @@ func outboxFailed(f *files) {
 		f.Errorf("claimed %+v", got[0])
 	}
 	for _, r := range f.notices(wflo.NoticePending) {
-		if r.ID == "a" && (!r.Due.Equal(due) || r.Due.Location() != time.UTC || r.Attempts != 1 || r.State != wflo.NoticePending) {
+		// A store with a clock of its own waits as long as it is told to, not until then.
+		if off := r.Due.Sub(due).Abs(); r.ID == "a" && (off > time.Minute || r.Due.Location() != time.UTC || r.Attempts != 1 || r.State != wflo.NoticePending) {
 			f.Errorf("after a failure %+v, want it due at %s", r, due)
 		}
 	}

@@ -45,6 +45,8 @@ func (m undoModel) note(run string, n step.CompensationNotes) (undoModel, error)
 		case c.state == k.State && c.cause == "":
 			c.cause = k.Cause
 		case c.state == k.State:
+		case n.Closed && !c.state.May(k.State) && c.leftBy(run, k, n.Kept):
+			// The same notes have ended the run's list before.
 		case !c.state.May(k.State):
 			return m, errModelConflict
 		default:
@@ -68,6 +70,14 @@ func (m undoModel) note(run string, n step.CompensationNotes) (undoModel, error)
 		next[id] = c
 	}
 	return next, nil
+}
+
+// leftBy says that a list which ended after the mark would have left this.
+func (c modelUndo) leftBy(run string, k step.CompensationMark, keeps []string) bool {
+	if k.State.Ended() || k.State == wflo.CompensationDead || slices.Contains(keeps, k.ID) {
+		return false // the end leaves it as it is marked
+	}
+	return c.run == run && (c.state == wflo.CompensationDead || c.state == wflo.CompensationSkipped)
 }
 
 // effect is BeginEffect.

@@ -13,7 +13,7 @@ import (
 
 // TestWindows runs the suite for what budgets do in the course of time. open
 // gives an empty ledger, as for TestLedger, and a function that sets its clock.
-// The clock is set to whole seconds and never back. A store whose clock cannot
+// The clock is set to whole seconds, and back by ClockGoesBack alone. A store whose clock cannot
 // be set is held by TestLedger to what can be seen within seconds.
 func TestWindows(t *testing.T, open func(t *testing.T) (activities.Ledger, func(time.Time))) {
 	for _, c := range []struct {
@@ -34,6 +34,7 @@ func TestWindows(t *testing.T, open func(t *testing.T) (activities.Ledger, func(
 		{"CostsByTime", costsOverTime},
 		{"LeaseEnds", leaseEnds},
 		{"HoldsGrowOld", holdsGrowOld},
+		{"ClockGoesBack", clockGoesBack},
 		{"Model", walkThroughTime},
 	} {
 		t.Run(c.name, func(t *testing.T) {

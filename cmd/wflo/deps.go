@@ -11,11 +11,14 @@ import (
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/codeccmd"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/consolecmd"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dbcmd"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/demo"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/dev"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devserver"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devworker"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/payloadcmd"
 	"github.com/wflo-ai/wflo-go/examples/etl"
 	"github.com/wflo-ai/wflo-go/examples/etl/shop"
 	"github.com/wflo-ai/wflo-go/examples/refund"
@@ -36,6 +39,9 @@ func deps() cli.Deps {
 			dev.Command(dev.Config{StartWorker: startWorker, Next: "wflo run refund"}),
 			demo.Command(),
 			consolecmd.Command(consolecmd.Config{Configure: configure}),
+			codeccmd.Command(),
+			dbcmd.Command(),
+			payloadcmd.Command(),
 		},
 		Parts: map[string]string{"temporal-server": devserver.Version()},
 	}

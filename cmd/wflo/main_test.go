@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -178,4 +181,47 @@ func TestDevRefuses(t *testing.T) {
 	begin(t, "dev", "now").want(t, cli.ExitUsage, "takes no argument")
 	begin(t, "dev", "--log-level", "loud").want(t, cli.ExitUsage, `--log-level is "loud"`, "hint: ")
 	begin(t, "dev", "--port", "99999").want(t, cli.ExitError, "--port is 99999", "hint: ")
+}
+
+var update = flag.Bool("update", false, "write what commands say of themselves to testdata")
+
+// TestHelp holds what the commands say of themselves that this program adds; those of
+// package cli have the same test there.
+func TestHelp(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", "/home/ann/.local/share")
+	for _, cmd := range deps().Commands {
+		testHelp(t, cmd, cmd.Name())
+	}
+}
+
+func testHelp(t *testing.T, cmd *cobra.Command, line ...string) {
+	t.Run(strings.Join(line, " "), func(t *testing.T) {
+		if cmd.Short == "" || cmd.Example == "" && cmd.Long == "" {
+			t.Error("lacks Short, or Example and Long")
+		}
+		var out, errOut strings.Builder
+		d := deps()
+		d.Stdout, d.Stderr = &out, &errOut
+		if code := cli.Main(t.Context(), d, append(slices.Clone(line), "--help")); code != 0 || errOut.Len() > 0 {
+			t.Errorf("exit code %d, stderr %q", code, errOut.String())
+		}
+		file := filepath.Join("testdata", "help-"+strings.Join(line, "-")+".txt")
+		if *update {
+			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil { //nolint:gosec // source
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), out.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	for _, below := range cmd.Commands() {
+		if !below.Hidden {
+			testHelp(t, below, append(slices.Clone(line), below.Name())...)
+		}
+	}
 }

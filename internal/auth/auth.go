@@ -34,3 +34,7 @@ type Redirects interface {
 	// Finish reads what the browser brings back.
 	Finish(w http.ResponseWriter, r *http.Request) (id wflo.Identity, back string, err error)
 }
+
+// Reserved says that no tenant may have this name: the trail of the installation itself
+// goes by it, which whoever is bound to a tenant must not read.
+func Reserved(org string) bool { return org != "" && org == wflo.Run{}.AuditChain() }

@@ -81,6 +81,11 @@ func (m Mapping) Validate() error {
 			return wflo.Invalid("group_orgs."+group, "is empty", "name a tenant, or list the group under all_orgs")
 		}
 	}
+	for _, org := range append(slices.Sorted(maps.Values(m.GroupOrgs)), m.Org) {
+		if Reserved(org) {
+			return wflo.Invalid("org", "is "+org+", as the installation's own trail is called", "give the tenant another name")
+		}
+	}
 	return m.validateFolds()
 }
 

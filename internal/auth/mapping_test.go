@@ -117,6 +117,8 @@ func TestMappingValidates(t *testing.T) {
 		"a new name of nothing":   {Rename: map[string]string{"a": ""}},
 		"a new name like a group": {Rename: map[string]string{"a": "group:b"}},
 		"an empty tenant":         {GroupOrgs: map[string]string{"a": ""}},
+		"a reserved tenant":       {GroupOrgs: map[string]string{"a": "main"}},
+		"a reserved default":      {Org: "main"},
 		"two keys that are one":   {FoldCase: true, GroupOrgs: map[string]string{"A": "1", "a": "2"}},
 	} {
 		if err := m.Validate(); !errors.Is(err, wflo.ErrInvalid) {

@@ -49,6 +49,8 @@ type Config struct {
 	// Parts reads the references of each kind of part but the state, whose are its
 	// blobs. A part of a kind that is not here stops the collection.
 	Parts map[wflo.PartKind]Refs
+	// More gives parts that are needed besides those of manifests; nil means none.
+	More func(ctx context.Context) ([]wflo.SnapshotPart, error)
 	// Open says whether a run is open: its latest snapshot and its named ones are kept
 	// whatever the policy says. On an error all of the run's are kept. Required.
 	Open func(ctx context.Context, r wflo.Run) (bool, error)

@@ -103,15 +103,41 @@ func TestKeepLast(t *testing.T) {
 	}
 }
 
+// TestMoreIsKept: what boxes need to move is nobody's snapshot, and stays.
+func TestMoreIsKept(t *testing.T) {
+	w := newWorld()
+	file := w.put("file")
+	part := wflo.SnapshotPart{Kind: wflo.PartWorkspace, Blobs: []string{w.put(file)}}
+	w.put("waste")
+	w.now = w.now.Add(100 * day)
+	config := w.config(Policy{MaxAge: day})
+	config.More = func(context.Context) ([]wflo.SnapshotPart, error) { return []wflo.SnapshotPart{part}, nil }
+	for range 2 {
+		c, err := New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := c.Run(t.Context()); err != nil || r.Referenced != 2 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if _, ok := w.blobs[file]; !ok || len(w.blobs) != 2 {
+		t.Errorf("%d blobs are left, want the two that a box needs", len(w.blobs))
+	}
+}
+
 // TestNothingGoesWithoutAllReferences fails each way in which references are read.
 func TestNothingGoesWithoutAllReferences(t *testing.T) {
 	failure := errors.New("no answer")
 	for name, spoil := range map[string]func(*world, *Config){
 		"references": func(w *world, _ *Config) { w.before = failing("Refs", failure) },
 		"snapshots":  func(w *world, _ *Config) { w.before = failing("ListSnapshots", failure) },
-		"undo":       func(w *world, _ *Config) { w.before = failing("ListCompensations", failure) },
-		"kind":       func(_ *world, c *Config) { c.Parts = nil },
-		"key":        func(w *world, _ *Config) { w.save("x/1", "", wflo.SnapshotAuto, []string{"no key"}) },
+		"more": func(_ *world, c *Config) {
+			c.More = func(context.Context) ([]wflo.SnapshotPart, error) { return nil, failure }
+		},
+		"undo": func(w *world, _ *Config) { w.before = failing("ListCompensations", failure) },
+		"kind": func(_ *world, c *Config) { c.Parts = nil },
+		"key":  func(w *world, _ *Config) { w.save("x/1", "", wflo.SnapshotAuto, []string{"no key"}) },
 		"tree": func(w *world, _ *Config) {
 			for _, s := range w.snapshots {
 				delete(w.blobs, s.Part(wflo.PartWorkspace, "").Blobs[0])

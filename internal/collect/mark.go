@@ -47,9 +47,26 @@ func (p *pass) read(ctx context.Context) error {
 	if err := p.compensations(ctx, p.now.Add(-skew)); err != nil {
 		return err
 	}
+	if err := p.more(ctx); err != nil {
+		return err
+	}
 	p.marks.settle()
 	p.report.Referenced = len(p.marks.sorted)
 	return nil
+}
+
+// more marks what is needed besides what manifests refer to.
+func (p *pass) more(ctx context.Context) error {
+	if p.More == nil {
+		return nil
+	}
+	all, err := p.More(ctx)
+	for _, part := range all {
+		if err == nil {
+			err = p.part(ctx, part)
+		}
+	}
+	return err
 }
 
 // snapshot marks what one refers to. The latest of a run come first.

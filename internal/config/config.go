@@ -2,7 +2,7 @@
 // how calls are routed, what the response cache keeps, who may use the gateway,
 // how calls of other SDKs are metered, whose decisions count at approval gates,
 // which policies there are, where notices go, who may use the console, where
-// snapshots are kept, and which log lines. [Load] reads a file, [Parse] what is in one already.
+// snapshots are kept, which log lines, and what seals payloads. [Load] reads a file, [Parse] what is in one already.
 //
 // The file is YAML in a strict dialect. A field that is not known, a value of
 // another type, a field that is set twice and a budget that is declared twice are
@@ -52,6 +52,8 @@ type File struct {
 	Snapshots Snapshots
 	// Logs says which log lines of runs are kept.
 	Logs Logs
+	// Payloads says how what Temporal keeps of runs is sealed.
+	Payloads Payloads
 }
 
 // Meter says how calls are accounted for that the worker does not write itself:

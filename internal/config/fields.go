@@ -39,6 +39,7 @@ func (r *reader) file(n ast.Node, f *File) error {
 		field{"console", func(n ast.Node) error { return r.console(n, &f.Console) }},
 		field{"snapshots", func(n ast.Node) error { return r.snapshots(n, &f.Snapshots) }},
 		field{"logs", func(n ast.Node) error { return r.logs(n, &f.Logs) }},
+		field{"payloads", func(n ast.Node) error { return r.payloads(n, &f.Payloads) }},
 	)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,5 +250,55 @@ func TestReadKey(t *testing.T) {
 	}
 	if _, _, err := ReadKey(filepath.Join(dir, "none.key")); wflo.CodeOf(err) != wflo.CodeMissingKey || wflo.HintOf(err) == "" {
 		t.Errorf("no key: %v", err)
+	}
+}
+
+// TestKeyOfASecret has a group read a key only as Kubernetes lets it: root's file, for a
+// process that is not root and in that group.
+func TestKeyOfASecret(t *testing.T) {
+	const pod = 65532
+	us := process{user: pod, groups: []int{10, pod}}
+	for _, tt := range []struct {
+		name string
+		mode os.FileMode
+		of   owner
+		us   process
+		want bool
+	}{
+		{"its owner's alone", 0o600, owner{pod, pod, true}, us, true},
+		{"a Secret with an fsGroup", 0o440, owner{0, pod, true}, us, true},
+		{"root's, and root may write", 0o640, owner{0, pod, true}, us, true},
+		{"a supplementary group", 0o440, owner{0, 10, true}, us, true},
+		{"a group that is not ours", 0o440, owner{0, 11, true}, us, false},
+		{"our own file, which the group reads", 0o440, owner{pod, pod, true}, us, false},
+		{"somebody else's", 0o440, owner{1000, pod, true}, us, false},
+		{"root reads root's", 0o440, owner{0, 0, true}, process{groups: []int{0}}, false},
+		{"the group writes", 0o460, owner{0, pod, true}, us, false},
+		{"the group may execute", 0o450, owner{0, pod, true}, us, false},
+		{"everybody reads", 0o444, owner{0, pod, true}, us, false},
+		{"everybody writes", 0o442, owner{0, pod, true}, us, false},
+		{"no such bits here", 0o666, owner{}, us, true},
+	} {
+		if got := keptPrivate(tt.mode, tt.of, tt.us); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestOwnerOf reads owner and group from a real file.
+func TestOwnerOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "k")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of := ownerOf(info); of != (owner{os.Geteuid(), os.Getegid(), true}) {
+		t.Errorf("a file of ours is %+v's", of)
+	}
+	if us := ourselves(); us.user != os.Geteuid() || !slices.Contains(us.groups, os.Getegid()) {
+		t.Errorf("we are %+v", us)
 	}
 }

@@ -51,13 +51,21 @@ func (r *reader) snapshots(n ast.Node, s *Snapshots) error {
 	if err := s.Limits.Validate(); err != nil {
 		return r.check(set["limits"], nil, "limits", err)
 	}
-	if u, err := url.Parse(s.Store); strings.HasPrefix(s.Store, "s3:") && (err != nil || u.Host == "" || u.User != nil) {
-		return r.fail(set["store"], "write s3://BUCKET/PREFIX; credentials belong into the environment", "store is not the address of a bucket")
+	if err := r.place(set["store"], s.Store); err != nil {
+		return err
 	}
 	for _, pattern := range s.Exclude {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return r.fail(set["exclude"], "use the patterns of path.Match, such as *.tmp", "exclude has the pattern %q, which is none", short(pattern))
 		}
+	}
+	return nil
+}
+
+// place refuses an address of a bucket that is none.
+func (r *reader) place(n ast.Node, store string) error {
+	if u, err := url.Parse(store); strings.HasPrefix(store, "s3:") && (err != nil || u.Host == "" || u.User != nil) {
+		return r.fail(n, "write s3://BUCKET/PREFIX; credentials belong into the environment", "store is not the address of a bucket")
 	}
 	return nil
 }

@@ -110,6 +110,14 @@ func (h *Handler) session(r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, fmt.Errorf("read session: %w", err)
 	}
+	if id.Key != "" && h.cfg.Keys != nil {
+		// A session is worth no more than the key that opened it.
+		if err := h.cfg.Keys.Holds(r.Context(), id.Key); errors.Is(err, auth.ErrRefused) {
+			return caller{}, fmt.Errorf("key of the session: %w", auth.ErrNone)
+		} else if err != nil {
+			return caller{}, err
+		}
+	}
 	csrf, err := h.cfg.Logins.Form(r)
 	if err != nil {
 		return caller{}, fmt.Errorf("read session: %w", err)
@@ -159,6 +167,8 @@ func admit(c caller, rt Route) error {
 	switch {
 	case !c.id.May(rt.Role):
 		return denied(c.id.Subject+" may not do this: the role "+string(rt.Role)+" is missing", "ask an administrator")
+	case auth.Reserved(c.id.Org):
+		return denied(c.id.Subject+" belongs to an org that is called "+c.id.Org+", as the installation's own trail is", "give the org another name")
 	case c.id.Org != "" && !rt.Tenants:
 		return denied("this is about all orgs, and "+c.id.Subject+" belongs to one", "ask an administrator of the installation")
 	}

@@ -62,7 +62,7 @@ var wantRoutes = map[string]string{
 	"GET /healthz": "", "GET /assets/console.css": "", "GET /assets/console.js": "", "GET /login": "", "POST /login/key": "", "POST /login/password": "",
 	"GET /login/via/{name}": "", "GET /login/via/{name}/callback": "", "POST /slack/interactions": "",
 
-	"GET /metrics": "viewer", "GET /api/v1/openapi.json": "viewer*", "GET /api/v1/whoami": "viewer*", "GET /api/v1/runs": "viewer*", "GET /api/v1/runs/{id}": "viewer*",
+	"GET /metrics": "viewer", "GET /api/v1/openapi.json": "viewer*", "GET /api/v1/whoami": "viewer*", "GET /api/v1/version": "viewer*", "GET /api/v1/runs": "viewer*", "GET /api/v1/runs/{id}": "viewer*",
 	"GET /api/v1/runs/{id}/head": "viewer*", "GET /api/v1/runs/{id}/rows": "viewer*", "GET /api/v1/runs/{id}/rows/{row}": "viewer*",
 	"GET /api/v1/runs/{id}/rows/{row}/output": "viewer*", "GET /api/v1/runs/{id}/events": "viewer*",
 	"GET /api/v1/runs/{id}/ledger": "viewer*", "GET /api/v1/approvals": "viewer*", "GET /api/v1/approvals/{nonce}": "viewer*",
@@ -75,13 +75,14 @@ var wantRoutes = map[string]string{
 	"PUT /api/v1/budgets/{id}": "operator", "DELETE /api/v1/budgets/{id}": "operator", "POST /api/v1/budgets/{id}/topups": "operator",
 	"POST /api/v1/holds/{key}/{attempt}/settlement": "operator", "GET /api/v1/notices": "operator", "GET /api/v1/audit": "operator*",
 
-	"POST /api/v1/runs/{id}/decisions": "approver*", "POST /api/v1/approvals/{nonce}/decisions": "approver*", "POST /gates/{nonce}": "approver*",
+	"POST /api/v1/runs/{id}/decisions": "approver*", "POST /api/v1/approvals/{nonce}/decisions": "approver*", "POST /gates/{nonce}": "approver*", "POST /inbox": "approver*",
 
 	"GET /api/v1/snapshots": "viewer*", "GET /api/v1/snapshots/{id}": "viewer*", "GET /api/v1/snapshots/{id}/diff": "viewer*",
 	"GET /api/v1/restores/{id}": "viewer*", "GET /api/v1/runs/{id}/lineage": "viewer*", "GET /api/v1/compensations": "viewer*", "GET /api/v1/compensations/{id}": "viewer*",
 	"GET /recovery": "viewer*", "GET /runs/{id}/recovery": "viewer*", "GET /restores/{id}": "viewer*", "GET /compensations": "viewer*",
 	"POST /api/v1/runs/{id}/snapshots": "operator*", "POST /api/v1/snapshots/{id}/pin": "operator*", "DELETE /api/v1/snapshots/{id}/pin": "operator*",
-	"POST /api/v1/runs/{id}/restores": "operator*", "POST /api/v1/compensations/{id}/retry": "operator*",
+	"POST /api/v1/runs/{id}/restores": "operator*", "POST /api/v1/runs/{id}/cancel": "operator*", "POST /api/v1/runs/{id}/halt": "operator*",
+	"GET /runs/{id}/stop": "operator*", "POST /runs/{id}/stop": "operator*", "POST /api/v1/compensations/{id}/retry": "operator*",
 	"POST /runs/{id}/recovery": "operator*", "POST /runs/{id}/snapshots": "operator*", "POST /snapshots/{id}/pin": "operator*", "POST /compensations/{id}/retry": "operator*",
 	"DELETE /api/v1/snapshots/{id}": "admin*", "POST /api/v1/compensations/{id}/resolve": "admin*", "POST /api/v1/compensations/{id}/skip": "admin*",
 	"POST /compensations/{id}/resolve": "admin*", "POST /compensations/{id}/skip": "admin*",

@@ -173,18 +173,13 @@ func (h *Handler) spends(ctx context.Context, r *http.Request) (any, error) {
 	if n := len(q["budget"]); n > mostSpends {
 		return nil, wflo.Invalid("budget", fmt.Sprintf("is given %d times", n), fmt.Sprintf("ask for at most %d", mostSpends))
 	}
-	all := []wflo.Spend{}
 	for _, id := range q["budget"] {
 		if _, _, err := wflo.SplitBudgetID(id); err != nil {
 			return nil, err
 		}
-		s, err := h.cfg.Ledger.Spend(ctx, id)
-		if err != nil {
-			return nil, fmt.Errorf("read budget %s: %w", id, err)
-		}
-		all = append(all, s)
 	}
-	return all, nil
+	all, err := spendsOf(ctx, h.cfg.Ledger, q["budget"])
+	return append([]wflo.Spend{}, all...), err
 }
 
 func (h *Handler) alerts(ctx context.Context, r *http.Request) (any, error) {

@@ -45,7 +45,8 @@ type Config struct {
 	Addr string
 	// Client reaches Temporal. Required.
 	Client client.Client
-	// Metrics serves /metrics. Required.
+	// Metrics serves /metrics. Required. Where it has the method EventStreams, as that of
+	// internal/telemetry has, it also shows how many clients follow runs here.
 	Metrics http.Handler
 	// Ledger answers for money. Required.
 	Ledger activities.Ledger

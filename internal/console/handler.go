@@ -25,6 +25,8 @@ type Handler struct {
 	cfg   Config
 	mux   http.Handler
 	limit *limit
+	// changes bounds what one person changes.
+	changes *limit
 	// attempts slows down who guesses passwords.
 	attempts *auth.Limiter
 	// formToken is what forms repeat where there are no sessions.
@@ -39,6 +41,9 @@ type Handler struct {
 // NewHandler makes the console without a listener.
 func NewHandler(cfg Config) *Handler {
 	h := newHandler(cfg)
+	if counts, ok := cfg.Metrics.(interface{ EventStreams(now func() int) }); ok {
+		counts.EventStreams(h.streams.following)
+	}
 	mux := http.NewServeMux()
 	for _, rt := range h.routes() {
 		mux.HandleFunc(rt.Pattern, h.guard(rt))
@@ -65,13 +70,16 @@ func newHandler(cfg Config) *Handler {
 		cfg.Auth = auth.Nobody // else everybody beside the proxy would be let in
 	}
 	return &Handler{
-		cfg: cfg, limit: newLimit(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
+		cfg: cfg, limit: newLimit(cfg.Rate), changes: changing(cfg.Rate), attempts: auth.NewLimiter(auth.LimiterConfig{Now: cfg.Now}),
 		formToken: token(), login: osLogin(), clicks: newClicks(), back: recoveryOf(cfg), tells: tellerOf(cfg), streams: newStreams(cfg.Logger),
 	}
 }
 
 // ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	secure(w, r) // what no route answers, too
+	h.mux.ServeHTTP(w, r)
+}
 
 // Wait ends what follows runs, and returns when that is done and every decision that
 // came from Slack is through.
@@ -126,6 +134,7 @@ func problem(err error) (int, Problem) {
 	var app *temporal.ApplicationError
 	var own *wflo.Error
 	var nothing *absent
+	var late *clash
 	var slow *auth.LimitedError
 	switch {
 	case errors.Is(err, errNobody):
@@ -136,7 +145,7 @@ func problem(err error) (int, Problem) {
 		return http.StatusForbidden, worded("forbidden", err)
 	case errors.Is(err, auth.ErrRefused):
 		return http.StatusUnauthorized, worded("unauthenticated", err)
-	case errors.Is(err, desk.ErrUnavailable), errors.Is(err, auth.ErrUnavailable):
+	case errors.Is(err, desk.ErrUnavailable), errors.Is(err, auth.ErrUnavailable), errors.Is(err, errCrowded):
 		return http.StatusServiceUnavailable, worded("unavailable", err)
 	case errors.Is(err, desk.ErrUnconfirmed), errors.Is(err, errWaiting):
 		return http.StatusGatewayTimeout, worded("unconfirmed", err)
@@ -144,6 +153,8 @@ func problem(err error) (int, Problem) {
 		return http.StatusNotFound, worded("not_found", err)
 	case errors.As(err, &nothing):
 		return http.StatusNotFound, Problem{Code: "not_found", Message: nothing.message, Hint: nothing.hint}
+	case errors.As(err, &late):
+		return http.StatusConflict, Problem{Code: string(wflo.CodeConflict), Message: late.message, Hint: late.hint}
 	case errors.As(err, &gone):
 		return http.StatusNotFound, Problem{Code: "not_found", Message: "no such run", Hint: "list the runs at /api/v1/runs"}
 	case errors.As(err, &own):

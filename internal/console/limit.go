@@ -7,13 +7,18 @@ import (
 	"sync"
 
 	"golang.org/x/time/rate"
+
+	"github.com/wflo-ai/wflo-go"
 )
 
 // limitSlots is how many addresses a limit tells apart, so that its memory is
 // bounded. Two that fall into one slot share its requests.
 const limitSlots = 1 << 12
 
-// limit bounds how many requests an address sends.
+// defaultRate is how many requests a second an address may send.
+const defaultRate = 100
+
+// limit bounds how many requests an address, or a person, sends.
 type limit struct {
 	seed  maphash.Seed
 	rate  int
@@ -23,14 +28,30 @@ type limit struct {
 
 func newLimit(perSecond int) *limit {
 	if perSecond <= 0 {
-		perSecond = 100
+		perSecond = defaultRate
 	}
 	return &limit{seed: maphash.MakeSeed(), rate: perSecond}
 }
 
-// allow says whether a request may be answered now.
-func (l *limit) allow(r *http.Request) bool {
-	i := maphash.String(l.seed, customer(address(r))) % limitSlots
+// allow says whether a request of an address may be answered now.
+func (l *limit) allow(r *http.Request) bool { return l.allowName(customer(address(r))) }
+
+// changing is the limit of changes of one person, whatever address they come from: a
+// tenth of what an address may ask for.
+func changing(perSecond int) *limit {
+	if perSecond <= 0 {
+		perSecond = defaultRate
+	}
+	return newLimit(max(1, perSecond/10))
+}
+
+// allowPerson says whether somebody may change something now.
+func (l *limit) allowPerson(id wflo.Identity) bool {
+	return l.allowName(id.Org + "\x00" + id.Subject)
+}
+
+func (l *limit) allowName(name string) bool {
+	i := maphash.String(l.seed, name) % limitSlots
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.slots[i] == nil {

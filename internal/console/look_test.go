@@ -116,7 +116,7 @@ func (b *branch) pages() [][3]string {
 		{"inbox", "/inbox", "#yours"}, {"gate", "/gates/n1", "button.yes"}, {"runs", "/runs", "table.list"},
 		{"run", run, "#rows"}, {"run-models", run + "?kind=model", "#rows"}, {"run-sandbox", run + "?show=sandbox", "main section.card"},
 		{"run-snapshots", run + "?show=snapshots&from=" + snapA + "&to=" + snapB, "#diff"}, {"run-policy", run + "?show=policy", "main section.card"}, {"run-audit", run + "?show=audit", "table.list"},
-		{"row", run + "/rows/b1", "#stdout"}, {"spend", "/spend", "#budgets"}, {"spend-day", "/spend?by=day&scope=team%3Asupport", "table.list"}, {"settings", "/settings", "#keys-list"},
+		{"row", run + "/rows/b1", "#stdout"}, {"stop", run + "/stop", "#sure"}, {"spend", "/spend", "#budgets"}, {"spend-day", "/spend?by=day&scope=team%3Asupport", "table.list"}, {"settings", "/settings", "#keys-list"},
 		{"recovery", "/recovery", "#latest"}, {"recovery-run", run + "/recovery?to=" + snapA, "#goback"}, {"compensations", "/compensations", "#dead"}, {"problem", "/gates/none", ".note.bad"},
 	}
 }

@@ -25,7 +25,7 @@ import (
 // office is a console with a desk, real records, real keys and real sessions, over
 // runs that wait.
 type office struct {
-	t       *testing.T
+	t       testing.TB
 	cfg     Config
 	server  *httptest.Server
 	runs    *desktest.Runs
@@ -35,7 +35,7 @@ type office struct {
 }
 
 // newOffice starts a console; change may set up more of it.
-func newOffice(t *testing.T, change func(*Config)) *office {
+func newOffice(t testing.TB, change func(*Config)) *office {
 	t.Helper()
 	ledger, err := sqlite.Open(t.Context(), sqlite.Config{})
 	if err != nil {

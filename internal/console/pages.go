@@ -156,57 +156,6 @@ func (h *Handler) home(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/inbox", http.StatusSeeOther)
 }
 
-// row is a gate in the inbox.
-type row struct {
-	desk.Item
-	Left string
-}
-
-type inboxView struct {
-	page
-	Show string // all, mine or closed
-	// Yours wait for the person; Others are open to somebody else.
-	Yours, Others      []row
-	Workflow, Approver string
-	Next               string // the address of the next page; empty on the last
-}
-
-const inboxPage = 50
-
-func (h *Handler) inbox(w http.ResponseWriter, r *http.Request) {
-	q, err := queryOf(r, "show", "workflow", "approver", "after")
-	if err != nil {
-		h.pageError(w, r, err)
-		return
-	}
-	v := inboxView{page: h.page(r, "Inbox"), Show: q.Get("show"), Workflow: q.Get("workflow"), Approver: q.Get("approver")}
-	if !slices.Contains([]string{"", "all", "mine", "closed"}, v.Show) {
-		h.pageError(w, r, wflo.Invalid("show", fmt.Sprintf("is %q", v.Show), "use all, mine or closed"))
-		return
-	}
-	items, err := h.cfg.Desk.Inbox(r.Context(), callerOf(r.Context()).id, desk.Query{
-		Mine: v.Show == "mine", Closed: v.Show == "closed", WorkflowID: v.Workflow, Approver: v.Approver, After: q.Get("after"), Limit: inboxPage,
-	})
-	if err != nil {
-		h.pageError(w, r, err)
-		return
-	}
-	now := h.cfg.Now()
-	for _, item := range items {
-		shown := row{item, left(item.ExpiresAt, now)}
-		if decidable(item.You) {
-			v.Yours = append(v.Yours, shown)
-		} else {
-			v.Others = append(v.Others, shown)
-		}
-	}
-	if len(items) == inboxPage {
-		q.Set("after", items[len(items)-1].Nonce)
-		v.Next = "/inbox?" + q.Encode()
-	}
-	h.show(w, r, http.StatusOK, "inbox", v)
-}
-
 type gateView struct {
 	page
 	card

@@ -3,11 +3,13 @@ package console
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/activities"
 	"github.com/wflo-ai/wflo-go/internal/story"
 )
 
@@ -76,11 +78,9 @@ func (h *Handler) runsPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
-	v := runsView{page: h.page(r, "Runs"), Filter: f, From: q.Get("from"), To: q.Get("to"), States: runStates, Now: h.cfg.Now()}
+	v := runsView{page: h.page(r, "Runs"), Filter: f, From: q.Get("from"), To: q.Get("to"), States: States, Now: h.cfg.Now()}
 	v.Wide = true
-	for _, run := range runs {
-		v.Runs = append(v.Runs, h.runRow(r.Context(), run, v.Now))
-	}
+	v.Runs = h.runRows(r.Context(), runs, v.Now)
 	if after != "" {
 		v.Next = pageAfter(r.URL, after)
 	}
@@ -94,25 +94,48 @@ func (h *Handler) runsPage(w http.ResponseWriter, r *http.Request) {
 	h.show(w, r, http.StatusOK, "runs", v)
 }
 
-// runRow adds what the ledger knows. A list is shown without what cannot be read.
-func (h *Handler) runRow(ctx context.Context, run Run, now time.Time) runRow {
-	out := runRow{Run: run, Took: took(now.Sub(run.Started))}
-	if !run.Closed.IsZero() {
-		out.Took = took(run.Closed.Sub(run.Started))
+// runRows adds what the ledger knows. A list is shown without what cannot be read.
+func (h *Handler) runRows(ctx context.Context, runs []Run, now time.Time) (rows []runRow) {
+	ids := make([]string, len(runs))
+	for i, run := range runs {
+		ids[i] = wflo.RunBudgetID(wflo.Run{WorkflowID: run.ID, FirstRunID: cmp.Or(run.FirstRunID, run.RunID)}.ID())
 	}
-	if !run.Deadline.IsZero() {
-		out.Left = left(run.Deadline, now)
+	spends, err := spendsOf(ctx, h.cfg.Ledger, ids)
+	if err != nil {
+		h.cfg.Logger.WarnContext(ctx, "read spend for the list of runs", "error", err.Error())
 	}
-	id := wflo.RunBudgetID(wflo.Run{WorkflowID: run.ID, FirstRunID: cmp.Or(run.FirstRunID, run.RunID)}.ID())
-	s, err := h.cfg.Ledger.Spend(ctx, id)
-	switch {
-	case err != nil:
-		h.cfg.Logger.WarnContext(ctx, "read spend for the list of runs", "run", run.ID, "error", err.Error())
-	case s.Limit != 0 || s.Spent != 0 || s.Reserved != 0:
-		bar := barOf(s)
-		out.Ledger = &bar
+	for i, run := range runs {
+		row := runRow{Run: run, Took: took(now.Sub(run.Started))}
+		if !run.Closed.IsZero() {
+			row.Took = took(run.Closed.Sub(run.Started))
+		}
+		if !run.Deadline.IsZero() {
+			row.Left = left(run.Deadline, now)
+		}
+		if err == nil && (spends[i].Limit != 0 || spends[i].Spent != 0 || spends[i].Reserved != 0) {
+			bar := barOf(spends[i])
+			row.Ledger = &bar
+		}
+		rows = append(rows, row)
 	}
-	return out
+	return rows
+}
+
+// spendsOf reads several budgets: at once, where the ledger can.
+func spendsOf(ctx context.Context, l activities.Ledger, ids []string) (all []wflo.Spend, err error) {
+	if at, ok := l.(interface {
+		Spends(ctx context.Context, budgets []string) ([]wflo.Spend, error)
+	}); ok {
+		return at.Spends(ctx, ids)
+	}
+	for _, id := range ids {
+		s, err := l.Spend(ctx, id)
+		if err != nil {
+			return nil, fmt.Errorf("read budget %s: %w", id, err)
+		}
+		all = append(all, s)
+	}
+	return all, nil
 }
 
 // mild is a state as a class of the style: how bad it is.

@@ -38,6 +38,9 @@ type Rule struct{ Name, When, Then string }
 type settingsView struct {
 	page
 	Setup Setup
+	// Version and Limits are not for callers who are bound to an org.
+	Version Version
+	Limits  map[string]string
 	// Keys are for administrators, who see their org's; MayKeys says so.
 	Keys    []keyRow
 	MayKeys bool
@@ -66,7 +69,7 @@ func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	v := settingsView{page: h.page(r, "Settings"), You: id, Bound: id.Org != "", MayKeys: id.May(admin), Ways: h.ways()}
 	v.Wide = true
 	if !v.Bound {
-		v.Setup = h.cfg.Setup
+		v.Setup, v.Version, v.Limits = h.cfg.Setup, h.versions(r.Context()), h.limits()
 	}
 	if v.MayKeys {
 		all, err := h.cfg.Desk.Records.ListKeys(r.Context())

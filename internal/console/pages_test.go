@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
-func wants(t *testing.T, what string, got answered, status int, all ...string) {
+func wants(t testing.TB, what string, got answered, status int, all ...string) {
 	t.Helper()
 	if got.status != status {
 		t.Errorf("%s: %d, want %d: %s", what, got.status, status, got.body)
@@ -74,6 +75,50 @@ func TestDoubleClickOnPage(t *testing.T) {
 	wg.Wait()
 	if g := o.runs.Gate("n1"); g.Status != wflo.GateApproved || len(g.Votes) != 1 {
 		t.Errorf("%s with %d votes", g.Status, len(g.Votes))
+	}
+}
+
+// TestRejectMany rejects what is ticked, without a script: each gate by a decision of its
+// own, and one that does not count is told of and stops no other.
+func TestRejectMany(t *testing.T) {
+	o := newOffice(t, nil)
+	o.gate("n1", "", nil)
+	c := o.logIn(o.key("ann", "", wflo.RoleApprover))
+	if page := o.send(c, "GET", "/inbox", "").body; strings.Contains(page, "many") {
+		t.Error("one gate can be ticked")
+	}
+	changes := func(a *wflo.Approval) {
+		a.Answers, a.Approvers, a.FourEyes = []wflo.Verdict{wflo.VerdictReject, wflo.VerdictEdit}, nil, true
+	}
+	for _, nonce := range []string{"n2", "n3", "n4"} {
+		o.gate(nonce, "", changes)
+	}
+	page := o.send(c, "GET", "/inbox", "").body
+	form := o.form(page, "reject")
+	for _, m := range regexp.MustCompile(`<input type="checkbox" form="many" name="gate" value="([^"]+)" aria-label="Tick [^"]+">`).FindAllStringSubmatch(page, -1) {
+		if !strings.HasPrefix(m[1], "n4 ") {
+			form.Add("gate", m[1])
+		}
+	}
+	if len(form["gate"]) != 3 {
+		t.Fatalf("ticked %v in %s", form["gate"], page)
+	}
+	wants(t, "no reason", o.post(c, "/inbox", form), 422, "reason is empty")
+	form.Set("reason", "the month is closed")
+	wants(t, "nothing ticked", o.post(c, "/inbox", url.Values{"csrf": form["csrf"], "verdict": {"reject"}, "reason": {"x"}}), 422, "tick the gates")
+	wants(t, "another verdict", o.post(c, "/inbox", url.Values{"csrf": form["csrf"], "verdict": {"approve"}, "reason": {"x"}, "gate": form["gate"]}), 422, "several gates can be rejected")
+	o.untouched("before", "n1")
+	bob := o.logIn(o.key("bob", "", wflo.RoleApprover))
+	edit := o.form(o.send(bob, "GET", "/gates/n3", "").body, "edit")
+	edit.Set("edit", `{"order":17,"amount":"20.00"}`)
+	wants(t, "edit", o.post(bob, "/gates/n3", edit), 200, "The action is changed")
+	for range 2 { // a second click changes nothing
+		wants(t, "reject", o.post(c, "/inbox", form), 422, "2 gates are rejected.", "gate refunds of ", "it changed since it was shown", "Waiting for you (2)")
+	}
+	for nonce, want := range map[string]wflo.GateStatus{"n1": wflo.GateRejected, "n2": wflo.GateRejected, "n3": wflo.GateOpen, "n4": wflo.GateOpen} {
+		if g := o.runs.Gate(nonce); g.Status != want || want == wflo.GateRejected && (len(g.Votes) != 1 || g.Votes[0].Reason != "the month is closed" || g.Votes[0].Signature == "") {
+			t.Errorf("%s is %s with %+v", nonce, g.Status, g.Votes)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type backOffice struct {
 	root, op, looks string
 }
 
-func newBackOffice(t *testing.T, change func(*recoverytest.Runs, *Config)) *backOffice {
+func newBackOffice(t testing.TB, change func(*recoverytest.Runs, *Config)) *backOffice {
 	t.Helper()
 	b := &backOffice{}
 	b.office = newOffice(t, func(c *Config) {

@@ -56,6 +56,7 @@ func (h *Handler) routes() []Route {
 		{Pattern: "GET /healthz", serve: h.health},
 		{Pattern: "GET /metrics", Role: viewer, serve: h.cfg.Metrics.ServeHTTP},
 		{Pattern: "GET /api/v1/openapi.json", Role: viewer, Tenants: true, serve: openapi.Serve},
+		{Pattern: "GET /api/v1/version", Role: viewer, Tenants: true, serve: h.json(h.version)},
 		{Pattern: "GET /api/v1/whoami", Role: viewer, Tenants: true, serve: h.json(h.whoami)},
 		{Pattern: "GET /api/v1/runs", Role: viewer, Tenants: true, serve: h.runs},
 		{Pattern: "GET /api/v1/runs/{id}", Role: viewer, Tenants: true, serve: h.json(h.run)},
@@ -79,6 +80,7 @@ func (h *Handler) routes() []Route {
 	}
 	all = append(all, h.logRoutes()...)
 	all = append(all, h.storyRoutes()...)
+	all = append(all, h.controlRoutes()...)
 	if h.cfg.Desk != nil {
 		all = append(all, h.deskRoutes()...)
 		all = append(all, h.moneyPages()...)
@@ -109,6 +111,7 @@ func (h *Handler) deskRoutes() []Route {
 
 		{Pattern: "GET /{$}", Role: viewer, Tenants: true, page: true, serve: h.home},
 		{Pattern: "GET /inbox", Role: viewer, Tenants: true, page: true, serve: h.inbox},
+		{Pattern: "POST /inbox", Role: approver, Tenants: true, page: true, most: maxDecision, serve: h.rejectMany},
 		{Pattern: "GET /gates/{nonce}", Role: viewer, Tenants: true, page: true, serve: h.gate},
 		{Pattern: "POST /gates/{nonce}", Role: approver, Tenants: true, page: true, most: maxDecision, serve: h.decideOnPage},
 	}
@@ -140,7 +143,6 @@ func (h *Handler) guard(rt Route) http.HandlerFunc {
 		most = maxBody
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		secure(w, r)
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) // recorders in tests have none
 		if h.cfg.Auth != nil && rt.Pattern != "GET /healthz" && !h.limit.allow(r) {
 			w.Header().Set("Retry-After", "1")
@@ -169,6 +171,11 @@ func (h *Handler) guard(rt Route) http.HandlerFunc {
 		if err != nil {
 			h.record(r, rt, c, err)
 			h.turnAway(w, r, rt, err)
+			return
+		}
+		if h.cfg.Auth != nil && r.Method != http.MethodGet && r.Method != http.MethodHead && !h.changes.allowPerson(c.id) {
+			w.Header().Set("Retry-After", "1")
+			h.refuse(w, r, rt, http.StatusTooManyRequests, &wflo.Error{Message: "too many changes by " + c.id.Subject, Hint: "wait a moment"})
 			return
 		}
 		rt.serve(w, r)

@@ -54,8 +54,8 @@ type Run struct {
 	Closed  time.Time   `json:"closed,omitzero"`
 }
 
-// runStates are what runs can be listed by.
-var runStates = []wflo.RunState{
+// States are what runs can be listed by.
+var States = []wflo.RunState{
 	wflo.StateRunning, wflo.StateWaiting, wflo.StateCompensating, wflo.StateRestoring, wflo.StateHalted, wflo.StateCompleted, wflo.StateFailed,
 }
 
@@ -81,8 +81,8 @@ func runFilterOf(r *http.Request, without int) (f runFilter, err error) {
 	}
 	field := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	f = runFilter{State: wflo.RunState(field("state")), Workflow: field("workflow"), User: field("user"), Team: field("team"), ID: field("id")}
-	if f.State != "" && !slices.Contains(runStates, f.State) {
-		return f, wflo.Invalid("state", fmt.Sprintf("is %q", f.State), "use one of "+fmt.Sprint(runStates))
+	if f.State != "" && !slices.Contains(States, f.State) {
+		return f, wflo.Invalid("state", fmt.Sprintf("is %q", f.State), "use one of "+fmt.Sprint(States))
 	}
 	for name, value := range map[string]string{"workflow": f.Workflow, "user": f.User, "team": f.Team, "id": f.ID} {
 		// Temporal's query language has no way to write these in a string that all stores

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/internal/story"
 )
 
@@ -36,24 +38,34 @@ const (
 	// eventsHeld is how many events a client may be behind, and how many are kept for those
 	// that connect again.
 	eventsHeld = 64
+	// mostFollowers is how many clients follow runs at a time, and mostOfOne how many of
+	// them may be of one person: a connection stays taken for as long as somebody follows.
+	mostFollowers = 2048
+	mostOfOne     = 1024
 )
 
 // streams are the runs that somebody follows: one watch for each, however many follow.
 type streams struct {
 	logger *slog.Logger
 	every  time.Duration
-	ctx    context.Context //nolint:containedctx // it ends what is left when the server stops
-	stop   context.CancelFunc
+	// patience is how long a client may take for one event.
+	patience time.Duration
+	// most and each bound who follows: all together, and one person.
+	most, each int
+	ctx        context.Context //nolint:containedctx // it ends what is left when the server stops
+	stop       context.CancelFunc
 
 	mu      sync.Mutex
 	watches map[string]*watch
+	clients int            // of all watches
+	of      map[string]int // by org and person
 	begun   int64
 	running sync.WaitGroup
 }
 
 func newStreams(logger *slog.Logger) *streams {
 	ctx, stop := context.WithCancel(context.Background())
-	return &streams{logger: logger, every: watchEvery, ctx: ctx, stop: stop, watches: map[string]*watch{}}
+	return &streams{logger: logger, every: watchEvery, patience: eventPatience, most: mostFollowers, each: mostOfOne, ctx: ctx, stop: stop, watches: map[string]*watch{}, of: map[string]int{}}
 }
 
 // event is one message to all who follow a run.
@@ -69,15 +81,21 @@ type watch struct {
 	clients map[chan event]bool
 	past    []event
 	seq     int64
+
+	// joining guards what follows: how the run was when the event of number joinedAt was the
+	// last one, for all who join before the next.
+	joining  sync.Mutex
+	joined   []event
+	joinedAt int64
 }
 
 // follow joins the watch of a run. missed are the events after the one that the client
 // had last; all says that they are not known any more. A watch that begins tells how the
 // run is before all else.
-func (s *streams) follow(key, last string, look func(ctx context.Context, w *watch)) (c chan event, missed []event, all bool) {
+func (s *streams) follow(key, last string, look func(ctx context.Context, w *watch)) (c chan event, w *watch, missed []event, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.watches[key]
+	w = s.watches[key]
 	if w == nil {
 		s.begun++
 		ctx, cancel := context.WithCancel(s.ctx)
@@ -94,7 +112,7 @@ func (s *streams) follow(key, last string, look func(ctx context.Context, w *wat
 	if w.seq > 0 {
 		missed, all = w.since(last)
 	}
-	return c, missed, all
+	return c, w, missed, all
 }
 
 // since gives the events after one; all says that it is not known.
@@ -171,6 +189,39 @@ type stamps interface {
 	Stamp(ctx context.Context, workflowID, runID string) (stamp string, open bool, err error)
 }
 
+// errCrowded says that no more clients may follow runs.
+var errCrowded = errors.New("too many follow runs")
+
+// enter lets a client of a person follow; leaving gives the place back.
+func (s *streams) enter(id wflo.Identity) (leave func(), err error) {
+	who := id.Org + "\x00" + id.Subject // names are of an org: one must not use up another's places
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.clients >= s.most:
+		return nil, &wflo.Error{Message: fmt.Sprintf("%d clients follow runs already", s.clients), Hint: "try again in a while, or ask for the run's head now and then", Err: errCrowded}
+	case s.of[who] >= s.each:
+		return nil, &wflo.Error{Message: fmt.Sprintf("%d clients of %s follow runs already", s.of[who], id.Subject), Hint: "close some, or ask for the run's head now and then", Err: errCrowded}
+	}
+	s.clients++
+	s.of[who]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.clients--
+		if s.of[who]--; s.of[who] == 0 {
+			delete(s.of, who)
+		}
+	}, nil
+}
+
+// following is how many clients follow runs now.
+func (s *streams) following() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clients
+}
+
 // storyEvents follows a run until it is over.
 func (h *Handler) storyEvents(w http.ResponseWriter, r *http.Request) {
 	id, run, err := h.ofStory(r.Context(), r)
@@ -178,18 +229,25 @@ func (h *Handler) storyEvents(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
+	leave, err := h.streams.enter(callerOf(r.Context()).id)
+	if err != nil {
+		w.Header().Set("Retry-After", "30")
+		h.fail(w, r, err)
+		return
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), streamTime)
 	defer cancel()
 	key := id + "\x00" + run
-	c, missed, all := h.streams.follow(key, r.Header.Get("Last-Event-ID"), func(ctx context.Context, w *watch) { h.watchRun(ctx, w, id, run) })
+	c, watched, missed, all := h.streams.follow(key, r.Header.Get("Last-Event-ID"), func(ctx context.Context, w *watch) { h.watchRun(ctx, w, id, run) })
 	defer h.streams.leave(key, c)
 	head := w.Header()
 	head.Set("Content-Type", "text/event-stream")
 	head.Set("X-Accel-Buffering", "no") // nginx would keep events back
 	w.WriteHeader(http.StatusOK)
-	out := &stream{w: w, control: http.NewResponseController(w)}
+	out := &stream{w: w, control: http.NewResponseController(w), patience: h.streams.patience}
 	if all {
-		missed = h.now(ctx, id, run)
+		missed = h.join(ctx, watched, id, run)
 	}
 	for _, e := range missed {
 		out.send(e)
@@ -224,7 +282,9 @@ func (h *Handler) pass(ctx context.Context, out *stream, c chan event) {
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	err     error
+	// patience is how long the client may take for one event.
+	patience time.Duration
+	err      error
 }
 
 func (s *stream) send(e event) {
@@ -240,7 +300,7 @@ func (s *stream) write(text string) {
 	if s.err != nil {
 		return
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(eventPatience)) // recorders in tests have none
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.patience)) // recorders in tests have none
 	_, s.err = s.w.Write([]byte(text))
 }
 
@@ -248,7 +308,33 @@ func (s *stream) flush() {
 	if s.err == nil {
 		s.err = s.control.Flush()
 	}
+	// With HTTP/2 a time that is left running ends the stream, although nobody writes.
+	_ = s.control.SetWriteDeadline(time.Time{})
 }
+
+// join is how the run is, for a client that has not seen it. It is read once for all who
+// come between two events: a thousand who join must not be a thousand readers. What
+// changes after it was read is the next event, which they all get.
+func (h *Handler) join(ctx context.Context, w *watch, id, run string) []event {
+	w.joining.Lock()
+	defer w.joining.Unlock()
+	h.streams.mu.Lock()
+	seq := w.seq
+	h.streams.mu.Unlock()
+	if w.joined != nil && w.joinedAt == seq {
+		return w.joined
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	all := h.now(ctx, id, run)
+	if len(all) == wholeNow { // what could not be read is read again for the next one
+		w.joined, w.joinedAt = all, seq
+	}
+	return all
+}
+
+// wholeNow is how many events tell how a run is.
+const wholeNow = 2
 
 // now is how the run is, for a client that has not seen it.
 func (h *Handler) now(ctx context.Context, id, run string) []event {

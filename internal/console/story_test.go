@@ -102,7 +102,7 @@ func TestStoryAPI(t *testing.T) {
 
 // listener reads a stream of events.
 type listener struct {
-	t    *testing.T
+	t    testing.TB
 	stop context.CancelFunc
 	body *bufio.Scanner
 	resp *http.Response
@@ -276,9 +276,9 @@ func TestSlowFollowerIsCutOff(t *testing.T) {
 		close(begun)
 		<-ctx.Done()
 	}
-	slow, _, _ := s.follow("run", "", look)
+	slow, _, _, _ := s.follow("run", "", look)
 	<-begun
-	quick, _, _ := s.follow("run", "", look)
+	quick, _, _, _ := s.follow("run", "", look)
 	var got int
 	var reads sync.WaitGroup
 	taken := make(chan struct{})
@@ -302,7 +302,7 @@ func TestSlowFollowerIsCutOff(t *testing.T) {
 	}
 	// What it missed is still known when it connects again; what is older is not.
 	for last, want := range map[int64]int{sent - 3: 3, sent - eventsHeld: eventsHeld, sent: 0, 1: -1, sent + 1: -1} {
-		c, missed, all := s.follow("run", fmt.Sprintf("%s-%d", w.name, last), look)
+		c, _, missed, all := s.follow("run", fmt.Sprintf("%s-%d", w.name, last), look)
 		if all != (want < 0) || !all && len(missed) != want {
 			t.Errorf("after event %d: %d events, all anew %t, want %d", last, len(missed), all, want)
 		}

@@ -242,7 +242,7 @@ func (d *Desk) deliver(ctx context.Context, a attempt) (wflo.Gate, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), decideTime)
 	defer cancel()
-	g, err := d.send(ctx, a.gate.WorkflowID, a.decision, a.update)
+	g, err := d.send(ctx, a)
 	kept := context.WithoutCancel(ctx)
 	switch {
 	case errors.Is(err, ErrUnconfirmed):
@@ -251,6 +251,9 @@ func (d *Desk) deliver(ctx context.Context, a attempt) (wflo.Gate, error) {
 	case err != nil:
 		return a.gate, d.refuse(kept, a, err)
 	}
+	// The run may have taken it when it was signed and sent before, and its answer was
+	// lost: that one is what counts.
+	a.decision = counted(g, a.decision)
 	// What the decision let begin goes first where its worker is in this program: all
 	// that follows here is on record already, as sent and in the run's history.
 	runtime.Gosched()
@@ -266,11 +269,46 @@ func (d *Desk) deliver(ctx context.Context, a attempt) (wflo.Gate, error) {
 	return g, nil
 }
 
-// send gives the decision to the run and waits for its answer.
-func (d *Desk) send(ctx context.Context, workflowID string, dec wflo.Decision, update string) (wflo.Gate, error) {
+// counted is the decision of a gate that says the same as the one that was sent; it may
+// have been signed earlier.
+func counted(g wflo.Gate, sent wflo.Decision) wflo.Decision {
+	all := slices.Clone(g.Votes)
+	if g.Decision != nil {
+		all = append(all, *g.Decision)
+	}
+	for _, d := range all {
+		if d.ID == sent.ID && d.By == sent.By && d.Verdict == sent.Verdict && d.Digest == sent.Digest && d.Nonce == sent.Nonce {
+			return d
+		}
+	}
+	return sent
+}
+
+// send gives the decision to the run and waits for its answer. A gate is in the index a
+// moment before its run has learnt that it is open, and people can be quicker: the run
+// is asked again until it knows.
+func (d *Desk) send(ctx context.Context, a attempt) (wflo.Gate, error) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		g, err := d.updated(ctx, a)
+		var own *wflo.Error
+		if !errors.As(err, &own) || own.Code != wflo.CodeUnopened {
+			return g, err
+		}
+		if a.gate.Status != wflo.GateOpen || d.now().Sub(a.gate.OpenedAt) > openingTime {
+			return g, &wflo.Error{Code: wflo.CodeInvalid, Message: own.Message, Hint: own.Hint}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return g, refused(ErrUnavailable, "nothing was decided: the run of gate "+a.gate.ID+" does not know yet that it is open", "decide again in a moment")
+		}
+	}
+}
+
+func (d *Desk) updated(ctx context.Context, a attempt) (wflo.Gate, error) {
 	var g wflo.Gate
 	u, err := d.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		UpdateID: update, WorkflowID: workflowID, UpdateName: wflo.UpdateDecide, Args: []any{dec},
+		UpdateID: a.update, WorkflowID: a.gate.WorkflowID, UpdateName: wflo.UpdateDecide, Args: []any{a.decision},
 		WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err == nil {

@@ -29,6 +29,8 @@ import (
 const (
 	queryTime  = 3 * time.Second
 	decideTime = 10 * time.Second
+	// openingTime is how long after a gate was opened its run may not know of it yet.
+	openingTime = 30 * time.Second
 )
 
 // Client is what the desk needs of Temporal's client.

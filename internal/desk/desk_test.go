@@ -139,6 +139,33 @@ func (o *office) wantTrail(chain string, want ...string) {
 	}
 }
 
+// Somebody can be quicker than the run, which learns that its gate is open a moment after
+// the index does.
+func TestDecideAtOnce(t *testing.T) {
+	o := newOffice(t)
+	g := o.ask(nil)
+	o.runs.Lag(3)
+	if after, err := o.desk.Decide(t.Context(), person("ann"), says(wflo.VerdictApprove, g)); err != nil || after.Status != wflo.GateApproved {
+		t.Errorf("gate is %s, %v", after.Status, err)
+	}
+	if n := len(o.runs.Updates()); n != 4 {
+		t.Errorf("%d updates", n)
+	}
+	o.wantTrail("acme", "approval.sent ann", "approval.decided ann")
+}
+
+// TestDecideOnAGateThatIsNotAsked is told at once when the run had the time to know.
+func TestDecideOnAGateThatIsNotAsked(t *testing.T) {
+	o := newOffice(t)
+	g := o.ask(nil)
+	o.pass(time.Minute)
+	o.runs.Lag(1)
+	_, err := o.desk.Decide(t.Context(), person("ann"), says(wflo.VerdictApprove, g))
+	if wflo.CodeOf(err) != wflo.CodeInvalid || len(o.runs.Updates()) != 1 {
+		t.Errorf("%v after %d updates", err, len(o.runs.Updates()))
+	}
+}
+
 // A decision is signed in the name of who is logged in, judged by its run, and in
 // the trail before and after.
 func TestDecide(t *testing.T) {
@@ -346,8 +373,14 @@ func TestSilence(t *testing.T) {
 	}
 	o.wantTrail("acme", "approval.sent ann")
 	o.runs.StayAway(false)
-	if g, err := o.desk.Decide(t.Context(), person("ann"), req); err != nil || g.Status != wflo.GateApproved {
-		t.Errorf("again: %s, %v", g.Status, err)
+	o.time = o.time.Add(time.Minute) // it is signed anew, and the run has the first one
+	g, err := o.desk.Decide(t.Context(), person("ann"), req)
+	if err != nil || g.Status != wflo.GateApproved {
+		t.Fatalf("again: %s, %v", g.Status, err)
+	}
+	records, err := o.records.ReadAudit(t.Context(), wflo.AuditQuery{Type: wflo.AuditGateDecided})
+	if err != nil || len(records) != 1 || records[0].ID != g.Decision.RecordID(g.Nonce) {
+		t.Errorf("the trail has %d decisions that counted, of which the first is %+v, %v", len(records), records, err)
 	}
 
 	down := newOffice(t)

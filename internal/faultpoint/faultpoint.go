@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Killed is the exit code of a process that [Exit] ended: that of a process that a
@@ -49,6 +50,14 @@ var ErrInjected = errors.New("a fault that a test asked for")
 // Fail makes a point fail. Of a point that comes after some work it says that what was
 // done failed.
 func Fail(point string) error { return fmt.Errorf("%s: %w", point, ErrInjected) }
+
+// Delay makes whoever comes by a point wait.
+func Delay(d time.Duration) Fault {
+	return func(string) error {
+		<-time.After(d)
+		return nil
+	}
+}
 
 // Exit ends the process at once, as a SIGKILL would: nothing is closed or flushed.
 func Exit(string) error {

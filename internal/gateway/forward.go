@@ -9,6 +9,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,26 +174,21 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, resp *http.Resp
 	if left := call.Room + call.Granted - call.Cost; !call.Replayed && call.Room != math.MaxInt64 {
 		w.Header().Set(HeaderLeft, left.Decimal())
 	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(resp.StatusCode)
-	_, _ = w.Write(body) // a caller that is gone has paid all the same
+	_ = g.taker(w).write(body) // a caller that is gone has paid all the same
 }
 
 func (g *Gateway) stream(w http.ResponseWriter, r *http.Request, resp *http.Response, call *meter.Call) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("Trailer", HeaderCost)
 	w.WriteHeader(resp.StatusCode)
-	flush := http.NewResponseController(w)
-	buf := make([]byte, 32<<10)
+	to := g.taker(w)
+	buf := make([]byte, pieceSize)
 	for {
 		n, err := resp.Body.Read(buf)
-		if n > 0 {
-			_, failed := w.Write(buf[:n])
-			if failed == nil {
-				failed = flush.Flush()
-			}
-			if failed != nil {
-				return // the caller is gone; closing the body charges the call
-			}
+		if n > 0 && to.write(buf[:n]) != nil {
+			return // the caller is gone, or takes nothing; closing the body charges the call
 		}
 		if errors.Is(err, io.EOF) {
 			w.Header().Set(HeaderCost, call.Cost.Decimal())

@@ -87,6 +87,9 @@ type Config struct {
 	OutsideTokens int64
 	// Timeout ends calls; zero means meter.DefaultTimeout.
 	Timeout time.Duration
+	// Patience is how long a caller may take for one piece of an answer, which has up to
+	// 32 KiB; zero means 30 seconds. Who takes longer is cut off, and has paid.
+	Patience time.Duration
 }
 
 // Gateway is an http.Handler for /v1/chat/completions, /v1/responses,
@@ -126,6 +129,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if cfg.Base == nil {
 		cfg.Base = http.DefaultTransport
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = defaultPatience
 	}
 	g := &Gateway{cfg: cfg, upstreams: map[string]upstream{}, log: cfg.Logger}
 	if err := g.addKeys(cfg.Keys); err != nil {

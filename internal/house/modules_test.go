@@ -45,7 +45,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/distribution/reference", folders: []string{"sandbox/docker"}, integration: true, reason: "image names, parsed as Docker does"},
 	{prefix: "github.com/containerd/errdefs", folders: []string{"sandbox/docker"}, integration: true, reason: "error kinds of the Docker client"},
 
-	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres", "internal/pgtables"}, integration: true, reason: "PostgreSQL"},
+	{prefix: "github.com/jackc/pgx/v5", folders: []string{"internal/postgres", "internal/pgtables", "cmd/wflo/internal/clitest", "cmd/wflo/internal/survive"}, integration: true, reason: "PostgreSQL"},
 	{prefix: "modernc.org/sqlite", folders: []string{"internal/sqlite", "cmd/wflo"}, integration: true, reason: "SQLite without cgo, so that one static binary is enough"},
 	{prefix: "github.com/pressly/goose/v3", folders: []string{"internal/postgres", "internal/sqlite"}, reason: "migrations with a lock, the same for both databases"},
 	{prefix: "github.com/minio/minio-go/v7", folders: []string{"internal/objectstore/s3"}, integration: true, reason: "blobs in S3, MinIO and what speaks like them"},
@@ -81,7 +81,7 @@ var knownLibraries = []library{
 	{prefix: "github.com/emersion/go-smtp", tests: true, integration: true, reason: "a real SMTP server"},
 	{prefix: "github.com/emersion/go-sasl", tests: true, integration: true, reason: "its logins"},
 	{prefix: "github.com/chromedp/chromedp", tests: true, integration: true, reason: "the console's pages in a real browser"},
-	{prefix: "google.golang.org/grpc", tests: true, reason: "a Temporal frontend that fails on demand"},
+	{prefix: "google.golang.org/grpc", folders: []string{"envelope", "internal/connect", "internal/desk/desktest", "cmd/wflo"}, integration: true, reason: "sealing on the connection to Temporal, and what its errors are"},
 }
 
 // serverOnly are libraries of the command's module. They must not show up in the

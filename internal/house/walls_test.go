@@ -60,7 +60,7 @@ var walls = []wall{
 		reason: "what a program may reach is decided in one place, which must not depend on how its bytes get there",
 	},
 	{
-		folder: "sandbox/docker", own: []string{".", "sandbox", "sandbox/admission", "sandbox/egress", "sandbox/docker/...", "internal/frame", "internal/publicnet"},
+		folder: "sandbox/docker", own: []string{".", "sandbox", "sandbox/admission", "sandbox/egress", "sandbox/docker/...", "internal/frame", "internal/publicnet", "internal/faultpoint"},
 		foreign: []string{"github.com/docker/", "github.com/opencontainers/", "github.com/distribution/reference", "github.com/containerd/errdefs"},
 		reason:  "the one package that talks to Docker knows specifications and containers, not agents",
 	},
@@ -111,6 +111,11 @@ var walls = []wall{
 	{
 		folder: "internal/undo", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
 		reason: "what people do about dead letters is the same for API, command line and console, so it must not know them",
+	},
+	{
+		folder: "internal/claims", own: []string{".", "activities", "envelope", "internal/step", "pricing", "sandbox"},
+		foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel", "google.golang.org/"},
+		reason:  "what deletes payloads reads histories and claims, and knows no store and no program",
 	},
 	{
 		folder: "internal/collect", own: []string{".", "activities", "internal/step", "pricing", "sandbox"}, foreign: []string{"go.temporal.io/sdk", "go.temporal.io/api", "go.opentelemetry.io/otel"},
@@ -216,7 +221,15 @@ var walls = []wall{
 		reason: "who starts a restore needs the words and a client; the work is done where the workers are",
 	},
 	{
-		folder: "starter/...", own: []string{".", "sandbox", "workflows", "internal/step"}, foreign: []string{"go.temporal.io/"},
+		folder: "envelope", own: []string{"."}, foreign: []string{"go.temporal.io/", "google.golang.org/grpc", "google.golang.org/protobuf"},
+		reason: "what starts runs seals what it sends without the drivers behind the door",
+	},
+	{
+		folder: "api/client", own: []string{"."},
+		reason: "whoever asks the API gets the words and nothing else",
+	},
+	{
+		folder: "starter/...", own: []string{".", "sandbox", "workflows", "internal/step", "envelope"}, foreign: []string{"go.temporal.io/"},
 		reason: "starting a run needs the words and a client; a starter that needs more is not one to copy",
 	},
 	{

@@ -125,7 +125,7 @@ func (k *Keeper) compareChunks(ctx context.Context, df *differ, before *table, o
 func (k *Keeper) diffLive(ctx context.Context, s *session, before, now *table, d *wflo.PartDiff) error {
 	df := newDiffer(before)
 	was := &stored{k: k, t: before, chunks: before.Chunks}
-	rows := hashing(k.limits)
+	rows := counting(k.limits, nil)
 	lines := &lineWriter{to: rows, each: func(row []byte) error {
 		df.right(row)
 		return df.pull(ctx, was)
@@ -134,7 +134,7 @@ func (k *Keeper) diffLive(ctx context.Context, s *session, before, now *table, d
 	if _, err := s.conn.PgConn().CopyTo(ctx, lines, now.copyOut()); err != nil {
 		return explain(ctx, doing, err)
 	}
-	if _, err := rows.finish(); err != nil {
+	if err := rows.finish(); err != nil {
 		return explain(ctx, doing, err)
 	}
 	if err := df.drain(ctx, was); err != nil {

@@ -12,11 +12,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// format is the version of what is stored. In the first one, SHA256 of tables was that of
-// the rows themselves, which hashed all of them twice.
+// format is the version of what is stored. Before chunkFormat, SHA256 of tables was over
+// their rows (in the first one) or the hashes of these, and there was a Sum: a save hashed
+// each row, for what a restore can find out by itself.
 const (
 	firstFormat = 1
-	format      = 2
+	chunkFormat = 3
+	format      = 3
 )
 
 // maxManifest bounds a manifest, in bytes: some 500,000 chunks.
@@ -54,10 +56,9 @@ type table struct {
 
 	Rows   int64  `json:"rows"`
 	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"` // of the SHA-256 of all rows as COPY gives them, in order
-	// Sum adds up the SHA-256 of all rows, modulo 2^256: it does not depend on the order,
-	// so that a restore can be verified without sorting.
-	Sum    string  `json:"sum"`
+	SHA256 string `json:"sha256"` // see hashChunks
+	// Sum is a rowSum without a key, in formats before chunkFormat.
+	Sum    string  `json:"sum,omitempty"`
 	Chunks []chunk `json:"chunks,omitempty"`
 
 	oid int64
@@ -146,7 +147,8 @@ func (m *manifest) chunks(each func(t *table, c chunk) error) error {
 	return nil
 }
 
-// digest is the hash of what is kept, in hex, without regard to how it is stored.
+// digest is the hash of what is kept, in hex, without regard to where it is stored. The
+// SHA256 of tables stands for their rows.
 func (m *manifest) digest() (string, error) {
 	plain := *m
 	plain.Server = 0
@@ -187,6 +189,8 @@ func checkHash(b []byte) ([]byte, error) {
 	return rest, nil
 }
 
+var newline = []byte{'\n'}
+
 func hashOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -213,7 +217,7 @@ func parseManifest(b []byte) (*manifest, error) {
 		return nil, errors.New("has no table")
 	}
 	for i := range m.Tables {
-		if err := m.Tables[i].validate(); err != nil {
+		if err := m.Tables[i].validate(m.Format); err != nil {
 			return nil, fmt.Errorf("table %s: %w", m.Tables[i].show(), err)
 		}
 		if i > 0 && !m.Tables[i-1].before(&m.Tables[i]) {
@@ -233,9 +237,12 @@ func (t *table) before(u *table) bool {
 	return t.Schema < u.Schema || t.Schema == u.Schema && t.Name < u.Name
 }
 
-func (t *table) validate() error {
-	if t.Schema == "" || t.Name == "" || !isHash(t.SHA256) || !isHash(t.Sum) {
-		return errors.New("has no name or no hash")
+func (t *table) validate(format int) error {
+	if t.Schema == "" || t.Name == "" {
+		return errors.New("has no name")
+	}
+	if err := t.validateHash(format); err != nil {
+		return err
 	}
 	names := map[string]bool{}
 	for _, c := range t.Columns {
@@ -261,6 +268,30 @@ func (t *table) validate() error {
 	}
 	if rows != t.Rows || raw != t.Bytes {
 		return fmt.Errorf("has chunks with %d rows and %d bytes, not %d and %d", rows, raw, t.Rows, t.Bytes)
+	}
+	return nil
+}
+
+// hashChunks is the hash of the rows, in hex, by way of the hashes of their chunks: equal
+// rows in the same order are cut and compressed alike. What it covers comes back.
+func (t *table) hashChunks() string {
+	h := sha256.New()
+	h.Write([]byte("wflo.chunks.v1\n"))
+	for _, c := range t.Chunks {
+		fmt.Fprintf(h, "%s %d %d %d\n", c.SHA256, c.Size, c.Raw, c.Rows)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (t *table) validateHash(format int) error {
+	if format < chunkFormat {
+		if !isHash(t.SHA256) || !isHash(t.Sum) {
+			return errors.New("has no hash")
+		}
+		return nil
+	}
+	if t.Sum != "" || t.SHA256 != t.hashChunks() {
+		return errors.New("has chunks with another hash")
 	}
 	return nil
 }

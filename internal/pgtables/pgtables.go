@@ -7,13 +7,13 @@
 // the same values (the settings that change how values are written are fixed), it does
 // not change between versions as the binary form of a type may, and its rows end at
 // newlines. They are cut into chunks of about 1 MiB, where the content of a row says
-// so, which zstd compresses: rows that change, come or go store the chunks around them
-// and nothing else.
+// so, and stored as frames of zstd: rows that change, come or go store the chunks around
+// them and nothing else.
 //
 // A restore is one transaction. It locks the tables against writers, refuses when they
 // are not what they were (columns, types, constraints), deletes the rows and copies
-// the old ones back in the order of foreign keys, sets sequences back, reads
-// everything again and compares hashes, and commits. Whatever fails leaves the rows
+// the old ones back in the order of foreign keys, reads everything again and compares it
+// by hashes under a key that is new each time, sets sequences back, and commits. Whatever fails leaves the rows
 // that there were.
 //
 // What the package refuses: to touch a table that the set does not name, so a row of
@@ -29,13 +29,16 @@
 package pgtables
 
 import (
+	"bufio"
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
@@ -50,6 +53,10 @@ const (
 	// zero.
 	DefaultLockTimeout = 10 * time.Second
 )
+
+// readBuffer is how many bytes are read from a server at once. It sends 8 KiB at a time,
+// and a save that reads more often than it must takes its processor.
+const readBuffer = 256 << 10
 
 // Config says which tables are kept, and where.
 type Config struct {
@@ -180,6 +187,9 @@ func newSet(name string, s Set) (*tableSet, error) {
 	}
 	// Statements without a name work behind poolers too.
 	conf.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conf.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
+	}
 	if conf.RuntimeParams["application_name"] == "" {
 		conf.RuntimeParams["application_name"] = "wflo"
 	}

@@ -1,7 +1,6 @@
 package pgtables
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"sync"
@@ -13,6 +12,7 @@ type pouring struct {
 	cancel context.CancelFunc
 	chunks chan []byte
 	used   chan []byte
+	sum    *rowSum // of the rows that were read; complete when chunks is closed
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	err    error
@@ -21,9 +21,9 @@ type pouring struct {
 	buf []byte
 }
 
-// pour starts reading, which the caller ends.
-func (k *Keeper) pour(ctx context.Context, t *table) *pouring {
-	p := &pouring{chunks: make(chan []byte), used: make(chan []byte, 2)}
+// pour starts reading, which the caller ends. The rows are added to a sum.
+func (k *Keeper) pour(ctx context.Context, t *table, sum *rowSum) *pouring {
+	p := &pouring{sum: sum, chunks: make(chan []byte), used: make(chan []byte, 2)}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.used <- nil
 	p.used <- nil
@@ -37,7 +37,7 @@ func (k *Keeper) pour(ctx context.Context, t *table) *pouring {
 				return
 			}
 			raw, err := k.open(p.ctx, t, c, buf)
-			if err == nil && int64(bytes.Count(raw, newline)) != c.Rows {
+			if err == nil && p.sum.addAll(raw) != c.Rows {
 				err = damaged("a part of table %s is damaged: blob %.12s has other rows", t.show(), c.Key)
 			}
 			if err != nil {
@@ -53,8 +53,6 @@ func (k *Keeper) pour(ctx context.Context, t *table) *pouring {
 	})
 	return p
 }
-
-var newline = []byte{'\n'}
 
 func (p *pouring) fail(err error) {
 	p.mu.Lock()

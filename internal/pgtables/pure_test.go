@@ -79,7 +79,7 @@ func TestOrder(t *testing.T) {
 // chunksOf cuts rows, written in pieces of random sizes.
 func chunksOf(t *testing.T, rows []string, seed uint64) (all []string) {
 	t.Helper()
-	c := hashing(Limits{}.withDefaults())
+	c := counting(Limits{}.withDefaults(), nil)
 	c.cut = func(raw []byte, n int64) ([]byte, error) {
 		if int64(bytes.Count(raw, newline)) != n {
 			t.Errorf("a chunk of %d rows has %d", n, bytes.Count(raw, newline))
@@ -96,7 +96,7 @@ func chunksOf(t *testing.T, rows []string, seed uint64) (all []string) {
 		}
 		data = data[n:]
 	}
-	if _, err := c.finish(); err != nil {
+	if err := c.finish(); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -230,14 +230,18 @@ func TestDifferIsBounded(t *testing.T) {
 
 func someManifest() *manifest {
 	hash := strings.Repeat("ab", 32)
-	return &manifest{Format: format, Server: 150018, Types: []typeDef{{Name: "public.mood", Def: "enum 'a'"}},
+	m := &manifest{Format: format, Server: 150018, Types: []typeDef{{Name: "public.mood", Def: "enum 'a'"}},
 		Tables: []table{
 			{Schema: "public", Name: "a", Columns: []column{{Name: "id", Type: "integer", NotNull: true, Identity: "a"}, {Name: "g", Type: "integer", Generated: "s (id * 2)"}}, Key: []string{"id"},
-				Constraints: []constraint{{Name: "a_pkey", Def: "PRIMARY KEY (id)"}}, Rows: 3, Bytes: 6, SHA256: hash, Sum: hash, Chunks: []chunk{{Key: hash, SHA256: hash, Size: 10, Raw: 4, Rows: 2}, {Key: hash, SHA256: hash, Size: 9, Raw: 2, Rows: 1}}},
-			{Schema: "public", Name: "b", Where: "true", Columns: []column{{Name: "t", Type: "text", Text: true}}, SHA256: hash, Sum: hash},
+				Constraints: []constraint{{Name: "a_pkey", Def: "PRIMARY KEY (id)"}}, Rows: 3, Bytes: 6, Chunks: []chunk{{Key: hash, SHA256: hash, Size: 10, Raw: 4, Rows: 2}, {Key: hash, SHA256: hash, Size: 9, Raw: 2, Rows: 1}}},
+			{Schema: "public", Name: "b", Where: "true", Columns: []column{{Name: "t", Type: "text", Text: true}}},
 		},
 		Sequences: []sequence{{Schema: "public", Name: "s", Last: 7, Called: true}},
 	}
+	for i := range m.Tables {
+		m.Tables[i].SHA256 = m.Tables[i].hashChunks()
+	}
+	return m
 }
 
 func TestManifestsAreReadStrictly(t *testing.T) {
@@ -258,7 +262,11 @@ func TestManifestsAreReadStrictly(t *testing.T) {
 		"no table":               func(m *manifest) { m.Tables = nil },
 		"no name":                func(m *manifest) { m.Tables[0].Name = "" },
 		"no hash":                func(m *manifest) { m.Tables[0].SHA256 = "abc" },
-		"no sum":                 func(m *manifest) { m.Tables[1].Sum = "" },
+		"a sum":                  func(m *manifest) { m.Tables[1].Sum = m.Tables[1].SHA256 },
+		"no sum of before":       func(m *manifest) { m.Format = chunkFormat - 1 },
+		"another chunk":          func(m *manifest) { m.Tables[0].Chunks[1].SHA256 = strings.Repeat("cd", 32) },
+		"chunks the other way":   func(m *manifest) { slices.Reverse(m.Tables[0].Chunks) },
+		"another split of rows":  func(m *manifest) { m.Tables[0].Chunks[0].Rows--; m.Tables[0].Chunks[1].Rows++ },
 		"another order":          func(m *manifest) { m.Tables[0].Name = "c" },
 		"a table twice":          func(m *manifest) { m.Tables[0].Name = "b" },
 		"a column twice":         func(m *manifest) { m.Tables[0].Columns[1].Name = "id" },

@@ -38,10 +38,15 @@ func (k *Keeper) restore(ctx context.Context, in activities.PartRequest, p wflo.
 		if err != nil {
 			return err
 		}
-		if err := k.replace(ctx, s, m, order); err != nil {
+		key := newSumKey()
+		sums, err := k.replace(ctx, s, m, order, key)
+		if err != nil {
 			return err
 		}
-		return s.settle(ctx, m, now, k.limits)
+		if err := s.verify(ctx, m, key, sums, k.limits); err != nil {
+			return err
+		}
+		return s.settle(ctx, m, now)
 	})
 }
 
@@ -117,35 +122,38 @@ func (s *session) allowed(ctx context.Context) error {
 	})
 }
 
-// replace deletes the rows and copies the old ones in. Triggers run with the search
-// path that the role has otherwise.
-func (k *Keeper) replace(ctx context.Context, s *session, m *manifest, order []int) error {
+// replace deletes the rows, copies the old ones in, and gives their sums by table.
+// Triggers run with the search path that the role has otherwise.
+func (k *Keeper) replace(ctx context.Context, s *session, m *manifest, order []int, key sumKey) ([]string, error) {
 	off, on, err := s.triggers(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.run(ctx, "preparing the tables", "SET LOCAL search_path TO DEFAULT; SET CONSTRAINTS ALL DEFERRED; "+off); err != nil {
-		return err
+		return nil, err
 	}
 	for _, i := range order {
 		t := &s.tables[i]
 		if err := s.run(ctx, "deleting rows of table "+t.show(), t.deleteRows()); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	sums := make([]string, len(m.Tables))
 	for _, i := range slices.Backward(order) {
-		if err := k.copyBack(ctx, s, &m.Tables[i]); err != nil {
-			return err
+		sum := newRowSum(key)
+		if err := k.copyBack(ctx, s, &m.Tables[i], sum); err != nil {
+			return nil, err
 		}
+		sums[i] = sum.hex()
 	}
 	if err := s.run(ctx, "checking constraints", "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
-		return err
+		return nil, err
 	}
-	return s.run(ctx, "taking triggers back", on+plainNames)
+	return sums, s.run(ctx, "taking triggers back", on+plainNames)
 }
 
-func (k *Keeper) copyBack(ctx context.Context, s *session, t *table) error {
-	rows := k.pour(ctx, t)
+func (k *Keeper) copyBack(ctx context.Context, s *session, t *table, sum *rowSum) error {
+	rows := k.pour(ctx, t, sum)
 	defer rows.end()
 	doing := "writing table " + t.show()
 	tag, err := s.conn.PgConn().CopyFrom(ctx, rows, t.copyIn())
@@ -162,18 +170,28 @@ func (k *Keeper) copyBack(ctx context.Context, s *session, t *table) error {
 	return nil
 }
 
-// settle verifies inside of the transaction that the rows are those of the snapshot,
-// and sets sequences back.
-func (s *session) settle(ctx context.Context, m, now *manifest, most Limits) error {
+// verify reads everything again, inside of the transaction. The rows must be those that
+// were sent, which are those of the snapshot, because its hash covers their chunks. In
+// manifests that have a sum it is the sum that the hash covers.
+func (s *session) verify(ctx context.Context, m *manifest, key sumKey, sums []string, most Limits) error {
 	for i := range m.Tables {
-		t := s.tables[i]
-		if err := s.read(ctx, &t, t.copyAny(), hashing(most)); err != nil {
+		t, under, want := s.tables[i], key, sums[i]
+		if m.Tables[i].Sum != "" {
+			under, want = nil, m.Tables[i].Sum
+		}
+		sum := newRowSum(under)
+		if err := s.read(ctx, &t, t.copyAny(), counting(most, sum)); err != nil {
 			return err
 		}
-		if t.Sum != m.Tables[i].Sum || t.Rows != m.Tables[i].Rows {
+		if sum.hex() != want || t.Rows != m.Tables[i].Rows {
 			return otherRows(&t, t.Rows)
 		}
 	}
+	return nil
+}
+
+// settle sets sequences back.
+func (s *session) settle(ctx context.Context, m, now *manifest) error {
 	for _, then := range m.Sequences {
 		if err := s.setBack(ctx, then, findSequence(now, then)); err != nil {
 			return err

@@ -49,6 +49,7 @@ func (k *Keeper) save(ctx context.Context, in activities.PartRequest, before *wf
 		for _, c := range chunks[i] {
 			m.Tables[i].Chunks = append(m.Tables[i].Chunks, *c)
 		}
+		m.Tables[i].SHA256 = m.Tables[i].hashChunks()
 	}
 	return k.keep(ctx, in.Name, m, st)
 }

@@ -28,7 +28,10 @@ func TestSequencesGoBackWithTheTransaction(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(w.keeper.replace(ctx, s, m, order), s.settle(ctx, m, now, w.keeper.limits)); err != nil {
+		if _, err := w.keeper.replace(ctx, s, m, order, newSumKey()); err != nil {
+			return err
+		}
+		if err := s.settle(ctx, m, now); err != nil {
 			return err
 		}
 		var inside string

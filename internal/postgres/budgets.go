@@ -25,6 +25,22 @@ func (l *Ledger) Spend(ctx context.Context, budget string) (wflo.Spend, error) {
 	return all[0], nil
 }
 
+// Spends reads several budgets in one query, in the order in which they are asked for.
+func (l *Ledger) Spends(ctx context.Context, budgets []string) ([]wflo.Spend, error) {
+	ids := make([]string, len(budgets))
+	for i, id := range budgets {
+		ids[i] = ledger.Text(id)
+	}
+	all, err := read(ctx, l, scanSpend, l.sql.several, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read %d budgets: %w", len(budgets), err)
+	}
+	for i := range all {
+		all[i].Budget = budgets[i]
+	}
+	return all, nil
+}
+
 // ListBudgets implements activities.Ledger.
 func (l *Ledger) ListBudgets(ctx context.Context) ([]wflo.Spend, error) {
 	all, err := read(ctx, l, scanSpend, l.sql.list)

@@ -22,7 +22,7 @@ const tries = 3
 // the session's search path, which poolers do not keep.
 type statements struct {
 	batch                                        string
-	spend, list, set, remove, topUp              string
+	spend, several, list, set, remove, topUp     string
 	entries, costs, openHolds, unknownHolds      string
 	claimAlerts, alertDone, listAlerts, alertsOf string
 }
@@ -64,8 +64,9 @@ func statementsFor(schema string) statements {
 		batch: in(`SELECT item, verdict, fresh IS TRUE, granted_nano, at, room, (refused).budget, (refused).limit_nano, (refused).spent_nano,
 			(refused).reserved_nano, (refused).on_exceeded, (refused).ends, ` + holdColumns("(h).") + `
 			FROM wflo.batch(` + parameters(batchTypes) + `)`),
-		spend: in(`SELECT ` + spendColumns + ` FROM wflo.spend_of($1)`),
-		list:  in(`SELECT ` + spendColumns + ` FROM wflo.list_budgets() l, wflo.spend_of(l.id) ORDER BY l.id COLLATE "C"`),
+		spend:   in(`SELECT ` + spendColumns + ` FROM wflo.spend_of($1)`),
+		several: in(`SELECT ` + spendColumns + ` FROM unnest($1::text[]) WITH ORDINALITY AS asked(id, place), wflo.spend_of(asked.id) ORDER BY place`),
+		list:    in(`SELECT ` + spendColumns + ` FROM wflo.list_budgets() l, wflo.spend_of(l.id) ORDER BY l.id COLLATE "C"`),
 		set: in(`SELECT count(wflo.set_rule(r.id, r.most, r.period, r.zone, r.slides, r.thresholds::integer[], r.exceeded, r.rule::json,
 			r.declared, $10)) FROM (SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
 			$7::text[], $8::text[], $9::text[]) AS t(id, most, period, zone, slides, thresholds, exceeded, rule, declared)) AS r`),
@@ -92,12 +93,38 @@ func (l *Ledger) call(ctx context.Context, send func() error) error {
 		if err = send(); err == nil || ctx.Err() != nil || !transient(err) {
 			break
 		}
+		if readOnly(err) {
+			l.pool.Reset()
+		}
 	}
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == "22003" { // numeric_value_out_of_range
+	if !errors.As(err, &refused) {
+		return err
+	}
+	if refused.Code == "22003" { // numeric_value_out_of_range
 		return ledger.OutOfRange("a sum of these budgets")
 	}
+	// These are over when an operator has done something, so they keep their code and
+	// are tried again.
+	if what := outages[refused.Code]; what != "" {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	return err
+}
+
+// outages says what the server's words do not: what to do.
+var outages = map[string]string{
+	"25006": "the database cannot be written to (give the ledger's URL all servers of the cluster and target_session_attrs=read-write)",
+	"53100": "the database's disk is full (nothing is paid for until there is room)",
+	"53300": "the database has no connection left (raise its limit, or lower the ledger's max_conns)",
+}
+
+// readOnly says that the server takes no writes. After a failover, a connection to the
+// one that was the primary would say so for as long as it is open, so the pool has to
+// look again where the primary is.
+func readOnly(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "25006"
 }
 
 // read sends a query and collects its rows.
@@ -121,7 +148,7 @@ func transient(err error) bool {
 	var answered *pgconn.PgError
 	if errors.As(err, &answered) {
 		switch answered.Code {
-		case "40001", "40P01", "57P01", "57P02": // serialization, deadlock, shutdown, crash
+		case "40001", "40P01", "57P01", "57P02", "25006": // serialization, deadlock, shutdown, crash, read-only
 			return true
 		}
 		return strings.HasPrefix(answered.Code, "08") // connection exception

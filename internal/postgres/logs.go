@@ -28,7 +28,7 @@ const logPurgeRows = 5000
 // once has work done in one transaction, and not again when that fails: lines whose
 // commit was not answered would come twice.
 func (l *logs) once(ctx context.Context, what string, work func(pgx.Tx) error) error {
-	return doing(what, pgx.BeginTxFunc(ctx, l.l.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, work))
+	return doing(what, pgx.BeginTxFunc(ctx, l.l.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, uncommitted(work)))
 }
 
 // AppendLogs implements activities.Logs. The row of a run's count is locked from before

@@ -64,6 +64,7 @@ type Config struct {
 // the same time.
 type Ledger struct {
 	pool    *pgxpool.Pool
+	schema  string // quoted
 	sql     statements
 	batches batcher
 	records *records
@@ -94,7 +95,7 @@ func connect(ctx context.Context, conf *pgxpool.Config, schema string) (*Ledger,
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	l := &Ledger{pool: pool, sql: statementsFor(schema)}
+	l := &Ledger{pool: pool, schema: pgx.Identifier{schema}.Sanitize(), sql: statementsFor(schema)}
 	l.batches.send = l.sendBatch
 	l.records = newRecords(l, schema)
 	return l, nil
@@ -153,11 +154,26 @@ func migrate(ctx context.Context, conf *pgx.ConnConfig, c Config) (err error) {
 		return fmt.Errorf("migrate PostgreSQL schema %s: %w", c.Schema, err)
 	}
 	if current > known {
-		return wflo.Errorf(wflo.CodeInvalid, "run that wflo, or choose another schema",
-			"PostgreSQL schema %s has version %d, this wflo knows %d: a newer one has migrated it", c.Schema, current, known)
+		if err := newer(ctx, conn, c.Schema, current, known); err != nil {
+			return err
+		}
+		c.Logger.WarnContext(ctx, "a newer wflo has migrated the schema; this one can still work with it", "schema", c.Schema, "version", current, "known", known)
 	}
 	c.Logger.DebugContext(ctx, "ledger is open", "schema", c.Schema, "version", current)
 	return nil
+}
+
+// newer refuses a schema of which a later program has taken away what this one uses:
+// one with such a version is rolled back no further than schema_terms says.
+func newer(ctx context.Context, conn *sql.Conn, schema string, current, known int64) error {
+	oldest := current
+	query := "SELECT max(oldest) FROM " + pgx.Identifier{schema, "schema_terms"}.Sanitize()
+	err := conn.QueryRowContext(ctx, query).Scan(&oldest)
+	if err == nil && oldest <= known {
+		return nil
+	}
+	return wflo.Errorf(wflo.CodeInvalid, "run that wflo, or choose another schema",
+		"PostgreSQL schema %s has version %d, this wflo knows %d: a newer one has migrated it", schema, current, known)
 }
 
 // migrateUp returns the version that the schema has then, and the newest one

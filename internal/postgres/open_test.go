@@ -129,7 +129,7 @@ func TestSchemaOfTheUsersSessionDoesNotMatter(t *testing.T) {
 func TestNewerSchemaIsRefused(t *testing.T) {
 	u := server.Database(t)
 	l := mustOpen(t, Config{URL: u})
-	if _, err := l.pool.Exec(t.Context(), "INSERT INTO wflo.migrations (version_id, is_applied) VALUES (999, true)"); err != nil {
+	if _, err := l.pool.Exec(t.Context(), "INSERT INTO wflo.migrations (version_id, is_applied) VALUES (999, true); UPDATE wflo.schema_terms SET oldest = 999", pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), Config{URL: u})

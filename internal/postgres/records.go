@@ -78,7 +78,7 @@ func recordStatementsFor(schema string) recordStatements {
 		claim: in(`SELECT ` + noticeColumns + ` FROM wflo.claim_notices($1, $2::interval)
 			LEFT JOIN wflo.notice_receipts USING (thread, channel) ORDER BY n`),
 		delivered: in(`SELECT wflo.notice_delivered($1, $2)`),
-		failed: in(`UPDATE wflo.notices SET error = $2, due = coalesce($3, due), state = CASE WHEN $3 IS NULL THEN 'dead_letter' ELSE state END
+		failed: in(`UPDATE wflo.notices SET error = $2, due = coalesce(wflo.clock() + $3::interval, due), state = CASE WHEN $3::interval IS NULL THEN 'dead_letter' ELSE state END
 			WHERE id = $1 AND state = 'pending'`),
 		retry: in(`UPDATE wflo.notices SET state = 'pending', due = wflo.clock() WHERE id = $1 AND state = 'dead_letter'`),
 		list: in(`SELECT ` + noticeColumns + ` FROM wflo.notices LEFT JOIN wflo.notice_receipts USING (thread, channel)

@@ -51,9 +51,12 @@ func (r *records) NoticeDelivered(ctx context.Context, id, receipt string) error
 
 // NoticeFailed implements activities.Outbox.
 func (r *records) NoticeFailed(ctx context.Context, id, reason string, due time.Time) error {
-	var again *time.Time
+	// When an attempt is due is told by the worker's clock, and looked at by the database's:
+	// what both agree on is how long that is.
+	var again *time.Duration
 	if !due.IsZero() {
-		again = &due
+		wait := time.Until(due)
+		again = &wait
 	}
 	_, err := r.exec(ctx, "mark notice "+id+" as failed", r.sql.failed, word(id), word(reason), again)
 	return err

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
+	"github.com/wflo-ai/wflo-go/internal/faultpoint"
 	"github.com/wflo-ai/wflo-go/internal/rewind"
 )
 
@@ -32,9 +33,20 @@ func (r *recovery) in(query string) string { return strings.ReplaceAll(query, "w
 // in the order of their ids.
 func (r *recovery) within(ctx context.Context, what string, work func(pgx.Tx) error) error {
 	err := r.l.call(ctx, func() error {
-		return pgx.BeginTxFunc(ctx, r.l.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, work)
+		return pgx.BeginTxFunc(ctx, r.l.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, uncommitted(work))
 	})
 	return doing(what, err)
+}
+
+// uncommitted is work with a fault point after it, where all is done and nothing is
+// committed.
+func uncommitted(work func(pgx.Tx) error) func(pgx.Tx) error {
+	return func(tx pgx.Tx) error {
+		if err := work(tx); err != nil {
+			return err
+		}
+		return faultpoint.Hit("postgres.Commit:before")
+	}
 }
 
 // doing says what was being done, except of refusals.

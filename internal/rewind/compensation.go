@@ -119,8 +119,9 @@ func Apply(kept map[string]wflo.CompensationRecord, run string, n step.Compensat
 		if err := known(m.ID, m.State); err != nil {
 			return nil, err
 		}
-		// A repetition of notes that went through finds the last of several marks.
-		if m.State != c.State && kept[m.ID].State == last[m.ID] {
+		// A repetition of notes that went through finds the last of several marks, or
+		// what the list's end made of that.
+		if m.State != c.State && (kept[m.ID].State == last[m.ID] || n.Closed && !c.State.May(m.State) && left(kept[m.ID], run, last[m.ID], n.Kept)) {
 			continue
 		}
 		if err := mark(&c, m); err != nil {
@@ -152,6 +153,12 @@ func leave(now map[string]wflo.CompensationRecord, run string, keeps []string) {
 		}
 		now[id] = c
 	}
+}
+
+// left says that the end of a run's list has been at a record that was marked so.
+func left(c wflo.CompensationRecord, run string, marked wflo.CompensationState, keeps []string) bool {
+	open := !marked.Ended() && marked != wflo.CompensationDead && !slices.Contains(keeps, c.ID)
+	return open && c.Run.ID() == run && (c.State == wflo.CompensationDead || c.State == wflo.CompensationSkipped)
 }
 
 // mark changes one record.

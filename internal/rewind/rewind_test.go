@@ -62,6 +62,36 @@ func TestApplyLeavesWhatItWasGiven(t *testing.T) {
 	}
 }
 
+// TestApplyAgain repeats the notes with which a run's list ended, as a worker does whose
+// answer was lost: they change nothing, and are no conflict.
+func TestApplyAgain(t *testing.T) {
+	for _, marked := range []wflo.CompensationState{wflo.CompensationExecuted, wflo.CompensationUnknown, wflo.CompensationRegistered, wflo.CompensationRunning, wflo.CompensationDone} {
+		for _, begun := range []bool{false, true} {
+			kept := map[string]wflo.CompensationRecord{"a": {ID: "a", State: wflo.CompensationRegistered, Begun: begun}}
+			notes := step.CompensationNotes{Closed: true, Marks: []step.CompensationMark{{ID: "a", State: wflo.CompensationExecuted}, {ID: "a", State: marked}}}
+			if marked == wflo.CompensationRegistered {
+				notes.Marks = notes.Marks[1:]
+			}
+			for _, c := range must(Apply(kept, "/", notes))(t) {
+				kept[c.ID] = c
+			}
+			if again := must(Apply(kept, "/", notes))(t); len(again) != 0 {
+				t.Errorf("%s, begun %t: the repetition changes %+v", marked, begun, again)
+			}
+		}
+	}
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
 func TestIntoWorkflow(t *testing.T) {
 	for _, c := range []struct{ from, newID, into, want string }{
 		{"wf", "", "wf/f", "wf"}, {"a/b", "", "a/b/f", "a/b"}, {"wf", "x/y", "x/y/f", "x/y"}, {"wf", "x/y", "x/y", "x/y"},

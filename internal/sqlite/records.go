@@ -43,7 +43,13 @@ func (r records) change(ctx context.Context, what, query string, args ...any) er
 
 // one reads a row; one that is not there matches fs.ErrNotExist.
 func (r records) one(ctx context.Context, what, query string, args, into []any) error {
-	err := r.read.QueryRowContext(ctx, query, args...).Scan(into...)
+	row := r.read.QueryRowContext
+	if prepared := r.reading[query]; prepared != nil { //nolint:sqlclosecheck // closed with the connection
+		row = func(ctx context.Context, _ string, args ...any) *sql.Row {
+			return prepared.QueryRowContext(ctx, args...)
+		}
+	}
+	err := row(ctx, query, args...).Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%s: %w", what, fs.ErrNotExist)
 	}

@@ -19,6 +19,7 @@ const (
 			workflow_id = excluded.workflow_id, gate = excluded.gate
 		WHERE gates.changes <= excluded.changes
 		RETURNING 1`
+	queryGate     = "SELECT gate FROM gates WHERE nonce = ?"
 	dropApprovers = "DELETE FROM gate_approvers WHERE nonce = ?"
 	addApprovers  = "INSERT INTO gate_approvers (approver, open, rank, nonce) SELECT DISTINCT value, ?, ?, ? FROM json_each(?)"
 	// eachApprover bounds the parts of a query; SQLite takes 500.
@@ -66,7 +67,7 @@ func (r records) SaveGate(ctx context.Context, g wflo.Gate) error {
 func (r records) Gate(ctx context.Context, nonce string) (g wflo.Gate, err error) {
 	var text string
 	what := "read gate " + nonce
-	if err := r.one(ctx, what, "SELECT gate FROM gates WHERE nonce = ?", []any{nonce}, []any{&text}); err != nil {
+	if err := r.one(ctx, what, queryGate, []any{nonce}, []any{&text}); err != nil {
 		return g, err
 	}
 	return g, doing(what, decode(text, &g))

@@ -29,6 +29,28 @@ func (l *Ledger) Spend(ctx context.Context, budget string) (got wflo.Spend, err 
 	return got, nil
 }
 
+// Spends reads several budgets at one moment, in the order in which they are asked for.
+func (l *Ledger) Spends(ctx context.Context, budgets []string) (all []wflo.Spend, err error) {
+	err = l.view(ctx, func(q querier, now time.Time) error {
+		for _, id := range budgets {
+			rules, err := readRulesOf(ctx, q, id)
+			if err != nil {
+				return err
+			}
+			one, err := readSpend(ctx, q, rules, id, now)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %d budgets: %w", len(budgets), err)
+	}
+	return all, nil
+}
+
 // view runs read in one transaction that sees one moment of the ledger.
 func (l *Ledger) view(ctx context.Context, read func(q querier, now time.Time) error) error {
 	t, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})

@@ -221,8 +221,8 @@ func (t *tx) queryRow(query string, args ...any) *sql.Row {
 var often = []string{queryAccount, updateAccount, insertAccount, queryAttempts, queryHold, insertHold, closeHold, insertEntry, insertEntryBudgets,
 	queryVersion, upsertGate, dropApprovers, addApprovers, insertGrant, queryGrant, queryHead, queryEvent, insertEvent}
 
-// oftenRead are those of reading a budget.
-var oftenRead = []string{queryAccount, queryRule, queryExpired}
+// oftenRead are those of reading a budget, and of the gate that somebody decides on.
+var oftenRead = []string{queryAccount, queryRule, queryExpired, queryGate}
 
 func (l *Ledger) prepare(ctx context.Context) (err error) {
 	if l.prepared, err = prepareAll(ctx, l.write, slices.Concat(often, oftenRecovery)); err != nil {

@@ -55,6 +55,9 @@ type Metrics struct {
 	notices          notices
 	recovery         recovery
 	present          present
+	trail            trail
+	streams          streams
+	spansDropped     *prometheus.CounterVec
 	sandboxRuns      *prometheus.CounterVec
 	sandboxDuration  *prometheus.HistogramVec
 	sandboxQueue     prometheus.Histogram
@@ -142,16 +145,21 @@ func (m *Metrics) register() map[string]bool {
 	m.notices.register(add)
 	m.recovery.register(counter, histogram)
 	m.present.register(add, counter)
+	m.trail.register(add)
+	m.streams.register(add)
+	m.registerSpans(counter)
 	m.budgetExceeded = counter("wflo_budget_exceeded_total", "Calls that were refused because a budget had no room.", "workflow_name")
 	m.activityDuration = histogram("wflo_activity_duration_seconds", "Time that one attempt of an activity took.", activityBuckets, "activity", "status")
 	return own
 }
 
-// WorkflowClosed counts an execution of the named workflow type that ended with
-// a status such as "completed" and took d since its start.
-func (m *Metrics) WorkflowClosed(workflow, status string, d time.Duration) {
-	m.executions.WithLabelValues(m.states.admit(status)).Inc()
-	m.workflowDuration.WithLabelValues(m.workflows.admit(workflow)).Observe(seconds(d))
+// WorkflowClosed counts a run that ended with a status such as "completed" and took d
+// since its start. Workflow code has no context of a span: the correlation id leads to
+// the trace.
+func (m *Metrics) WorkflowClosed(r wflo.Run, status string, d time.Duration) {
+	ctx := wflo.WithRun(context.Background(), r)
+	m.inc(ctx, m.executions.WithLabelValues(m.states.admit(status)))
+	m.observe(ctx, m.workflowDuration.WithLabelValues(m.workflows.admit(r.Workflow)), d)
 }
 
 // LLMCall counts a call that was billed: its tokens, and its cost on the
@@ -227,10 +235,10 @@ func (m *Metrics) ApprovalOpened() { m.approvalsOpened.Inc() }
 
 // ApprovalClosed counts a gate that closed with a status, latency after it
 // opened. The end of an approval that had been given is no latency of people.
-func (m *Metrics) ApprovalClosed(status wflo.GateStatus, latency time.Duration) {
-	m.approvals.WithLabelValues(m.states.admit(string(status))).Inc()
+func (m *Metrics) ApprovalClosed(ctx context.Context, status wflo.GateStatus, latency time.Duration) {
+	m.inc(ctx, m.approvals.WithLabelValues(m.states.admit(string(status))))
 	if status != wflo.GateRevoked && status != wflo.GateExpired {
-		m.approvalLatency.Observe(seconds(latency))
+		m.observe(ctx, m.approvalLatency, latency)
 	}
 }
 
@@ -244,14 +252,15 @@ func (m *Metrics) Activity(ctx context.Context, name, status string, d time.Dura
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 // Handler serves the metrics to Prometheus. Exemplars show in the OpenMetrics
-// format only. A metric that cannot be read does not hide the others.
+// format only. A metric that cannot be read does not hide the others. A console that
+// serves it finds the method EventStreams on it, by which its streams are counted.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+	return &exposition{streams: &m.streams, Handler: promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog:          scrapeLog{m.logger},
 		ErrorHandling:     promhttp.ContinueOnError,
 		Registry:          m.registry,
 		EnableOpenMetrics: true,
-	})
+	})}
 }
 
 func (m *Metrics) inc(ctx context.Context, c prometheus.Counter) {

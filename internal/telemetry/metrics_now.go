@@ -46,11 +46,11 @@ func (p *present) register(add func(name string, c prometheus.Collector), counte
 	}, []string{"round"})
 	add("wflo_round_duration_seconds", p.roundsTook)
 	build := gauge("wflo_build_info", "1; the labels say which wflo this is and what built it.", "version", "revision", "go_version")
-	build.WithLabelValues(builtFrom()).Set(1)
+	build.WithLabelValues(Built()).Set(1)
 }
 
-// builtFrom is what the program knows of wflo's version: its own, or that of the module.
-func builtFrom() (version, revision, goVersion string) {
+// Built is what the program knows of wflo's version: its own, or that of the module.
+func Built() (version, revision, goVersion string) {
 	version, revision = nameUnknown, nameUnknown
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -44,7 +44,7 @@ func wantLines(t *testing.T, got string, want ...string) {
 }
 
 func exercise(m *Metrics, ctx context.Context) {
-	m.WorkflowClosed("Refund", "completed", 90*time.Second)
+	m.WorkflowClosed(wflo.Run{Workflow: "Refund"}, "completed", 90*time.Second)
 	m.LLMCall(ctx, "openai", "gpt-5.4-mini", wflo.Usage{Input: 100, CacheRead: 20, Output: 30, Reasoning: 5}, 2_300_000)
 	m.LLMEstimate(ctx, "openai", "gpt-5.4-mini", 200, 100)
 	m.LLMOverdraft(ctx, "openai", "gpt-5.4-mini", 5)
@@ -56,7 +56,7 @@ func exercise(m *Metrics, ctx context.Context) {
 	m.SandboxRun(ctx, "succeeded", 2*time.Second)
 	m.SandboxQueued(ctx, 3*time.Second)
 	m.ApprovalOpened()
-	m.ApprovalClosed(wflo.GateApproved, 20*time.Minute)
+	m.ApprovalClosed(ctx, wflo.GateApproved, 20*time.Minute)
 	m.Activity(ctx, "wflo.llm.Chat", "completed", 3*time.Second)
 }
 
@@ -166,7 +166,7 @@ func TestMetricsNamesAreBounded(t *testing.T) {
 
 func TestMetricsTakeAnyValue(t *testing.T) {
 	m := NewMetrics(Config{})
-	m.WorkflowClosed("\xff\x00", "", -time.Hour)
+	m.WorkflowClosed(wflo.Run{Workflow: "\xff\x00"}, "", -time.Hour)
 	m.LLMCall(t.Context(), "", strings.Repeat("é", 100), wflo.Usage{Input: -5}, -7)
 	got := scrape(t, m, "text/plain")
 	wantLines(t, got,

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,9 +35,9 @@ func (p *policies) register(add func(name string, c prometheus.Collector)) {
 }
 
 // PolicyRuled counts a ruling, and how long it took to come to it.
-func (m *Metrics) PolicyRuled(effect wflo.Effect, d time.Duration) {
-	m.policies.rulings.WithLabelValues(m.states.admit(string(effect))).Inc()
-	m.policies.took.Observe(d.Seconds())
+func (m *Metrics) PolicyRuled(ctx context.Context, effect wflo.Effect, d time.Duration) {
+	m.inc(ctx, m.policies.rulings.WithLabelValues(m.states.admit(string(effect))))
+	m.observe(ctx, m.policies.took, d)
 }
 
 // PolicyReload says whether the file of a kind of policies, run or emergency, was

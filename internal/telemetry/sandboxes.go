@@ -24,6 +24,7 @@ type Sandboxes struct {
 	creations *prometheus.CounterVec
 	cpu       *prometheus.GaugeVec
 	memory    *prometheus.GaugeVec
+	moves     prometheus.Counter
 
 	mu    sync.Mutex
 	live  map[string]struct{}
@@ -45,6 +46,7 @@ func newSandboxes() *Sandboxes {
 		}, []string{"how"}),
 		cpu:    gauge("wflo_sandbox_cpu_usage_percent", "CPU that a sandbox uses now; 100 is one core."),
 		memory: gauge("wflo_sandbox_memory_usage_bytes", "Memory that a sandbox uses now."),
+		moves:  newMoves(),
 		live:   map[string]struct{}{}, ended: map[string]struct{}{},
 	}
 }
@@ -54,6 +56,7 @@ func (s *Sandboxes) register(add func(string, prometheus.Collector)) {
 	add("wflo_sandbox_creations_total", s.creations)
 	add("wflo_sandbox_cpu_usage_percent", s.cpu)
 	add("wflo_sandbox_memory_usage_bytes", s.memory)
+	add(movesName, s.moves)
 }
 
 // Created counts a sandbox that an execution got, "warm" or "cold", and how long

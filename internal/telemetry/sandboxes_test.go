@@ -87,13 +87,13 @@ func TestOutcomesKeepTheirNames(t *testing.T) {
 		m.SandboxRun(t.Context(), o, time.Second)
 	}
 	for _, s := range []string{"completed", "failed", "halted"} {
-		m.WorkflowClosed("w", s, time.Second)
+		m.WorkflowClosed(wflo.Run{Workflow: "w"}, s, time.Second)
 	}
 	for _, s := range []string{"ok", "error", "cancelled"} {
 		m.Activity(t.Context(), "a", s, time.Second)
 	}
 	for _, s := range []wflo.GateStatus{wflo.GateApproved, wflo.GateRejected, wflo.GateTimedOut} {
-		m.ApprovalClosed(s, time.Second)
+		m.ApprovalClosed(t.Context(), s, time.Second)
 	}
 	for _, how := range []string{"warm", "kept", "cold"} {
 		m.Sandboxes().Created(how, time.Second)
@@ -105,4 +105,11 @@ func TestOutcomesKeepTheirNames(t *testing.T) {
 	for _, o := range outcomes {
 		wantLines(t, got, `wflo_sandbox_executions_total{outcome="`+o+`"} 1`)
 	}
+}
+
+func TestMovesAreCounted(t *testing.T) {
+	m := NewMetrics(Config{})
+	m.Sandboxes().Moved()
+	m.Sandboxes().Moved()
+	wantLines(t, scrape(t, m, "text/plain"), "wflo_sandbox_moves_total 2")
 }

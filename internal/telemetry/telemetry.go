@@ -49,6 +49,10 @@ type Config struct {
 	// OTEL_TRACES_SAMPLER wins. 0 means all.
 	SampleRate float64
 
+	// SpansDropped counts spans that no collector got, by why: queue or export. nil means
+	// that nobody counts. It may be called at the same time, and must not block.
+	SpansDropped func(reason string, spans int)
+
 	// Level is the lowest level that is logged. nil means slog.LevelInfo.
 	Level slog.Leveler
 	// Format of the log lines: "json" or "text". Anything else means "json".

@@ -31,8 +31,8 @@ import (
 //
 // shutdown exports what is left and stops, within flushTime; it is never nil. Exports
 // that fail are told to config.Logger, once a minute, and do not hold up the worker:
-// spans wait in a queue of bounded length (OTEL_BSP_MAX_QUEUE_SIZE), and what does not
-// fit is dropped. An environment or a config that cannot work is an *wflo.Error with
+// spans wait in a queue of spanQueue length (OTEL_BSP_MAX_QUEUE_SIZE, with those that are
+// being exported), and what does not fit is dropped and counted. An environment or a config that cannot work is an *wflo.Error with
 // CodeInvalid.
 func NewTracing(ctx context.Context, config Config) (tp trace.TracerProvider, shutdown func(context.Context) error, err error) {
 	logged := config.Logger != nil
@@ -60,7 +60,7 @@ func NewTracing(ctx context.Context, config Config) (tp trace.TracerProvider, sh
 		otel.SetErrorHandler(&exportErrors{logger: config.Logger, every: time.Minute, now: time.Now})
 	}
 	options := []sdktrace.TracerProviderOption{
-		sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(idGenerator{}),
+		sdktrace.WithSpanProcessor(newSpanQueue(exporter, config.SpansDropped)), sdktrace.WithResource(res), sdktrace.WithIDGenerator(idGenerator{}),
 	}
 	if config.SampleRate > 0 && os.Getenv("OTEL_TRACES_SAMPLER") == "" {
 		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(config.SampleRate))))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel"
@@ -77,7 +78,8 @@ func TestBrokenCollectorHoldsUpNobody(t *testing.T) {
 			if tt.closed {
 				b.Close()
 			}
-			tp, shutdown, err := NewTracing(t.Context(), Config{Endpoint: b.URL, Logger: slog.New(slog.DiscardHandler)})
+			var lost atomic.Int64
+			tp, shutdown, err := NewTracing(t.Context(), Config{Endpoint: b.URL, Logger: slog.New(slog.DiscardHandler), SpansDropped: func(_ string, n int) { lost.Add(int64(n)) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,6 +95,9 @@ func TestBrokenCollectorHoldsUpNobody(t *testing.T) {
 			// Nor does it hold up the end of a worker: it has not answered yet.
 			_ = shutdown(t.Context()) // that not everything was exported is what the test is about
 			close(b.release)
+			if lost.Load() == 0 {
+				t.Error("nobody was told that spans were lost")
+			}
 		})
 	}
 }

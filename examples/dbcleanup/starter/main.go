@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/envelope"
 	"github.com/wflo-ai/wflo-go/examples/dbcleanup"
 	"github.com/wflo-ai/wflo-go/plugin"
 )
@@ -46,6 +47,9 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("read Temporal's settings: %w", err)
 	}
 	opts.Interceptors = append(opts.Interceptors, plugin.NewClientInterceptor())
+	if err := envelope.FromEnv(&opts); err != nil {
+		return fmt.Errorf("read payload keys: %w", err)
+	}
 	c, err := client.DialContext(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("dial Temporal: %w", err)

@@ -22,6 +22,7 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/envelope"
 	"github.com/wflo-ai/wflo-go/examples/refund"
 	"github.com/wflo-ai/wflo-go/examples/refund/data"
 	"github.com/wflo-ai/wflo-go/plugin"
@@ -60,6 +61,9 @@ func run(ctx context.Context) error {
 	}
 	// A client that only starts runs needs no more of wflo than this.
 	opts.Interceptors = append(opts.Interceptors, plugin.NewClientInterceptor())
+	if err := envelope.FromEnv(&opts); err != nil {
+		return fmt.Errorf("read payload keys: %w", err)
+	}
 	c, err := client.DialContext(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("dial Temporal: %w", err)

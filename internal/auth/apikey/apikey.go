@@ -113,6 +113,9 @@ func (s Spec) validate(now time.Time) error {
 	if _, group := wflo.GroupOf(s.Subject); group {
 		return wflo.Invalid("key: subject", "is a group", "name one person or program, and give it groups")
 	}
+	if auth.Reserved(s.Org) {
+		return wflo.Invalid("key: org", "is "+s.Org+", as the installation's own trail is called", "give the org another name")
+	}
 	if len(s.Roles) == 0 {
 		return wflo.Invalid("key: roles", "are empty", "give it viewer, operator, approver or admin")
 	}
@@ -174,6 +177,21 @@ func (k *Keys) Authenticate(r *http.Request) (wflo.Identity, error) {
 		return k.refuse(r.Context(), "", "it is not shaped like a key")
 	}
 	return k.check(r.Context(), parts[1], token)
+}
+
+// Holds says whether a key that opened a session is still good: one that is gone, revoked
+// or expired is an error that matches auth.ErrRefused.
+func (k *Keys) Holds(ctx context.Context, id string) error {
+	kept, err := k.cfg.Store.Key(ctx, id)
+	now := k.cfg.Now()
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		k.cfg.Logger.ErrorContext(ctx, "read API key", "key", id, "error", err.Error())
+		return auth.Unavailable("API key")
+	case err != nil, !kept.Revoked.IsZero(), !kept.Expires.IsZero() && !now.Before(kept.Expires):
+		return auth.Refused(hint)
+	}
+	return nil
 }
 
 func (k *Keys) check(ctx context.Context, id, token string) (wflo.Identity, error) {

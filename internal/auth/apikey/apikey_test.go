@@ -274,6 +274,7 @@ func TestMakeRefusesWhatIsIncomplete(t *testing.T) {
 		"no role":    func(s *Spec) { s.Roles = nil },
 		"wrong role": func(s *Spec) { s.Roles = []wflo.AccessRole{"root"} },
 		"expired":    func(s *Spec) { s.Expires = b.now },
+		"reserved":   func(s *Spec) { s.Org = "main" },
 	} {
 		spec := good
 		change(&spec)

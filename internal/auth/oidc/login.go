@@ -211,13 +211,25 @@ func (l *Login) mapped(ctx context.Context, claims map[string]any) (wflo.Identit
 	return id, err
 }
 
-// answerOf keeps bodies, which may hold tokens, out of errors.
+// words are the errors of RFC 6749 and 6750 that a provider may answer with.
+var words = []string{
+	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+	"access_denied", "server_error", "temporarily_unavailable", "invalid_token", "insufficient_scope",
+}
+
+// answerOf keeps what a provider answers out of errors: it may hold tokens, or repeat the
+// code and the secret that it was sent.
 func answerOf(err error) error {
 	var answer *oauth2.RetrieveError
-	if errors.As(err, &answer) {
-		return fmt.Errorf("it says %.80q", answer.ErrorCode)
+	switch {
+	case !errors.As(err, &answer):
+		return err
+	case slices.Contains(words, answer.ErrorCode):
+		return fmt.Errorf("it says %q", answer.ErrorCode)
+	case answer.Response != nil:
+		return fmt.Errorf("it answers with status %d, and no word of the standard", answer.Response.StatusCode)
 	}
-	return err
+	return errors.New("it answers with no word of the standard")
 }
 
 // Bearer gives an Authenticator for programs that present ID tokens for one of the

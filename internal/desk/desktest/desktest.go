@@ -21,6 +21,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+	"google.golang.org/grpc"
 
 	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/activities"
@@ -45,7 +46,16 @@ type Runs struct {
 	ended   map[string]bool      // by workflow
 	down    bool
 	silent  bool
+	unaware int // updates that find no gate open
 	updates []client.UpdateWorkflowOptions
+	told    []Told
+}
+
+// Told is that a run was told to stop.
+type Told struct {
+	WorkflowID, RunID string
+	// Halt is what the signal carried; nil says that it was cancelled.
+	Halt *wflo.Halt
 }
 
 // New makes runs whose gates are indexed in records.
@@ -97,6 +107,9 @@ func (r *Runs) StopWorkers() { r.set(func() { r.down = true }) }
 // StayAway makes updates arrive and be done, and their answers get lost.
 func (r *Runs) StayAway(yes bool) { r.set(func() { r.silent = yes }) }
 
+// Lag has the next n updates come before the runs have learnt that their gates are open.
+func (r *Runs) Lag(n int) { r.set(func() { r.unaware = n }) }
+
 // End ends a run while its gates are open.
 func (r *Runs) End(workflowID string) { r.set(func() { r.ended[workflowID] = true }) }
 
@@ -111,6 +124,52 @@ func (r *Runs) Updates() []client.UpdateWorkflowOptions {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.updates)
+}
+
+// ServerVersion is what the runs say of their server.
+const ServerVersion = "1.32.1"
+
+// WorkflowService implements client.Client for a server that says its version.
+func (r *Runs) WorkflowService() workflowservice.WorkflowServiceClient { return service{} }
+
+type service struct {
+	workflowservice.WorkflowServiceClient
+}
+
+// GetSystemInfo implements workflowservice.WorkflowServiceClient.
+func (service) GetSystemInfo(context.Context, *workflowservice.GetSystemInfoRequest, ...grpc.CallOption) (*workflowservice.GetSystemInfoResponse, error) {
+	return &workflowservice.GetSystemInfoResponse{ServerVersion: ServerVersion}, nil
+}
+
+// Stops are the runs that were told to stop, in their order.
+func (r *Runs) Stops() []Told {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told)
+}
+
+// SignalWorkflow implements client.Client for wflo.SignalHalt.
+func (r *Runs) SignalWorkflow(_ context.Context, workflowID, runID, name string, arg any) error {
+	halt, ok := arg.(wflo.Halt)
+	if !ok || name != wflo.SignalHalt {
+		return errors.New("the runs of desktest are halted only")
+	}
+	return r.tell(Told{WorkflowID: workflowID, RunID: runID, Halt: &halt})
+}
+
+// CancelWorkflow implements client.Client.
+func (r *Runs) CancelWorkflow(_ context.Context, workflowID, runID string) error {
+	return r.tell(Told{WorkflowID: workflowID, RunID: runID})
+}
+
+func (r *Runs) tell(t Told) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended[t.WorkflowID] {
+		return serviceerror.NewNotFound("workflow execution already completed")
+	}
+	r.told = append(r.told, t)
+	return nil
 }
 
 // CheckHealth implements client.Client.
@@ -161,8 +220,8 @@ func (r *Runs) decide(o client.UpdateWorkflowOptions, d wflo.Decision) (wflo.Gat
 	i := slices.IndexFunc(r.gates, func(g wflo.Gate) bool {
 		return g.WorkflowID == o.WorkflowID && g.ID == d.Gate && (d.Nonce == "" || d.Nonce == g.Nonce)
 	})
-	if i < 0 {
-		return wflo.Gate{}, refusal(wflo.Invalid("decision.gate", "is not one of this run", "look again"))
+	if r.unaware--; i < 0 || r.unaware >= 0 {
+		return wflo.Gate{}, refusal(wflo.Errorf(wflo.CodeUnopened, "look again", "decision.gate is not one of this run"))
 	}
 	g, err := r.gates[i].Apply(d, r.Terms, r.Now())
 	if err != nil {

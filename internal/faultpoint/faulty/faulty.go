@@ -1,7 +1,10 @@
-// Package faulty puts a fault point before and after every call of what going back
-// stands on: the store, the blobs, the keepers of parts, and the runs themselves. The
-// points are named for them, such as "store.SaveSnapshot:before". A fault after a call
-// is the one in which it was done and its caller saw an error.
+// Package faulty puts a fault point before and after the calls of what activities stand
+// on: the ledger, the records, the cache, the log, the channels and the rounds of a
+// worker; and, for going back, the store, the blobs, the keepers of parts, and the runs
+// themselves. The points are named for them, such as "ledger.Settle:before". A fault
+// after a call is the one in which it was done and its caller saw an error.
+//
+// Calls that nobody's work depends on, such as lists for people, have no points.
 //
 // While no fault is armed, what is given comes back as it is.
 package faulty
@@ -43,14 +46,14 @@ func Keepers(all map[wflo.PartKind]activities.PartKeeper) map[wflo.PartKind]acti
 	}
 	out := make(map[wflo.PartKind]activities.PartKeeper, len(all))
 	for kind, k := range all {
-		out[kind] = &keeper{k, "part." + string(kind)}
+		out[kind] = &keeper{k, string(kind)}
 	}
 	return out
 }
 
 type keeper struct {
 	activities.PartKeeper
-	name string
+	kind string
 }
 
 type savedPart struct {
@@ -59,7 +62,7 @@ type savedPart struct {
 }
 
 func (k *keeper) Save(ctx context.Context, in activities.PartRequest, before *wflo.SnapshotPart) (wflo.SnapshotPart, bool, error) {
-	s, err := around(k.name+".Save", func() (s savedPart, err error) {
+	s, err := around("part."+k.kind+".Save", func() (s savedPart, err error) {
 		s.part, s.ok, err = k.PartKeeper.Save(ctx, in, before)
 		return s, err
 	})
@@ -67,11 +70,11 @@ func (k *keeper) Save(ctx context.Context, in activities.PartRequest, before *wf
 }
 
 func (k *keeper) Check(ctx context.Context, in activities.PartRequest, p wflo.SnapshotPart) error {
-	return alone(k.name+".Check", func() error { return k.PartKeeper.Check(ctx, in, p) })
+	return alone("part."+k.kind+".Check", func() error { return k.PartKeeper.Check(ctx, in, p) })
 }
 
 func (k *keeper) Restore(ctx context.Context, in activities.PartRequest, p wflo.SnapshotPart) error {
-	return alone(k.name+".Restore", func() error { return k.PartKeeper.Restore(ctx, in, p) })
+	return alone("part."+k.kind+".Restore", func() error { return k.PartKeeper.Restore(ctx, in, p) })
 }
 
 // Blobs puts points around a store of blobs.

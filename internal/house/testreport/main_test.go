@@ -10,7 +10,8 @@ const (
 	passing = `{"Action":"run","Package":"p/a","Test":"TestOne"}
 {"Action":"output","Package":"p/a","Test":"TestOne","Output":"chatter\n"}
 {"Action":"pass","Package":"p/a","Test":"TestOne"}
-{"Action":"pass","Package":"p/a","Elapsed":0.5}
+{"Action":"pass","Package":"p/a","Test":"TestLong/part","Elapsed":20.5}
+{"Action":"pass","Package":"p/a","Elapsed":21}
 {"Action":"skip","Package":"p/empty"}
 `
 	failing = `{"Action":"output","Package":"p/b","Test":"TestTwo","Output":"the reason\n"}
@@ -30,7 +31,7 @@ func TestRun(t *testing.T) {
 		ok           bool
 		has, hasNot  []string
 	}{
-		{"passing", passing, true, []string{"ok    p/a", "1 packages", "1 tests passed"}, []string{"chatter", "p/empty"}},
+		{"passing", passing, true, []string{"ok    p/a", "1 packages", "2 tests passed", "TestLong/part ", "slow    20.5 s"}, []string{"TestOne", "chatter", "p/empty"}},
 		{"failing", passing + failing, false, []string{"the reason", "goroutine 7", "FAIL  p/b", "1 failed"}, []string{"chatter"}},
 		{"unbuilt", unbuilt, false, []string{"undefined: y", "FAIL  p/c"}, nil},
 		{"empty", "", false, []string{"0 tests passed"}, nil},
@@ -69,7 +70,7 @@ func TestTotals(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[1], "second suite") || !strings.Contains(lines[2], "2 tests passed") {
+	if len(lines) != 3 || !strings.Contains(lines[1], "second suite") || !strings.Contains(lines[2], "4 tests passed") {
 		t.Errorf("got\n%s", out.String())
 	}
 

@@ -50,7 +50,7 @@ func (s total) verdict() error {
 
 // follow reads the stream to its end and prints as packages finish.
 func follow(in io.Reader, out io.Writer) (total, error) {
-	r := reader{out: out, output: map[string]*strings.Builder{}, tests: map[string]int{}}
+	r := reader{out: out, output: map[string]*strings.Builder{}, tests: map[string]int{}, slow: map[string][]event{}}
 	start := time.Now()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 64<<20)
@@ -72,7 +72,12 @@ type reader struct {
 	sum    total
 	output map[string]*strings.Builder // by package and test, until it passes
 	tests  map[string]int              // passed, by package
+	slow   map[string][]event          // by package
 }
+
+// slow is from when on a test is named with its time, in seconds: such tests are what
+// keeps people waiting.
+const slow = 20
 
 func (r *reader) take(e event) {
 	key := e.Package + " " + e.Test
@@ -95,6 +100,9 @@ func (r *reader) take(e event) {
 }
 
 func (r *reader) takeTest(e event, key string) {
+	if e.Elapsed >= slow {
+		r.slow[e.Package] = append(r.slow[e.Package], e)
+	}
 	switch e.Action {
 	case "pass":
 		r.sum.passed++
@@ -129,6 +137,9 @@ func (r *reader) takePackage(e event, key string) {
 		word = "FAIL"
 	}
 	fmt.Fprintf(r.out, "%s  %-64s %4d tests  %6.1f s\n", word, e.Package, r.tests[e.Package], e.Elapsed)
+	for _, t := range r.slow[e.Package] {
+		fmt.Fprintf(r.out, "      %-66s slow  %6.1f s\n", t.Test, t.Elapsed)
+	}
 }
 
 func (r *reader) show(key string) {

@@ -38,7 +38,9 @@ type api struct {
 	// token proves who asks; empty where nobody has logged in. It goes to base and
 	// nowhere else, and never into an error.
 	token string
-	http  *http.Client
+	// user is who asks where nobody logs in; empty means userName.
+	user string
+	http *http.Client
 }
 
 // api gives the API at --api, WFLO_API or the address of `wflo dev`, with the key
@@ -141,7 +143,7 @@ func (c *api) do(ctx context.Context, method, path string, in, out any) error {
 
 // sign says who asks.
 func (c *api) sign(req *http.Request) {
-	req.Header.Set(console.HeaderUser, userName())
+	req.Header.Set(console.HeaderUser, cmp.Or(c.user, userName()))
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -166,7 +168,11 @@ func (c *api) unreached(ctx context.Context, err error) error {
 func (c *api) refused(resp *http.Response, answer []byte) error {
 	var p console.Problem
 	if json.Unmarshal(answer, &p) != nil || p.Message == "" {
-		return wflo.Errorf("", "check --api and WFLO_API; an older worker has no such path", "%s answered %s, and not as a worker's API", c.base, resp.Status)
+		e := wflo.Errorf("", "check --api and WFLO_API; an older worker has no such path", "%s answered %s, and not as a worker's API", c.base, resp.Status)
+		if resp.StatusCode == http.StatusNotFound {
+			e.Err = errNoPath
+		}
+		return e
 	}
 	e := &wflo.Error{Message: c.hide(p.Message), Hint: c.hide(p.Hint)}
 	if code := wflo.Code(p.Code); code.Sentinel() != nil {
@@ -205,9 +211,12 @@ var errStranger = errors.New("not logged in")
 // errNotThere says that the API does not know what it was asked for.
 var errNotThere = errors.New("not there")
 
+// errNoPath says that the API has no such path, as an older one has not.
+var errNoPath = errors.New("no such path")
+
 // write carries out a change that somebody confirmed.
 func (c *api) write(ctx context.Context, method, path string, in, out any) error {
-	if c.token == "" && userName() == "" {
+	if c.token == "" && cmp.Or(c.user, userName()) == "" {
 		return Usage("set WFLO_USER", "the ledger keeps who makes a change, and nobody is known")
 	}
 	return c.do(ctx, method, path, in, out)

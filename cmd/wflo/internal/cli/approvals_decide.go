@@ -34,17 +34,12 @@ you cannot approve.`,
   wflo approve refunds --run refund-k3f9 --reason "checked the invoice" --yes
   wflo approve refunds --edit smaller.json
   wflo approve --all --mine`,
-		Args: func(cmd *cobra.Command, given []string) error {
-			if f.all {
-				return args()(cmd, given)
-			}
-			return args("GATE")(cmd, given)
-		},
+		Args: f.oneOrAll,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			f.filter.run = f.run
 			switch {
 			case f.all:
-				return a.decideAll(cmd.Context(), f)
+				return a.decideAll(cmd.Context(), wflo.VerdictApprove, f)
 			case f.filter != gateFilter{run: f.run}:
 				return Usage("add --all, or leave them out", "--mine and --group are for --all")
 			}
@@ -56,16 +51,30 @@ you cannot approve.`,
 	return cmd
 }
 
+// oneOrAll checks the arguments of commands that are about one gate, or all.
+func (f *decideFlags) oneOrAll(cmd *cobra.Command, given []string) error {
+	if f.all {
+		return args()(cmd, given)
+	}
+	return args("GATE")(cmd, given)
+}
+
+// addAll adds the flags of commands that go through all gates.
+func (f *decideFlags) addAll(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.BoolVar(&f.all, "all", false, "all gates that wait, one after the other")
+	flags.BoolVar(&f.filter.mine, "mine", false, "with --all: those that ask you")
+	flags.StringVar(&f.filter.group, "group", "", "with --all: those that ask this group")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+}
+
 func (f *decideFlags) addApprove(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.reason, "reason", "", "why")
 	flags.StringVar(&f.text, "text", "", "the answer, where the gate asks a question")
 	flags.StringVar(&f.form, "form", "", "file with the JSON that answers the gate's form, or - for standard input")
 	flags.StringVar(&f.edit, "edit", "", "file with the whole payload as it shall be, in JSON, or - for standard input")
-	flags.BoolVar(&f.all, "all", false, "all gates that wait, one after the other")
-	flags.BoolVar(&f.filter.mine, "mine", false, "with --all: those that ask you")
-	flags.StringVar(&f.filter.group, "group", "", "with --all: those that ask this group")
-	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	f.addAll(cmd)
 }
 
 func (a *app) rejectCmd() *cobra.Command {
@@ -75,17 +84,31 @@ func (a *app) rejectCmd() *cobra.Command {
 		ValidArgsFunction: a.completeGates,
 		Short:             "Forbid the action at a gate",
 		Long: `Forbid the action at a gate. It counts for an approved gate too, as long as the
-action has not begun.`,
-		Example: "  wflo reject refunds --reason \"not our customer\"",
-		Args:    args("GATE"),
+action has not begun.
+
+--all goes through all gates that wait, with one reason, and asks at each. Each is a
+decision of its own, with its own signature and record: one that fails is told and
+holds up no other. It passes over those where you cannot reject.`,
+		Example: `  wflo reject refunds --reason "not our customer"
+  wflo reject --all --mine --reason "the campaign is off"
+  wflo reject --all --run refund-k3f9 --reason "wrong customer" --yes`,
+		Args: f.oneOrAll,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if strings.TrimSpace(f.reason) == "" {
 				return Usage("such as: --reason \"not our customer\"", "--reason is missing")
+			}
+			f.filter.run = f.run
+			switch {
+			case f.all:
+				return a.decideAll(cmd.Context(), wflo.VerdictReject, f)
+			case f.filter != gateFilter{run: f.run}:
+				return Usage("add --all, or leave them out", "--mine and --group are for --all")
 			}
 			return a.decide(cmd.Context(), names[0], wflo.VerdictReject, f)
 		},
 	}
 	f.add(cmd)
+	f.addAll(cmd)
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why; required")
 	return cmd
 }
@@ -150,7 +173,7 @@ its time is up. It decides nothing.`,
 
 // decideAll approves gates one after the other. One that is refused or passed over
 // does not stop the others; the first refusal is how the command ends.
-func (a *app) decideAll(ctx context.Context, f decideFlags) error {
+func (a *app) decideAll(ctx context.Context, verdict wflo.Verdict, f decideFlags) error {
 	if f.edit != "" || f.form != "" || f.text != "" {
 		return Usage("decide such gates one by one", "--all takes no --edit, --form or --text")
 	}
@@ -172,20 +195,21 @@ func (a *app) decideAll(ctx context.Context, f decideFlags) error {
 	if len(items) == 0 {
 		return listed
 	}
-	if err := a.approveEach(ctx, src, items, f); err != nil {
+	if err := a.decideEach(ctx, src, items, verdict, f); err != nil {
 		return err
 	}
 	return listed
 }
 
-// approveEach asks at each gate and tells how many of them were approved.
-func (a *app) approveEach(ctx context.Context, src gateSource, items []desk.Item, f decideFlags) error {
+// decideEach asks at each gate and tells how many of them were decided. One that fails
+// holds up no other.
+func (a *app) decideEach(ctx context.Context, src gateSource, items []desk.Item, verdict wflo.Verdict, f decideFlags) error {
 	var done []desk.View
 	var failures []error
 	passed := 0
 	for i, item := range items {
 		a.note("%d of %d", i+1, len(items))
-		after, err := a.approveListed(ctx, src, item, f)
+		after, err := a.decideListed(ctx, src, item, verdict, f)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -198,7 +222,8 @@ func (a *app) approveEach(ctx context.Context, src gateSource, items []desk.Item
 			failures = append(failures, err)
 		}
 	}
-	a.note("%s approved, %d refused, %d passed over", plural(len(done), "gate"), len(failures), passed)
+	became := map[wflo.Verdict]string{wflo.VerdictApprove: "approved", wflo.VerdictReject: "rejected"}[verdict]
+	a.note("%s %s, %d refused, %d passed over", plural(len(done), "gate"), became, len(failures), passed)
 	if a.format != formatText {
 		if err := printAll(a, done, nil, nil); err != nil {
 			return err
@@ -213,16 +238,16 @@ func (a *app) approveEach(ctx context.Context, src gateSource, items []desk.Item
 // errPassed says that somebody did not say yes to one gate of several.
 var errPassed = errors.New("passed over")
 
-func (a *app) approveListed(ctx context.Context, src gateSource, item desk.Item, f decideFlags) (desk.View, error) {
+func (a *app) decideListed(ctx context.Context, src gateSource, item desk.Item, verdict wflo.Verdict, f decideFlags) (desk.View, error) {
 	v, err := src.view(ctx, item.Gate)
 	if err != nil {
 		return v, fmt.Errorf("gate %s of %s: %w", item.ID, item.WorkflowID, err)
 	}
-	if v.You.Why != "" && !slices.Contains(v.You.Can, wflo.VerdictApprove) {
+	if v.You.Why != "" && !slices.Contains(v.You.Can, verdict) {
 		a.note("  gate  %s of %s passed over: %s", escapeLine(v.ID), escapeLine(v.WorkflowID), escapeLine(v.You.Why))
 		return v, &exitError{ExitDenied, errPassed}
 	}
-	d, err := a.decision(wflo.VerdictApprove, f)
+	d, err := a.decision(verdict, f)
 	if err != nil {
 		return v, err
 	}

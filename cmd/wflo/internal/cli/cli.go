@@ -74,7 +74,7 @@ func (d Deps) withDefaults() Deps {
 		d.Stderr = os.Stderr
 	}
 	if d.Dial == nil {
-		d.Dial = client.DialContext
+		d.Dial = dialTemporal
 	}
 	if d.Sandboxes == nil {
 		d.Sandboxes = dockerSandboxes
@@ -91,12 +91,16 @@ type app struct {
 	conn connFlags
 	// parsed says that the command line was understood, so that whatever fails
 	// from there on is not a usage error.
-	parsed  bool
-	format  string
-	noColor bool
+	parsed bool
+	format string
+	// colour is what --color says, and never with --no-color.
+	colour   string
+	noColour bool
 	// jq is what --jq says; filter is it when it is understood, and nil without.
 	jq     string
 	filter *gojq.Code
+	// sandboxHost is what --host of wflo sandbox says.
+	sandboxHost string
 }
 
 // Main runs the command line and returns the exit code. An interrupt cancels
@@ -161,6 +165,9 @@ What it reads from the environment: wflo help environment`,
 			if err := a.checkFormat(cmd); err != nil {
 				return err
 			}
+			if err := a.checkColour(cmd); err != nil {
+				return err
+			}
 			a.parsed = true
 			return nil
 		},
@@ -174,11 +181,15 @@ What it reads from the environment: wflo help environment`,
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.format, "output", "o", formatText, "how to print data: text, json or jsonl")
 	flags.StringVar(&a.jq, "jq", "", "print what this jq expression makes of the data (implies -o json)")
-	flags.BoolVar(&a.noColor, "no-color", false, "no colour and no animation (also NO_COLOR)")
+	flags.StringVar(&a.colour, "color", colourAuto, "when to use colours: auto, always or never")
+	flags.BoolVar(&a.noColour, "no-color", false, "no colour and no animation: --color never (also NO_COLOR)")
 	a.conn.add(flags)
-	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
-		[]string{formatText, formatJSON, formatJSONL}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag was added above
+	for flag, words := range map[string][]string{
+		"output": {formatText, formatJSON, formatJSONL}, "color": {colourAuto, colourAlways, colourNever},
+	} {
+		if err := root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // the flag was added above
+		}
 	}
 	root.AddCommand(
 		a.runCmd(), a.listCmd(), a.statusCmd(), a.approvalsCmd(),

@@ -13,12 +13,12 @@ import (
 	"github.com/spf13/pflag"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/temporal"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/connect"
 )
 
 // DefaultAddress is where `wflo dev` listens.
@@ -48,9 +48,9 @@ type connection struct {
 }
 
 func (a *app) dial(ctx context.Context) (*connection, error) {
-	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: a.conn.profile})
+	opts, err := connect.Load(a.conn.profile)
 	if err != nil {
-		return nil, Usage("check the TEMPORAL_ variables and the profile", "connection settings: %w", err)
+		return nil, &exitError{ExitUsage, err}
 	}
 	if a.conn.address != "" {
 		opts.HostPort = a.conn.address
@@ -72,16 +72,29 @@ func (a *app) dial(ctx context.Context) (*connection, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := a.deps.Dial(dialCtx, opts)
-	switch {
-	case err == nil:
+	if err == nil {
 		return &connection{c, opts.HostPort, opts.Namespace}, nil
-	case ctx.Err() != nil:
+	}
+	if ctx.Err() != nil {
 		return nil, ctx.Err()
-	case unreachable(err):
+	}
+	if wflo.CodeOf(err) != "" {
+		return nil, err
+	}
+	if unreachable(err) {
 		return nil, &exitError{ExitError, wflo.Errorf("", "start one with `wflo dev`, or name yours with --address or TEMPORAL_ADDRESS",
 			"no Temporal server answers at %s", opts.HostPort)}
 	}
 	return nil, fmt.Errorf("connect to Temporal at %s: %w", opts.HostPort, err)
+}
+
+// dialTemporal says what is wrong with a certificate, where that is it.
+func dialTemporal(ctx context.Context, o client.Options) (client.Client, error) {
+	c, err := client.DialContext(ctx, o)
+	if err != nil {
+		return nil, connect.Explain(ctx, err, o)
+	}
+	return c, nil
 }
 
 func unreachable(err error) bool {
@@ -99,6 +112,7 @@ func (c *connection) explain(err error, run string) error {
 	var missing *serviceerror.NotFound
 	var namespace *serviceerror.NamespaceNotFound
 	var argument *serviceerror.InvalidArgument
+	var busy *serviceerror.ResourceExhausted
 	switch {
 	case err == nil, wflo.CodeOf(err) != "":
 		return err
@@ -113,6 +127,8 @@ func (c *connection) explain(err error, run string) error {
 	case errors.As(err, &argument) && strings.Contains(argument.Message, "Wflo"):
 		return wflo.Errorf("", "`wflo dev` registers them; elsewhere: temporal operator search-attribute create",
 			"namespace %s lacks wflo's search attributes: %w", c.namespace, err)
+	case errors.As(err, &busy):
+		return wflo.Errorf("", connect.HintBusy, "Temporal refuses because it has too much to do: %w", err)
 	case isUnauthenticated(err):
 		return wflo.Errorf(wflo.CodeMissingKey, "set TEMPORAL_API_KEY or a TLS certificate", "Temporal wants to know who you are: %w", err)
 	case unreachable(err):

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -8,80 +9,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
 )
-
-func (a *app) haltCmd() *cobra.Command {
-	var halt wflo.Halt
-	cmd := &cobra.Command{
-		Use:   "halt ID",
-		Short: "Stop a run now and undo what it did",
-		Long: `Stop a run: it starts nothing new, what is running is cancelled, and the
-compensations that it registered are carried out.`,
-		Example:           "  wflo halt refund-k3f9 --reason \"wrong customer\"",
-		Args:              args("ID"),
-		ValidArgsFunction: a.completeRuns,
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if strings.TrimSpace(halt.Reason) == "" {
-				return Usage("such as: --reason \"wrong customer\"", "--reason is missing")
-			}
-			if halt.By == "" {
-				halt.By = userName()
-			}
-			ctx := cmd.Context()
-			c, err := a.dial(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			if err := c.SignalWorkflow(ctx, names[0], "", wflo.SignalHalt, halt); err != nil {
-				return c.explain(err, names[0])
-			}
-			return a.done(names[0], "halting")
-		},
-	}
-	cmd.Flags().StringVar(&halt.Reason, "reason", "", "why; required")
-	cmd.Flags().StringVar(&halt.By, "as", "", "who halts (also WFLO_USER; default: the login name)")
-	return cmd
-}
-
-func (a *app) cancelCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:               "cancel ID",
-		Short:             "Ask a run to end",
-		Long:              "Ask a run to end. Its own code decides how; `wflo halt` does not ask.",
-		Example:           "  wflo cancel refund-k3f9",
-		Args:              args("ID"),
-		ValidArgsFunction: a.completeRuns,
-		RunE: func(cmd *cobra.Command, names []string) error {
-			ctx := cmd.Context()
-			c, err := a.dial(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			if err := c.CancelWorkflow(ctx, names[0], ""); err != nil {
-				return c.explain(err, names[0])
-			}
-			return a.done(names[0], "cancelling")
-		},
-	}
-}
-
-// done prints that a request was taken.
-func (a *app) done(id, what string) error {
-	if a.format != formatText {
-		return a.printJSON(map[string]string{"id": id, "state": what})
-	}
-	a.note("see: wflo status %s", shellWord(id))
-	_, err := fmt.Fprintf(a.deps.Stdout, "%s %s\n", what, escapeLine(id))
-	return err
-}
 
 func (a *app) keygenCmd() *cobra.Command {
 	return &cobra.Command{
@@ -108,14 +41,20 @@ you. Its name without the extension is the name of the key.`,
 }
 
 func (a *app) versionCmd() *cobra.Command {
-	return &cobra.Command{
+	var server bool
+	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Show the version and what is built in",
-		Example: "  wflo version\n  wflo version --jq .wflo",
+		Example: "  wflo version\n  wflo version --jq .wflo\n  wflo version --server",
 		Args:    args(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			parts := map[string]string{"wflo": a.version(), "go": runtime.Version()}
 			maps.Copy(parts, a.deps.Parts)
+			if server {
+				if err := a.serverParts(cmd.Context(), parts); err != nil {
+					return err
+				}
+			}
 			if a.format != formatText {
 				return a.printJSON(parts)
 			}
@@ -127,6 +66,24 @@ func (a *app) versionCmd() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&server, "server", false, "also ask the API for its program, schema and Temporal server")
+	return cmd
+}
+
+// serverParts adds what the API says of itself.
+func (a *app) serverParts(ctx context.Context, parts map[string]string) error {
+	v, err := a.tryVersions(ctx)
+	if err != nil {
+		return err
+	}
+	parts["server"], parts["api"] = v.Program, v.API
+	if v.Schema != nil {
+		parts["schema"] = strconv.FormatInt(v.Schema.Have, 10)
+	}
+	if v.Temporal != "" {
+		parts["temporal"] = v.Temporal
+	}
+	return nil
 }
 
 func (a *app) version() string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wflo-ai/wflo-go"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/approver"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/doctor"
 	"github.com/wflo-ai/wflo-go/internal/console"
@@ -112,6 +114,8 @@ func (a *app) installation(queue string) doctor.Config {
 		},
 		TaskQueue: queue,
 		API:       a.tryAPI,
+		Health:    a.tryHealth,
+		Versions:  a.tryVersions,
 		Defences:  a.tryEngine,
 		DataDir:   dataDir,
 		Keys:      a.keyFiles(dataDir),
@@ -128,6 +132,39 @@ func (a *app) tryAPI(ctx context.Context) error {
 	}
 	var me console.Whoami
 	return c.get(ctx, "/whoami", nil, &me)
+}
+
+// tryVersions asks the API what it is made of.
+func (a *app) tryVersions(ctx context.Context) (v console.Version, err error) {
+	c, err := a.api()
+	if err != nil {
+		return v, err
+	}
+	if err = c.get(ctx, "/version", nil, &v); errors.Is(err, errNoPath) {
+		err = doctor.ErrOldAPI
+	}
+	return v, err
+}
+
+// tryHealth asks the API whether it is well. Anybody may ask that, so no key is sent.
+func (a *app) tryHealth(ctx context.Context) error {
+	c, err := a.openAPI()
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("ask whether the API is well: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreached(ctx, err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return wflo.Errorf("", "look at the log of that program, and whether Temporal answers", "the API at %s is not well: %s", c.base, resp.Status)
+	}
+	return nil
 }
 
 func (a *app) tryEngine(ctx context.Context) (list []docker.Defence, err error) {

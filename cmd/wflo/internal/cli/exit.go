@@ -172,7 +172,8 @@ func environmentTopic() *cobra.Command {
 		Long: `Environment variables that wflo reads:
 
   TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_...
-                     where Temporal is; --address and --namespace win
+                     where Temporal is; --address and --namespace win.
+                     TEMPORAL_API_KEY_FILE is read again when it changes
   TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE
                      the TOML file with connection profiles, and the profile
   WFLO_API           the API of the worker or the console, for approvals, keys,
@@ -193,9 +194,16 @@ func environmentTopic() *cobra.Command {
   WFLO_PRICES        your own price book, laid over the one that is built in
   WFLO_SANDBOX_IMAGE the image of wflo sandbox run (default wflo/sandbox:1)
   WFLO_DATA_DIR      data of the worker on this machine (default: of wflo dev)
+  WFLO_PAYLOAD_KEYS, WFLO_PAYLOAD_KEYS_FILE, WFLO_PAYLOAD_REFUSE_PLAIN
+                     the keys that what Temporal keeps is sealed with, and whether
+                     anything else is refused
+  WFLO_PAYLOAD_STORE where large values are: a directory or s3://BUCKET/PREFIX
+                     (default: in WFLO_DATA_DIR)
   XDG_DATA_HOME      wflo dev keeps its data in $XDG_DATA_HOME/wflo
                      (default ~/.local/share/wflo)
   NO_COLOR, TERM=dumb
-                     no colour and no animation`,
+                     no colour and no animation; --color always wins
+  CLICOLOR_FORCE, CLICOLOR=0
+                     colours in a pipe too; no colours. NO_COLOR wins`,
 	}
 }

@@ -59,7 +59,7 @@ type temporalFlag struct {
 
 var temporalFlags = map[string]temporalFlag{
 	"address": {ours: "--address"}, "namespace": {ours: "--namespace"}, "n": {ours: "--namespace"}, "profile": {ours: "--profile"},
-	"output": {ours: "--output"}, "o": {ours: "--output"}, "color": {ours: "--no-color"},
+	"output": {ours: "--output"}, "o": {ours: "--output"}, "color": {ours: "--color"},
 
 	"api-key": {env: "TEMPORAL_API_KEY"}, "config-file": {env: "TEMPORAL_CONFIG_FILE"}, "grpc-meta": {env: "TEMPORAL_GRPC_META_"},
 	"tls": {truth: true, env: "TEMPORAL_TLS"}, "tls-server-name": {env: "TEMPORAL_TLS_SERVER_NAME"},
@@ -81,10 +81,6 @@ func (f temporalFlag) take(ours []string, name, value string, setenv func(name, 
 	switch {
 	case f.refused != "":
 		return nil, Usage("leave it out: "+f.refused, "wflo has no --%s", name)
-	case f.ours == "--no-color":
-		if value == "never" {
-			ours = append(ours, f.ours)
-		}
 	case f.ours != "":
 		ours = append(ours, f.ours, value)
 	case f.env == "TEMPORAL_GRPC_META_":

@@ -140,11 +140,3 @@ func TestPolicySimulate(t *testing.T) {
 		t.Errorf("%v: %s", err, r.out)
 	}
 }
-
-func TestHelpOfGovernance(t *testing.T) {
-	for _, name := range []string{"policy", "policy check", "policy test", "policy explain", "policy simulate", "audit", "audit list", "audit export", "audit verify"} {
-		t.Run(name, func(t *testing.T) {
-			golden(t, "help-"+strings.ReplaceAll(name, " ", "-")+".txt", invoke(t, &fakeTemporal{}, append(strings.Fields(name), "--help")...))
-		})
-	}
-}

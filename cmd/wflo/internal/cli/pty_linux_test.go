@@ -78,25 +78,7 @@ func TestBudgetAsksOnTerminal(t *testing.T) {
 // gives what the screen shows.
 func typed(t *testing.T, f *fakeTemporal, question, answer string, line ...string) (said string, code int) {
 	t.Helper()
-	keyboard, terminal := openTerminal(t)
-	var screen clitest.Buffer
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		buf := make([]byte, 4096)
-		for {
-			n, err := keyboard.Read(buf)
-			_, _ = screen.Write(buf[:n])
-			if err != nil {
-				return // the command has ended, and the terminal with it
-			}
-		}
-	}()
-	ended := make(chan int, 1)
-	go func() {
-		defer func() { _ = terminal.Close() }()
-		ended <- Main(t.Context(), Deps{Stdin: terminal, Stdout: terminal, Stderr: terminal, Dial: f.dial}, line)
-	}()
+	keyboard, screen, ended, read := onTerminal(t, f, line...)
 	clitest.Await(t, question, func() bool {
 		select {
 		case code := <-ended:
@@ -111,6 +93,84 @@ func typed(t *testing.T, f *fakeTemporal, question, answer string, line ...strin
 	code = <-ended
 	<-read
 	return screen.String(), code
+}
+
+// onTerminal runs a command on a terminal: what is typed goes to the keyboard. ended gets
+// its exit code, and read is closed when the screen has all that it wrote.
+func onTerminal(t *testing.T, f *fakeTemporal, line ...string) (keyboard *os.File, screen *clitest.Buffer, ended chan int, read chan struct{}) {
+	t.Helper()
+	keyboard, terminal := openTerminal(t)
+	screen, ended, read = new(clitest.Buffer), make(chan int, 1), make(chan struct{})
+	go func() {
+		defer close(read)
+		buf := make([]byte, 4096)
+		for {
+			n, err := keyboard.Read(buf)
+			_, _ = screen.Write(buf[:n])
+			if err != nil {
+				return // the command has ended, and the terminal with it
+			}
+		}
+	}()
+	go func() {
+		defer func() { _ = terminal.Close() }()
+		ended <- Main(t.Context(), Deps{Stdin: terminal, Stdout: terminal, Stderr: terminal, Dial: f.dial}, line)
+	}()
+	return keyboard, screen, ended, read
+}
+
+// Colours are for terminals, unless somebody says otherwise; what is typed wins over the
+// environment, and NO_COLOR over what else the environment says.
+func TestColours(t *testing.T) {
+	for _, tc := range []struct {
+		flags, env     string
+		pipe, terminal bool
+	}{
+		{"", "", false, true},
+		{"--color auto", "", false, true},
+		{"--color always", "", true, true},
+		{"--color always", "NO_COLOR=1 TERM=dumb CLICOLOR=0", true, true},
+		{"--color always -o json", "", false, false},
+		{"--color never", "CLICOLOR_FORCE=1", false, false},
+		{"--no-color", "CLICOLOR_FORCE=1", false, false},
+		{"--no-color --color never", "", false, false},
+		{"", "CLICOLOR_FORCE=1", true, true},
+		{"", "CLICOLOR_FORCE=1 CLICOLOR=0", true, true},
+		{"", "CLICOLOR_FORCE=0", false, true},
+		{"", "CLICOLOR=0", false, false},
+		{"", "CLICOLOR_FORCE=1 NO_COLOR=1", false, false},
+		{"", "NO_COLOR=1", false, false},
+		{"", "TERM=dumb", false, false},
+		{"--color auto", "NO_COLOR=1", false, false},
+	} {
+		t.Run(tc.flags+" "+tc.env, func(t *testing.T) {
+			for _, name := range []string{"NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"} {
+				t.Setenv(name, "")
+			}
+			t.Setenv("TERM", "xterm")
+			for _, setting := range strings.Fields(tc.env) {
+				name, value, _ := strings.Cut(setting, "=")
+				t.Setenv(name, value)
+			}
+			f := refundStory().serves(t)
+			line := append([]string{"trace", "refund-1"}, strings.Fields(tc.flags)...)
+			t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+			t.Setenv("WFLO_API", f.api)
+			var piped, errOut clitest.Buffer
+			code := Main(t.Context(), Deps{Stdin: strings.NewReader(""), Stdout: &piped, Stderr: &errOut, Dial: f.dial}, line)
+			if got := strings.Contains(piped.String(), "\x1b["); code != 0 || got != tc.pipe || !strings.Contains(piped.String(), "refund-1") {
+				t.Errorf("in a pipe %v, want %v, exit code %d:\n%q", got, tc.pipe, code, piped.String())
+			}
+			_, screen, ended, read := onTerminal(t, f, line...)
+			if code := <-ended; code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			<-read
+			if got := strings.Contains(screen.String(), "\x1b["); got != tc.terminal || !strings.Contains(screen.String(), "refund-1") {
+				t.Errorf("on a terminal %v, want %v:\n%q", got, tc.terminal, screen.String())
+			}
+		})
+	}
 }
 
 // A question needs a terminal on both sides.

@@ -292,20 +292,6 @@ func TestRecoveryUsage(t *testing.T) {
 	invoke(t, &fakeTemporal{}, "restore", "r", "--to", "x", "--dry-run").want(t, ExitError, nil, []string{"no worker's API answers"})
 }
 
-func TestHelpOfRecovery(t *testing.T) {
-	for _, name := range []string{"snapshot", "snapshot create", "snapshot list", "snapshot show", "snapshot diff", "snapshot pin", "snapshot unpin", "snapshot rm", "restore", "lineage", "compensations list", "compensations show", "compensations retry", "compensations resolve", "compensations skip"} {
-		t.Run(name, func(t *testing.T) {
-			golden(t, "help-"+strings.ReplaceAll(name, " ", "-")+".txt", invoke(t, &fakeTemporal{}, append(strings.Fields(name), "--help")...))
-		})
-	}
-}
-
-// The list of what is done about dead letters looks like a script that skips, where its
-// file has the name of a script.
-func TestHelpOfCompensations(t *testing.T) {
-	golden(t, "help-compensations.golden", invoke(t, &fakeTemporal{}, "compensations", "--help"))
-}
-
 // A lineage is a tree whatever leads where.
 func TestLineageText(t *testing.T) {
 	step := func(id, from, into string) console.LineageStep {

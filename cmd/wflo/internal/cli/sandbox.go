@@ -56,7 +56,9 @@ func (a *app) sandboxCmd() *cobra.Command {
 		Short: "Run programs in sandboxes, and look after the sandboxes of this host",
 		Long: `Run a program in a sandbox, and see, end and clear away the sandboxes that
 workers made on this host's container engine. WFLO_SANDBOX_HOST or DOCKER_HOST
-name another engine.
+name another engine. With WFLO_SANDBOX_HOSTS, as for a worker, it is about all
+hosts that are named there: a program runs on the first that answers, and --host
+chooses one.
 
 A sandbox belongs to an owner: the installation whose worker made it. Commands
 see those of one owner: that of --owner, of WFLO_OWNER, of the Temporal address
@@ -69,6 +71,7 @@ and namespace that are set, or of ` + "`wflo dev`" + ` on this machine.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.PersistentFlags().StringVar(&a.sandboxHost, "host", "", "only this one of the hosts in WFLO_SANDBOX_HOSTS")
 	cmd.AddCommand(a.sandboxRunCmd(), a.sandboxListCmd(), a.sandboxStatsCmd(), a.sandboxKillCmd(), a.sandboxCollectCmd(), a.sandboxCheckCmd(), a.sandboxImageCmd())
 	return cmd
 }
@@ -193,8 +196,7 @@ func pick(list []docker.Sandbox, id string) (docker.Sandbox, error) {
 // waiting: the process is about to end.
 func (a *app) withSandboxes(ctx context.Context, owner string, config docker.Config, do func(Sandboxes) error) (err error) {
 	config.Owner, config.Pool = owner, docker.Pool{Size: -1}
-	config.Host = os.Getenv("WFLO_SANDBOX_HOST") // as for the worker; empty leaves it to DOCKER_HOST
-	boxes, err := a.deps.Sandboxes(ctx, config)
+	boxes, err := a.sandboxHosts(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -43,9 +43,9 @@ func (a *app) sandboxListCmd() *cobra.Command {
 }
 
 func (a *app) sandboxList(ctx context.Context, boxes Sandboxes, owner string, all bool) error {
-	list, err := owned(ctx, boxes, owner)
-	if err != nil {
-		return err
+	list, away := owned(ctx, boxes, owner)
+	if away != nil && len(list) == 0 {
+		return away
 	}
 	found := len(list)
 	if !all {
@@ -68,7 +68,11 @@ func (a *app) sandboxList(ctx context.Context, boxes Sandboxes, owner string, al
 	if owner == docker.AnyOwner {
 		header = append(header, "OWNER")
 	}
-	return printAll(a, list, header, func(s docker.Sandbox) []string {
+	onHosts := several(list, func(s docker.Sandbox) string { return s.Host })
+	if onHosts {
+		header = append(header, "HOST")
+	}
+	return errors.Join(away, printAll(a, list, header, func(s docker.Sandbox) []string {
 		expires := ""
 		if !s.Expires.IsZero() {
 			expires = "in " + short(time.Until(s.Expires))
@@ -77,8 +81,11 @@ func (a *app) sandboxList(ctx context.Context, boxes Sandboxes, owner string, al
 		if owner == docker.AnyOwner {
 			cells = append(cells, s.Owner)
 		}
+		if onHosts {
+			cells = append(cells, s.Host)
+		}
 		return cells
-	})
+	}))
 }
 
 func (a *app) sandboxKillCmd() *cobra.Command {
@@ -109,9 +116,9 @@ again as its retry policy says; to stop a run, halt it.`,
 }
 
 func (a *app) sandboxKill(ctx context.Context, boxes Sandboxes, owner, run string, ids []string) error {
-	list, err := owned(ctx, boxes, owner)
-	if err != nil {
-		return err
+	list, away := owned(ctx, boxes, owner)
+	if away != nil && len(list) == 0 {
+		return away
 	}
 	if run != "" {
 		for _, s := range list {
@@ -120,14 +127,23 @@ func (a *app) sandboxKill(ctx context.Context, boxes Sandboxes, owner, run strin
 			}
 		}
 		if len(ids) == 0 {
+			if away != nil {
+				return away // it may be there
+			}
 			return wflo.Errorf("", "see: wflo sandbox ls --all --all-owners", "run %s has no sandbox", run)
 		}
 	}
 	killed, failed := []string{}, error(nil)
+	if run != "" {
+		failed = away // where the run may have more
+	}
 	for _, id := range ids {
 		s, err := pick(list, id)
-		if err == nil {
+		switch {
+		case err == nil:
 			err = boxes.Kill(ctx, s.ID)
+		case away != nil:
+			err = errors.Join(err, away) // it may be there
 		}
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -194,7 +210,8 @@ func (a *app) sandboxCollect(ctx context.Context, boxes Sandboxes, dry bool) err
 // sandboxUse is what a sandbox uses: the data of `wflo sandbox stats`.
 type sandboxUse struct {
 	docker.Stats
-	Run string `json:"run,omitempty"`
+	Run  string `json:"run,omitempty"`
+	Host string `json:"host,omitempty"`
 }
 
 func (u sandboxUse) cells() []string {

@@ -37,7 +37,7 @@ func (a *app) sandboxCheckCmd() *cobra.Command {
 		Short: "Show which defences this host's sandboxes have",
 		Long: `Show which defences the sandboxes of this host have, and what to do for those
 that it lacks. The exit code is 1 if nothing can be run: no engine answers, or
-it lacks what is required.`,
+it lacks what is required. Of several hosts, one that cannot be used is enough.`,
 		Example: "  wflo sandbox check\n  DOCKER_HOST=unix:///run/podman/podman.sock wflo sandbox check -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -64,17 +64,25 @@ func (a *app) sandboxCheck(ctx context.Context, boxes Sandboxes) error {
 		if d.OK {
 			defences[i].Hint = "" // there is nothing to mend
 		} else if d.Required {
-			missing = append(missing, d.Name)
+			missing = append(missing, about(d))
 		}
 	}
-	err := printAll(a, defences, []string{"DEFENCE", "THERE", "DETAIL"}, func(d docker.Defence) []string {
+	header, onHosts := []string{"DEFENCE", "THERE", "DETAIL"}, several(defences, func(d docker.Defence) string { return d.Host })
+	if onHosts {
+		header = append([]string{"HOST"}, header...)
+	}
+	err := printAll(a, defences, header, func(d docker.Defence) []string {
 		detail := d.Detail
 		if d.Hint != "" {
 			// An error's text may have the hint already.
 			detail = strings.Replace(detail, " ("+d.Hint+")", "", 1)
 			detail = strings.TrimPrefix(detail+"; "+d.Hint, "; ")
 		}
-		return []string{d.Name, thereIs(d), detail}
+		cells := []string{d.Name, thereIs(d), detail}
+		if onHosts {
+			cells = append([]string{d.Host}, cells...)
+		}
+		return cells
 	})
 	if unusable == nil && len(missing) > 0 {
 		unusable = wflo.Errorf(wflo.CodeSandboxUnavailable, "see the hints above",

@@ -66,14 +66,14 @@ func (a *app) watchStats(ctx context.Context, boxes Sandboxes, owner string, ids
 }
 
 func (a *app) sandboxStats(ctx context.Context, boxes Sandboxes, owner string, names []string) error {
-	list, err := owned(ctx, boxes, owner)
-	if err != nil {
-		return err
+	list, away := owned(ctx, boxes, owner)
+	if away != nil && len(list) == 0 {
+		return away
 	}
 	var ids []string
-	runs := map[string]string{}
+	whose := map[string]docker.Sandbox{}
 	for _, s := range list {
-		runs[s.ID] = s.Run
+		whose[s.ID] = s
 		if len(names) == 0 && busy(s) {
 			ids = append(ids, s.ID)
 		}
@@ -81,7 +81,7 @@ func (a *app) sandboxStats(ctx context.Context, boxes Sandboxes, owner string, n
 	for _, name := range names {
 		s, err := pick(list, name)
 		if err != nil {
-			return err
+			return errors.Join(err, away)
 		}
 		ids = append(ids, s.ID)
 	}
@@ -90,13 +90,21 @@ func (a *app) sandboxStats(ctx context.Context, boxes Sandboxes, owner string, n
 		err = nil // what ended in the meantime uses nothing
 	}
 	for i := range uses {
-		uses[i].Run = runs[uses[i].ID]
+		uses[i].Run, uses[i].Host = whose[uses[i].ID].Run, whose[uses[i].ID].Host
+	}
+	if len(names) == 0 {
+		err = errors.Join(err, away)
 	}
 	if len(uses) == 0 && err == nil && a.format == formatText {
 		a.note("no sandbox is at work")
 	}
 	header := []string{"ID", "RUN", "CPU %", "MEMORY", "PIDS", "CPU TIME"}
-	return errors.Join(printAll(a, uses, header, sandboxUse.cells), err)
+	cells := sandboxUse.cells
+	if several(uses, func(u sandboxUse) string { return u.Host }) {
+		header = append(header, "HOST")
+		cells = func(u sandboxUse) []string { return append(u.cells(), u.Host) }
+	}
+	return errors.Join(printAll(a, uses, header, cells), err)
 }
 
 // vanished says that none of ids is there any more.

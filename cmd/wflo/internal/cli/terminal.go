@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/wflo-ai/wflo-go/internal/story"
@@ -28,14 +29,46 @@ func (a *app) width() int {
 	return min(max(w, leastWidth), widestDrawn)
 }
 
-// plain says that people or their terminal want no colour and no animation.
-func (a *app) plain() bool {
-	return a.noColor || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+// When output has colours: what --color may say.
+const (
+	colourAuto   = "auto"   // as the environment and the terminal say
+	colourAlways = "always" // in a pipe too
+	colourNever  = "never"
+)
+
+// checkColour makes one word of --color and --no-color.
+func (a *app) checkColour(cmd *cobra.Command) error {
+	if err := oneOf("--color", a.colour, colourAuto, colourAlways, colourNever); err != nil || !a.noColour {
+		return err
+	}
+	if a.colour != colourNever && cmd.Flags().Changed("color") {
+		return Usage("use one of them", "--no-color and --color %s exclude each other", a.colour)
+	}
+	a.colour = colourNever
+	return nil
 }
 
-// coloured says that standard output may have colours.
+// plain says that people or their terminal want no animation, and no colour unless
+// they asked for it.
+func (a *app) plain() bool {
+	return a.colour == colourNever || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+}
+
+// coloured says that standard output may have colours. What was typed wins over the
+// environment, and there NO_COLOR over CLICOLOR_FORCE, and that over CLICOLOR.
 func (a *app) coloured() bool {
-	return a.format == formatText && !a.plain() && isTerminal(a.deps.Stdout)
+	switch {
+	case a.format != formatText:
+		return false
+	case a.colour == colourAlways:
+		return true
+	case a.plain():
+		return false
+	}
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		return true
+	}
+	return os.Getenv("CLICOLOR") != "0" && isTerminal(a.deps.Stdout)
 }
 
 // The colours that are used.

@@ -87,6 +87,8 @@ func TestUsageErrors(t *testing.T) {
 		{"notify retry --all", []string{"no terminal to ask on"}},
 		{"login --api http://wflo.example.com", []string{"a key is not sent in the clear", "https"}},
 		{"halt x", []string{"--reason is missing"}},
+		{"list --color red", []string{"--color", "red", "auto, always"}},
+		{"list --no-color --color always", []string{"exclude each other"}},
 		{"cancel", []string{"ID is missing"}},
 		{"keygen", []string{"FILE is missing"}},
 		{"list --profile nix", []string{"connection settings", "hint: "}},

@@ -1,7 +1,8 @@
 // Package clitest is what the tests of wflo's programs share: a [Buffer] that may
-// be read while something writes to it, [Await], and a [Command] that runs beside
-// its test. It knows nothing of wflo, so that the command line's own tests can use
-// it too.
+// be read while something writes to it, [Await], a [Command] that runs beside its
+// test, a [Program] that can be killed, and a [Postmaster], which is PostgreSQL that
+// can be killed. It knows nothing of wflo, so that the command line's own tests can
+// use it too.
 package clitest
 
 import (
@@ -14,7 +15,7 @@ import (
 )
 
 // Patience is how long anything may take: much, because the machine may be busy.
-const Patience = 90 * time.Second
+const Patience = 4 * time.Minute
 
 // Buffer may be read while a program writes to it. The zero value is empty.
 type Buffer struct {

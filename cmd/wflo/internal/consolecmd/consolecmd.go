@@ -19,10 +19,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
 	"github.com/wflo-ai/wflo-go/console"
+	"github.com/wflo-ai/wflo-go/internal/connect"
 )
 
 // Config says what the program brings.
@@ -50,6 +50,7 @@ with a key of its own, whose public half workers trust:
 
 The configuration file has the section console, see docs/wflo.example.yaml. The
 database is that of the workers: WFLO_DATABASE, or WFLO_DATA_DIR for SQLite.
+Payload keys are those of the file or of the environment, which counts above it.
 Notices are delivered by workers, not from here. Ctrl-C stops it.`,
 		Example: "  wflo console --config wflo.yaml\n  wflo console key --config wflo.yaml --subject ann --role admin",
 		Args:    noArgs,
@@ -87,6 +88,10 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 	if err != nil {
 		return err
 	}
+	// What is configured for the client reads the file as well, such as the keys of payloads.
+	if err := os.Setenv("WFLO_CONFIG", path); err != nil {
+		return fmt.Errorf("name the configuration file: %w", err)
+	}
 	opts, err := temporalOptions(cmd, cfg)
 	if err != nil {
 		return err
@@ -95,7 +100,7 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 		File: path, Listen: f.listen, DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"), Temporal: opts, Logger: logger,
 	})
 	if err != nil {
-		return stopped(cmd.Context(), err)
+		return stopped(cmd.Context(), connect.Explain(cmd.Context(), err, opts))
 	}
 	defer c.Close()
 	if err := c.Start(); err != nil {
@@ -130,9 +135,9 @@ func temporalOptions(cmd *cobra.Command, cfg Config) (client.Options, error) {
 		}
 		return ""
 	}
-	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: given("profile")})
+	opts, err := connect.Load(given("profile"))
 	if err != nil {
-		return opts, cli.Usage("check the TEMPORAL_ variables and the profile", "connection settings: %w", err)
+		return opts, err
 	}
 	opts.HostPort = cmp.Or(given("address"), opts.HostPort, cli.DefaultAddress)
 	opts.Namespace = cmp.Or(given("namespace"), opts.Namespace)

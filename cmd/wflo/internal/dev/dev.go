@@ -146,15 +146,23 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 	if err := clearReady(f.readyFile); err != nil {
 		return err
 	}
+	codec, err := openCodec(f.ip, logger)
+	if err != nil {
+		return err
+	}
+	defer codec.stop()
+	conf.CodecEndpoint = codec.url()
 	server, err := devserver.Start(ctx, conf)
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer server.Stop()
+	codec.allow(server.UIURL())
 	r := report{
 		Address: server.HostPort(), Namespace: server.Namespace(), UI: server.UIURL(), HTTP: server.HTTPURL(),
 		Database: server.File(), Server: devserver.Version(), PID: os.Getpid(),
 	}
+	codec.announce(&r)
 	key, err := approverKey(f.dataDir)
 	if err != nil {
 		return err

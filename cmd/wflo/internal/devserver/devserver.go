@@ -70,6 +70,9 @@ type Config struct {
 	// LogLevel is the least level that reaches Logger; nil means slog.LevelError.
 	// At info the server writes some 400 lines per start.
 	LogLevel slog.Leveler
+	// CodecEndpoint is the codec server that the Web UI asks, from the browser, for what is
+	// sealed; empty means none.
+	CodecEndpoint string
 	// Stock leaves the settings of `temporal server start-dev` as they are. It
 	// is there to measure against.
 	Stock bool
@@ -207,6 +210,7 @@ func (s *Server) startUI() {
 		CORS:                uiconfig.CORS{CookieInsecure: true}, // plain HTTP on loopback
 		HideLogs:            true,
 		DisableNewsFetch:    true, // or it calls out to the internet
+		Codec:               uiconfig.Codec{Endpoint: s.cfg.CodecEndpoint},
 	}))
 	s.uiDone = make(chan struct{})
 	go func() {

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/console"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
 )
@@ -55,7 +56,14 @@ type Config struct {
 	// API asks the API of the worker or the console who we are: an error says that it does
 	// not answer, or does not know us. Required.
 	API func(context.Context) error
-	// Defences asks the container engine. Required.
+	// Versions asks the API what it is made of; an API that is older than that question is an
+	// error of [ErrOldAPI]. Required.
+	Versions func(context.Context) (console.Version, error)
+	// Health asks the same API whether it is well, which takes no login. Nil means that
+	// nobody asks.
+	Health func(context.Context) error
+	// Defences asks the container engine, or each of several, whose defences then have its
+	// name and of which one that does not answer lacks an engine. Required.
 	Defences func(context.Context) ([]docker.Defence, error)
 	// Settings are those of the worker on this machine; nil means plugin.FromEnv.
 	Settings func() (plugin.Config, error)
@@ -112,6 +120,7 @@ func Checks(ctx context.Context, cfg Config) []Check {
 		{"attributes", "the namespace has wflo's search attributes", p.attributes},
 		{"worker", "a worker takes work from the task queue", p.worker},
 		{"clock", "this machine's clock agrees with Temporal's", p.clock},
+		{"health", "the API of the worker or the console is served, whoever asks", p.health},
 		{"api", "the API of the worker or the console answers, and knows you", p.api},
 		{"database", "the worker's database can be read", p.database},
 		{"audit", "the end of the audit trail is what was written", p.audit},
@@ -168,6 +177,9 @@ func failed(err error, otherwise string) []Finding {
 	}
 	return fault(hint, "%s", message)
 }
+
+// ErrOldAPI says that an API has no path that tells its versions.
+var ErrOldAPI = errors.New("it does not tell its versions")
 
 // errNoSettings says that a check cannot be made before another fault is mended.
 var errNoSettings = errors.New("see config")

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/internal/console"
 	"github.com/wflo-ai/wflo-go/internal/sqlite"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/pricing"
@@ -103,7 +104,8 @@ func (f *frontend) serves(t *testing.T) func(context.Context) (Temporal, error) 
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
-		if err := <-done; err != nil {
+		// A test that asks nothing may stop it before it began.
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Error(err)
 		}
 	})
@@ -144,7 +146,11 @@ func sound(t *testing.T, f *frontend) Config {
 	}
 	return Config{
 		Dial: f.serves(t), TaskQueue: "wflo", DataDir: dir, Keys: []string{key, "/does/not/exist"}, Version: "v1",
-		API: func(context.Context) error { return nil },
+		API:    func(context.Context) error { return nil },
+		Health: func(context.Context) error { return nil },
+		Versions: func(context.Context) (console.Version, error) {
+			return console.Version{Program: "v1", API: console.APIVersion, Schema: &console.SchemaVersion{Have: 8, Known: 8}}, nil
+		},
 		Defences: func(context.Context) ([]docker.Defence, error) {
 			return []docker.Defence{{Name: "seccomp", OK: true, Required: true}, {Name: "gvisor", Hint: "install runsc"}}, nil
 		},
@@ -202,6 +208,9 @@ func TestFaults(t *testing.T) {
 		"worker":       {func(_ *testing.T, f *frontend, _ *Config) { f.pollers = 0 }, "no worker takes workflow or activity tasks from task queue wflo", "wflo dev"},
 		"clock":        {func(_ *testing.T, f *frontend, _ *Config) { f.skew = -time.Hour }, "clock is 1h0m0s ahead of Temporal's", "timedatectl"},
 		"clock behind": {func(_ *testing.T, f *frontend, _ *Config) { f.skew = time.Minute }, "behind Temporal's", "timedatectl"},
+		"health": {func(_ *testing.T, _ *frontend, c *Config) {
+			c.Health = func(context.Context) error { return errors.New("the API is not well: 503") }
+		}, "is not well", "wflo console"},
 		"api": {func(_ *testing.T, _ *frontend, c *Config) {
 			c.API = func(context.Context) error { return wflo.Errorf("", "wflo login", "who are you") }
 		}, "who are you", "wflo login"},
@@ -237,6 +246,18 @@ func TestFaults(t *testing.T) {
 			c.Defences = func(context.Context) ([]docker.Defence, error) { return nil, errors.New("no socket") }
 		}, "no socket", "wflo sandbox check"},
 		"versions": {func(_ *testing.T, f *frontend, _ *Config) { f.old = true }, "version 1.9.0", "temporal operator"},
+		"versions newer schema": {func(_ *testing.T, _ *frontend, c *Config) {
+			c.Versions = says(console.Version{Program: "v0", API: "v1", Schema: &console.SchemaVersion{Have: 9, Known: 8}})
+		}, "the database has schema 9, and wflo v0 behind the API knows 8", "newest"},
+		"versions older schema": {func(_ *testing.T, _ *frontend, c *Config) {
+			c.Versions = says(console.Version{Program: "v2", API: "v1", Schema: &console.SchemaVersion{Have: 7, Known: 8}})
+		}, "has schema 7, and wflo v2 behind the API needs 8", "wflo db migrate"},
+		"versions other API": {func(_ *testing.T, _ *frontend, c *Config) {
+			c.Versions = says(console.Version{Program: "v9", API: "v2"})
+		}, "the API is of version v2, this wflo speaks v1", "use the wflo that the API has: v9"},
+		"versions old API": {func(_ *testing.T, _ *frontend, c *Config) {
+			c.Versions = func(context.Context) (console.Version, error) { return console.Version{}, ErrOldAPI }
+		}, "older than wflo v1", "run the worker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := healthy()
@@ -258,6 +279,22 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func says(v console.Version) func(context.Context) (console.Version, error) {
+	return func(context.Context) (console.Version, error) { return v, nil }
+}
+
+// Versions that fit are told, whatever else does not answer.
+func TestVersionsAreTold(t *testing.T) {
+	cfg := sound(t, healthy())
+	if got := examine(t, cfg)["versions"]; len(got) != 1 || got[0].Detail != "wflo v1, API v1 of wflo v1 with schema 8, Temporal 1.9.0" {
+		t.Errorf("%+v", got)
+	}
+	cfg.Versions = func(context.Context) (console.Version, error) { return console.Version{}, errors.New("no API") }
+	if got := examine(t, cfg)["versions"]; len(got) != 1 || got[0].State != OK || got[0].Detail != "wflo v1, Temporal 1.9.0" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -247,13 +247,16 @@ func (p *patient) prices(context.Context) []Finding {
 	return fine("of %s", book.Date())
 }
 
-// engine has a finding per defence of sandboxes that the host lacks. One that is not
-// required is absent.
+// engine has a finding per defence of sandboxes and host. One that is not required and
+// not there is absent.
 func (p *patient) engine(context.Context) []Finding {
 	list, err := p.defences()
 	var found []Finding
 	for _, d := range list {
 		f := Finding{State: OK, Detail: d.Name + ": " + d.Detail}
+		if d.Host != "" {
+			f.Detail = "host " + d.Host + ": " + f.Detail
+		}
 		switch {
 		case d.OK:
 		case d.Required:

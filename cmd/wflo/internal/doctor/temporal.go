@@ -152,24 +152,15 @@ func skewFound(server, before, after time.Time) []Finding {
 	return fine("at most %s apart", max(skew, after.Sub(before)).Round(time.Millisecond))
 }
 
-func (p *patient) versions(ctx context.Context) []Finding {
-	text := "wflo " + p.Version
-	for _, name := range slices.Sorted(maps.Keys(p.Parts)) {
-		text += ", " + name + " " + p.Parts[name]
+// health is for containers, which have no key: that requests are answered at all.
+func (p *patient) health(ctx context.Context) []Finding {
+	if p.Health == nil {
+		return absent("nobody asks here")
 	}
-	c, err := p.temporal()
-	if err != nil {
-		return fine("%s", text)
+	if err := p.Health(ctx); err != nil {
+		return failed(err, "start the worker with WFLO_LISTEN, or wflo console")
 	}
-	info, err := c.WorkflowService().GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{})
-	if err != nil {
-		return fine("%s", text)
-	}
-	if !info.GetCapabilities().GetSdkMetadata() {
-		return fault("temporal operator cluster system --address "+c.Address,
-			"Temporal at %s is version %s, which is older than what wflo's SDK works with", c.Address, info.GetServerVersion())
-	}
-	return fine("%s, Temporal %s", text, info.GetServerVersion())
+	return fine("it is well")
 }
 
 func (p *patient) api(ctx context.Context) []Finding {

@@ -3,15 +3,9 @@
 package e2e
 
 import (
-	"errors"
-	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/clitest"
@@ -23,22 +17,15 @@ func await(t *testing.T, what string, ok func() bool) {
 	clitest.Await(t, what, ok)
 }
 
-// environment is what a program needs of ours: no key, address or data of the
-// person who runs the tests reaches it. home is its home directory.
+// environment is clitest.Environment.
 func environment(home string, more ...string) []string {
-	env := []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "TERM=dumb", "WFLO_USER=ann"}
-	for _, name := range []string{"PATH", "TMPDIR", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"} {
-		if v := os.Getenv(name); v != "" {
-			env = append(env, name+"="+v)
-		}
-	}
-	return append(env, more...)
+	return clitest.Environment(home, more...)
 }
 
 // program is a program that was started.
 type program struct {
 	cmd         *exec.Cmd
-	run         *clitest.Command
+	run         *clitest.Program
 	out, errOut *clitest.Buffer
 	ended       <-chan struct{}
 	code        int // once it was waited for; -1 when a signal ended it
@@ -47,49 +34,13 @@ type program struct {
 // start runs a program until it ends by itself, by kill, or with the test.
 func start(t *testing.T, env []string, argv ...string) *program {
 	t.Helper()
-	p := &program{cmd: exec.Command(argv[0], argv[1:]...)}
-	p.cmd.Env = env
-	// A group of its own, so that nothing it starts is left over.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	started := make(chan error, 1)
-	p.run = clitest.Begin(t, strings.Join(clipped(argv), " "), func(out, errOut io.Writer) int {
-		p.cmd.Stdout, p.cmd.Stderr = out, errOut
-		err := p.cmd.Start()
-		started <- err
-		if err != nil {
-			return -2
-		}
-		if err, exit := p.cmd.Wait(), new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-			return -2
-		}
-		return p.cmd.ProcessState.ExitCode()
-	}, func() {
-		if p.cmd.Process != nil {
-			p.kill()
-		}
-	})
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	p.out, p.errOut, p.ended = &p.run.Out, &p.run.Err, p.run.Ended()
-	return p
+	p := clitest.Start(t, env, argv...)
+	return &program{cmd: p.Cmd, run: p, out: &p.Out, errOut: &p.Err, ended: p.Ended()}
 }
 
-func clipped(argv []string) []string {
-	words := slices.Clone(argv)
-	words[0] = filepath.Base(words[0])
-	for i, w := range words {
-		words[i] = w[:min(len(w), 60)]
-	}
-	return words
-}
+func clipped(argv []string) []string { return clitest.Clipped(argv) }
 
-// kill is SIGKILL to the program and all that it started; it returns when the
-// program is gone.
-func (p *program) kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may be gone
-	<-p.ended
-}
+func (p *program) kill() { p.run.Kill() }
 
 // wait returns when the program has ended by itself.
 func (p *program) wait(t *testing.T) *program {
@@ -126,12 +77,5 @@ func (p *program) said() string { return p.run.Said() }
 // find waits for something in what the program says.
 func (p *program) find(t *testing.T, pattern string) string {
 	t.Helper()
-	re := regexp.MustCompile(pattern)
-	return p.run.Find(t, pattern, func(said string) (string, bool) {
-		m := re.FindStringSubmatch(said)
-		if m == nil {
-			return "", false
-		}
-		return m[1], true
-	})
+	return p.run.Match(t, pattern)
 }

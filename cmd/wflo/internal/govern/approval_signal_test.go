@@ -190,6 +190,23 @@ func TestHaltWhileAGateIsOpen(t *testing.T) {
 	eventually(t, "the end in the index", func() bool { return w.indexed(g.Nonce).Status == wflo.GateCancelled })
 }
 
+// TestHaltBeforeADecision has one workflow task learn of both: the decision came after
+// the halt, so it does not count, though nobody has told the gate of its end yet.
+func TestHaltBeforeADecision(t *testing.T) {
+	w, n := guardedWorld(t, nil)
+	run := w.start(wflo.Run{}, guardedWorkflow, order{Approval: deletion("delete", nil)})
+	g := w.gate(run, 1)
+	w.worker.Stop()
+	w.signal(run, wflo.SignalHalt, wflo.Halt{By: "ann", Reason: "stop"})
+	w.signal(run, wflo.SignalDecide, n.approve(g, "ben"))
+	w.restart()
+	wantCode(t, w.wait(run, nil), wflo.CodeHalted)
+	if got := w.status(run).Gates[0]; got.Status != wflo.GateCancelled || got.Refused != 1 {
+		t.Errorf("gate is %s, and has refused %d", got.Status, got.Refused)
+	}
+	w.wantLines()
+}
+
 // TestTimeRuleFiresWhileAGateWaits halts a run by a policy on its time.
 func TestTimeRuleFiresWhileAGateWaits(t *testing.T) {
 	w, n := guardedWorld(t, under(t, haltsAfterASecond))

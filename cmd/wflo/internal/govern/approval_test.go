@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,7 +142,8 @@ func (w *world) mustNot(run client.WorkflowRun, d wflo.Decision, why string) {
 	w.t.Helper()
 	_, err := w.decide(run, "", d)
 	var app *temporal.ApplicationError
-	if !errors.As(err, &app) || app.Type() != string(wflo.CodeInvalid) || !strings.Contains(app.Message(), why) {
+	codes := []string{string(wflo.CodeInvalid), string(wflo.CodeUnopened)}
+	if !errors.As(err, &app) || !slices.Contains(codes, app.Type()) || !strings.Contains(app.Message(), why) {
 		w.t.Errorf("%s of %s: error %v; want %q", d.Verdict, d.By, err, why)
 	}
 }

@@ -42,14 +42,18 @@ type runner struct {
 
 func (r *runner) run(n int) {
 	begin := time.Now()
-	run, err := r.c.ExecuteWorkflow(r.b.Context(), client.StartWorkflowOptions{TaskQueue: r.queue}, histories.Plain, n)
-	if err == nil {
-		err = run.Get(r.b.Context(), nil)
-	}
-	if err != nil {
+	if err := r.once(n); err != nil {
 		r.b.Fatal(err)
 	}
 	r.took = append(r.took, time.Since(begin))
+}
+
+func (r *runner) once(n int) error {
+	run, err := r.c.ExecuteWorkflow(r.b.Context(), client.StartWorkflowOptions{TaskQueue: r.queue}, histories.Plain, n)
+	if err != nil {
+		return err
+	}
+	return run.Get(r.b.Context(), nil)
 }
 
 // plainRunner is Temporal as it is; governedRunner has the plugin, with its

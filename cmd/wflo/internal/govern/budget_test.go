@@ -1,6 +1,7 @@
 package govern
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/sandbox"
+	"github.com/wflo-ai/wflo-go/sandbox/sandboxtest"
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
 	"github.com/wflo-ai/wflo-go/workflows"
 	"github.com/wflo-ai/wflo-go/workflows/testdata/histories"
@@ -57,16 +60,19 @@ func (w *world) books(entries []wflo.Entry, s wflo.Spend) {
 // run's history: the next one continues on the same budget line, with what was
 // spent, and with keys that are new.
 func TestBudgetAcrossContinueAsNew(t *testing.T) {
-	filler := strings.Repeat("all work and no play ", 90<<10/21)
+	// What a program says is in the history whole, and clipped in the conversation.
+	box := &sandboxtest.Fake{Do: func(context.Context, sandbox.Spec) (sandbox.Result, error) {
+		return sandbox.Result{Outcome: sandbox.Succeeded, Stdout: strings.Repeat("all work and no play ", 100<<10/21)}, nil
+	}}
 	const turns = 30
-	w := newWorld(t, config{script: func(turn scripted.Turn) scripted.Answer {
+	w := newWorld(t, config{box: box, script: func(turn scripted.Turn) scripted.Answer {
 		if scripted.ToolCallsMade(turn) == turns {
 			return scripted.Answer{Text: "done"}
 		}
 		return scripted.CallTool("", wflo.ToolPython, map[string]string{"code": "1"})
 	}})
 	task := agentTask()
-	task.Prompt, task.MaxTurns, task.MaxTokens, task.MaxRepeats = filler, 2*turns, 100, turns
+	task.MaxTurns, task.MaxTokens, task.MaxRepeats = 2*turns, 100, turns
 	const limit = 5 * wflo.USD
 	run := w.start(wflo.Run{User: "ann", Budget: wflo.Budget{Limit: limit}}, wflo.WorkflowAgent, task)
 	first := run.GetRunID()

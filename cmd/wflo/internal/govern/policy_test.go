@@ -265,6 +265,7 @@ func TestGovernedCallsCost(t *testing.T) {
 	events := func(name string, n int, change func(*plugin.Config)) (all, tasks int) {
 		t.Run(name, func(t *testing.T) { // workers of one test share its queue
 			w := newWorld(t, config{plugin: change})
+			w.taskTimeout = time.Minute // a slow disk must not add tasks
 			run := w.start(wflo.Run{}, histories.Plain, n)
 			if err := w.wait(run, nil); err != nil {
 				t.Fatal(err)

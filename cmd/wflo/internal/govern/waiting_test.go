@@ -105,7 +105,7 @@ func heap() int64 {
 
 // TestRunsThatWaitOutliveTheirWorker is the benchmark of the same, small.
 func TestRunsThatWaitOutliveTheirWorker(t *testing.T) {
-	const runs = 300
+	const runs = 100
 	got := wait(t, runs, 20*time.Second)
 	if got.lost != 0 {
 		t.Errorf("%d of %d runs were lost", got.lost, runs)

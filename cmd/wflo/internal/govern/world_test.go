@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "record the histories that are missing i
 const model = "gpt-5.4-mini"
 
 // patience bounds what a test waits for; nothing takes this long.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // server is shared by the tests of this package: a start costs a second. The
 // Temporal server leaves goroutines behind, so there is no leak check.
@@ -67,6 +67,9 @@ type world struct {
 	box    *sandboxtest.Fake
 	model  *scripted.Server
 	*journal
+	// taskTimeout is that of the workflow tasks of runs; 0 is the server's 10 seconds,
+	// of which a task that waits for records asks for more.
+	taskTimeout time.Duration
 }
 
 // config says how a world differs from the usual one.
@@ -172,7 +175,7 @@ func (w *world) start(r wflo.Run, workflow any, args ...any) client.WorkflowRun 
 func (w *world) startAs(id string, r wflo.Run, workflow any, args ...any) client.WorkflowRun {
 	w.t.Helper()
 	run, err := w.ExecuteWorkflow(wflo.WithRun(w.t.Context(), r), client.StartWorkflowOptions{
-		ID: id, TaskQueue: w.queue, WorkflowExecutionTimeout: 2 * time.Minute,
+		ID: id, TaskQueue: w.queue, WorkflowExecutionTimeout: 5 * time.Minute, WorkflowTaskTimeout: w.taskTimeout,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 	}, workflow, args...)
 	if err != nil {

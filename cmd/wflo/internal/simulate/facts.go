@@ -191,7 +191,7 @@ func promptArgs(p wflo.Prompt) (json.RawMessage, error) {
 		fallback = []string{}
 	}
 	return json.Marshal(map[string]any{
-		"model": p.Model, "max_tokens": p.MaxTokens, "messages": len(p.Messages), "tools": tools, "fallback": fallback,
+		"model": p.Model, "max_tokens": p.MaxTokens, "messages": p.Count(), "tools": tools, "fallback": fallback,
 	})
 }
 

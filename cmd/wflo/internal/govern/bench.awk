@@ -11,9 +11,9 @@ BEGIN {
 	target["govern Waiting", "lost"] = 0
 	target["govern DevStart/new", "p50-s"] = 2
 	target["govern DevStart/again", "p50-s"] = 2
-	target["tree Project", "save/tar"] = 1.5
-	least["tree Project", "first/second"] = 10
-	target["tree Project", "restore/untar"] = 1.5
+	target["docker Snapshot", "first-to-tar-ratio"] = 1.5
+	least["docker Snapshot", "first-to-again-ratio"] = 10
+	target["docker Snapshot", "restore-to-untar-ratio"] = 1.5
 	target["pgtables MillionRows", "save/pg_dump"] = 1.3
 	target["postgres Chat/provider=100ms/callers=32", "added-p50-ms"] = 3
 	least["postgres ReserveSettle/goroutines=64", "lifecycles/s"] = 3000

@@ -98,8 +98,36 @@ bin/minio: tools/minio/go.mod tools/minio/go.sum | check-go
 	$(call tool,minio,github.com/minio/minio,about 5 minutes)
 bin/otelcol: tools/otelcol/go.mod tools/otelcol/go.sum tools/otelcol/main.go | check-go
 	$(call tool,otelcol,.,half a minute)
+# What it writes names its own hash, so it has to be the same everywhere.
+bin/cyclonedx-gomod: export CGO_ENABLED := 0
+bin/cyclonedx-gomod: tools/sbom/go.mod tools/sbom/go.sum | check-go
+	$(call tool,sbom,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod,half a minute)
+bin/etcd: tools/kubeapi/go.mod tools/kubeapi/go.sum | check-go
+	$(call tool,kubeapi,go.etcd.io/etcd/server/v3,half a minute)
+bin/kube-apiserver: tools/kubeapi/go.mod tools/kubeapi/go.sum | check-go
+	$(call tool,kubeapi,k8s.io/kubernetes/cmd/kube-apiserver,about 6 minutes)
+bin/docker-compose: tools/compose/go.mod tools/compose/go.sum | check-go
+	$(call tool,compose,github.com/docker/compose/v2/cmd,about 2 minutes)
+bin/temporal-server: tools/temporal-server/go.mod tools/temporal-server/go.sum | check-go
+	$(call tool,temporal-server,-ldflags='-s -w' go.temporal.io/server/cmd/server,seconds after bin/wflo; else 4 minutes)
+bin/temporal-sql-tool: tools/temporal-server/go.mod tools/temporal-server/go.sum | check-go
+	$(call tool,temporal-server,-ldflags='-s -w' go.temporal.io/server/cmd/tools/sql,seconds after bin/temporal-server)
+bin/temporal-ui: tools/temporal-server/go.mod tools/temporal-server/go.sum | check-go
+	$(call tool,temporal-server,-ldflags='-s -w' github.com/temporalio/ui-server/v2/cmd/server,seconds after bin/wflo)
 bin/govulncheck: tools/lint/go.mod tools/lint/go.sum | check-go
 	$(call tool,lint,golang.org/x/vuln/cmd/govulncheck,seconds)
+
+.PHONY: images
+images: check-go ## the image of wflo, wflo/wflo:dev, from this checkout
+	$(call step,images,compiled without cgo: about 5 minutes on 2 cores the first time; seconds later)
+	@deploy/images/build.sh
+
+# What the test of docker-compose.yml runs in place of images that no registry gives it.
+.PHONY: stack-images
+stack-images: setup-tests bin/docker-compose bin/temporal bin/temporal-server bin/temporal-sql-tool bin/temporal-ui bin/minio bin/otelcol ## stand-ins for the servers of docker-compose.yml
+	$(call step,stack-images,unpacked from Debian packages and programs: 3 minutes the first time; seconds later)
+	@tools/standins/build.sh
+	@LINK=cgo deploy/images/build.sh --tag wflo/wflo:stack-test
 
 .PHONY: bin/testreport
 bin/testreport: check-go
@@ -124,25 +152,35 @@ check-go:
 .PHONY: test
 test: setup-tests build check ## everything: set up, build, check, and every test with its real components
 	@rm -f $(TOTALS)
-	@failed=; \
-	for suite in test-library test-command test-integration; do $(MAKE) $$suite || failed="$$failed $$suite"; done; \
+	@# The library's tests and the soak run beside the others, and what they print comes at the
+	@# end. The sandboxes, which keep the kernel busy, have nothing of the library beside them.
+	@# What more than one suite needs is built before.
+	@$(MAKE) bin/testreport bin/minio bin/otelcol bin/temporal bin/wflo stack-images
+	@mkdir -p $(dir $(TOTALS)); failed=; beside="test-library test-soak"; \
+	for suite in $$beside; do ($(MAKE) $$suite; echo $$? > .cache/$$suite.rc) > .cache/$$suite.log 2>&1 & done; \
+	for suite in test-command test-integration; do $(MAKE) $$suite || failed="$$failed $$suite"; done; \
+	wait; \
+	for suite in $$beside; do cat .cache/$$suite.log; [ "$$(cat .cache/$$suite.rc)" = 0 ] || failed="$$failed $$suite"; done; \
 	printf '\n'; bin/testreport -print -totals $(TOTALS) || failed="$$failed totals"; \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
 
+comma := ,
+
 # run_tests runs go test with the flags $(2) over $(3), and counts under the name $(1).
+# The linters have vetted the same code, and no debugger reads these programs.
 define run_tests
 @mkdir -p $(dir $(TOTALS))
-@go test -count=1 -json $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
+@go test -count=1 -json -vet=off -ldflags=-w $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
 endef
 
-# The longest come first, so that at the end nothing waits for one of them alone, and
-# three at a time, because the first one mostly waits for the container engine.
-LONGEST = ./sandbox/docker ./workflows ./internal/sqlite ./internal/postgres ./internal/console
+# The longest of the rest come first, so that at the end nothing waits for one of them alone.
+LONGEST = ./workflows ./internal/console ./internal/sqlite ./internal/postgres ./activities
 
 .PHONY: test-library
 test-library: bin/testreport bin/minio ## the tests of the library, with the race detector
 	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 15 minutes on 2 cores)
-	$(call run_tests,library (race detector),-race -p 3 -timeout 20m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list $(LONGEST))"))
+	$(call run_tests,sandboxes (race detector),-race -timeout 30m,./sandbox/docker)
+	$(call run_tests,library (race detector),-race -p 2 -timeout 30m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list ./sandbox/docker $(LONGEST))"))
 
 .PHONY: test-command
 test-command: bin/testreport bin/otelcol bin/temporal ## the tests of the command line, with Temporal inside
@@ -153,7 +191,7 @@ test-command: bin/testreport bin/otelcol bin/temporal ## the tests of the comman
 INTEGRATION = $(shell grep -rlE '^//go:build .*\bintegration\b' --include='*_test.go' . 2>/dev/null | xargs -r -n 1 dirname | sort -u)
 
 .PHONY: test-integration
-test-integration: bin/testreport bin/wflo bin/temporal ## whole programs, started as users start them
+test-integration: bin/testreport bin/wflo bin/temporal bin/minio stack-images ## whole programs, started as users start them
 ifneq ($(INTEGRATION),)
 	$(call step,test-integration,real programs with Temporal and Docker and PostgreSQL; 1 to 5 minutes)
 	$(call run_tests,integration,-tags integration -timeout 15m,$(INTEGRATION))
@@ -166,8 +204,36 @@ check: lint workflowcheck house standalone rules vuln ## linters, determinism, h
 rules: check-go ## alert rules and dashboards as Prometheus reads them, the document of the API as a validator does
 	$(call step,rules,Prometheus is compiled in: about 2 minutes the first time; seconds later)
 	@cd tools/promrules && GOWORK=off go test ./...
-	@cd tools/openapi && GOWORK=off go test ./...
+	@cd tools/openapi && GOWORK=off go test -count=1 ./...
+	@cd tools/chart && GOWORK=off go test -count=1 ./...
+	@cd tools/sbom && GOWORK=off go test -count=1 ./...
+	@cd tools/apiclient && GOWORK=off go test -count=1 ./...
 	@cd tools/dashboards && GOWORK=off go run . ../../deploy/grafana && git diff --exit-code -- ../../deploy/grafana
+
+.PHONY: sbom
+sbom: bin/wflo bin/cyclonedx-gomod ## what is in each program, as CycloneDX, in bin/sbom
+	@rm -rf bin/sbom && mkdir -p bin/sbom
+	@go build -o bin/sbom/ ./worker ./cmd/wflo-runner && cp bin/wflo bin/sbom/wflo
+	@for program in wflo worker wflo-runner; do \
+		bin/cyclonedx-gomod bin -json -noserial -notimestamp -std -output-version 1.6 -output bin/sbom/$$program.cdx.json bin/sbom/$$program 2>/dev/null && \
+		rm bin/sbom/$$program && (cd tools/sbom && GOWORK=off go run . bill ../../bin/sbom/$$program.cdx.json) || exit 1; done
+
+.PHONY: reproducible
+reproducible: check-go ## PID 1 of sandboxes is built twice, with nothing in common but the commit, and is the same
+	$(call step,reproducible,two builds without a cache: half a minute; deploy/reproducible.sh wflo does the same for the command)
+	@deploy/reproducible.sh
+
+.PHONY: release-check
+release-check: bin/cyclonedx-gomod ## the tools and files of a release: statements, bills of materials, workflows, pins
+	@cd tools/sbom && GOWORK=off go test -count=1 ./...
+
+.PHONY: chart
+chart: check-go ## lint and render the Helm chart, and hold what it promises
+	@cd tools/chart && GOWORK=off go test -count=1 ./...
+
+.PHONY: chart-cluster
+chart-cluster: bin/etcd bin/kube-apiserver bin/wflo ## the same, and have a real Kubernetes API server take every object, as an installation and as upgrades
+	@cd tools/chart && GOWORK=off go test -count=1 -tags apiserver ./...
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over every module; see .golangci.yml
@@ -195,14 +261,30 @@ vuln: bin/govulncheck ## known vulnerabilities that our code reaches
 	$(call step,vuln,asks vuln.go.dev; a minute)
 	@.ci/vulncheck
 
+.PHONY: soak
+soak: setup-tests bin/wflo bin/temporal bin/minio ## every fault point in every way, random seeds, and 2,000 agents while processes are killed; hours
+	$(call step,soak,a workspace of 100000 small files; a minute)
+	@go test -count=1 -timeout 60m -run 'TestArchiver$$/Many' ./sandbox/docker -many 100000
+	$(call step,soak,workers are killed at every point of a restore; about an hour)
+	@WFLO_FAULTS_ALL=1 go test -tags integration -count=1 -timeout 120m -run TestFaultPoints ./$(COMMAND)/internal/e2e
+	$(call step,soak,every point of everything in a world of its own and 50 worlds that a seed chooses; hours)
+	@WFLO_FAULTS_ALL=1 WFLO_FAULTS_RUNS=50 go test -tags integration -count=1 -timeout 600m -run TestEveryPoint -v ./$(COMMAND)/internal/survive
+	$(call step,soak,$(WFLO_SOAK_AGENTS) agents while processes are killed on a seeded schedule)
+	@WFLO_SOAK_AGENTS=$(WFLO_SOAK_AGENTS) go test -tags integration,soak -count=1 -timeout 600m -run TestSoak -v ./$(COMMAND)/internal/survive
+
+WFLO_SOAK_AGENTS  ?= 2000
+WFLO_SOAK_MINUTES ?= 10
+
+# It has servers and ports of its own and mostly waits, so that it may run beside other tests.
+.PHONY: test-soak
+test-soak: export WFLO_SOAK_MINUTES := $(WFLO_SOAK_MINUTES)
+test-soak: bin/testreport bin/temporal bin/minio ## agents at work for WFLO_SOAK_MINUTES (10) while processes are killed, beside other tests
+	$(call step,test-soak,$(WFLO_SOAK_MINUTES) minutes and a few more until everything is cleaned up)
+	$(call run_tests,soak,-tags integration$(comma)soak -timeout 60m -run TestSoak,./$(COMMAND)/internal/survive)
+
 # The benchmarks against a server run a fixed number of times: one takes a
 # tenth of a second. The last command prints what counts and which target was missed;
 # a missed target fails nothing, because the machine decides that too.
-.PHONY: soak
-soak: setup-tests bin/wflo bin/temporal ## every hit of every fault point, where make test takes one of each kind; about an hour
-	$(call step,soak,workers are killed at every point of a restore)
-	@WFLO_FAULTS_ALL=1 go test -tags integration -count=1 -timeout 120m -run TestFaultPoints ./$(COMMAND)/internal/e2e
-
 .PHONY: bench
 bench: setup-tests bin/wflo ## benchmarks: overhead, latency, start of wflo dev, decisions, waiting runs, ledgers, sandbox, prices
 	$(call step,bench,one after the other on this machine alone if you can; 10,000 runs wait in one of them, for minutes)

@@ -170,8 +170,9 @@ comma := ,
 # The linters have vetted the same code, and no debugger reads these programs.
 define run_tests
 @mkdir -p $(dir $(TOTALS))
-@go test -count=1 -json -vet=off -ldflags=-w $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
+@$(counted)
 endef
+counted = go test -count=1 -json -vet=off -ldflags=-w $(2) $(3) | bin/testreport -suite '$(1)' -totals $(TOTALS)
 
 # The longest of the rest come first, so that at the end nothing waits for one of them alone.
 LONGEST = ./workflows ./internal/console ./internal/sqlite ./internal/postgres ./activities
@@ -179,8 +180,11 @@ LONGEST = ./workflows ./internal/console ./internal/sqlite ./internal/postgres .
 .PHONY: test-library
 test-library: bin/testreport bin/minio ## the tests of the library, with the race detector
 	$(call step,test-library,race detector on; Docker and PostgreSQL are real; 15 minutes on 2 cores)
-	$(call run_tests,sandboxes (race detector),-race -timeout 30m,./sandbox/docker)
-	$(call run_tests,library (race detector),-race -p 2 -timeout 30m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list ./sandbox/docker $(LONGEST))"))
+	@# The rest runs whatever becomes of the sandboxes, so that one run tells of everything.
+	@mkdir -p $(dir $(TOTALS)); failed=0; \
+	$(call counted,sandboxes (race detector),-race -timeout 30m,./sandbox/docker) || failed=1; \
+	$(call counted,library (race detector),-race -p 2 -timeout 30m,$$(go list $(LONGEST)) $$(go list ./... | grep -vxF "$$(go list ./sandbox/docker $(LONGEST))")) || failed=1; \
+	exit $$failed
 
 .PHONY: test-command
 test-command: bin/testreport bin/otelcol bin/temporal ## the tests of the command line, with Temporal inside

@@ -97,7 +97,7 @@ func (t Terms) prove(d Decision, signed bool) (groups []string, err error) {
 		return nil, Invalid("decision.key", fmt.Sprintf("%q is not one that the worker trusts", d.Key), "add its public key to the worker's approver keys")
 	}
 	sig, err := base64.StdEncoding.DecodeString(d.Signature)
-	if err != nil || !ed25519.Verify(pub, d.SignedBytes(), sig) {
+	if err != nil || !proofs.verify(pub, d.SignedBytes(), sig) {
 		return nil, Invalid("decision.signature", "does not verify", "sign the decision again; it was changed or the key is another")
 	}
 	return groups, nil

@@ -48,21 +48,9 @@ type connection struct {
 }
 
 func (a *app) dial(ctx context.Context) (*connection, error) {
-	opts, err := connect.Load(a.conn.profile)
+	opts, err := temporalOptions(a.conn)
 	if err != nil {
 		return nil, &exitError{ExitUsage, err}
-	}
-	if a.conn.address != "" {
-		opts.HostPort = a.conn.address
-	}
-	if opts.HostPort == "" {
-		opts.HostPort = DefaultAddress
-	}
-	if a.conn.namespace != "" {
-		opts.Namespace = a.conn.namespace
-	}
-	if opts.Namespace == "" {
-		opts.Namespace = client.DefaultNamespace
 	}
 	opts.Logger = slog.New(slog.DiscardHandler)
 	opts.Identity = "wflo:" + userName()

@@ -13,7 +13,6 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
-	"github.com/wflo-ai/wflo-go/internal/connect"
 	"github.com/wflo-ai/wflo-go/internal/console"
 )
 
@@ -118,9 +117,8 @@ func (a *app) stop(ctx context.Context, s stop) error {
 
 // onDefaults says that Temporal is the one on this machine, as nobody named another.
 func (a *app) onDefaults() bool {
-	opts, err := connect.Load(a.conn.profile)
-	return err == nil && cmp.Or(a.conn.address, opts.HostPort, DefaultAddress) == DefaultAddress &&
-		cmp.Or(a.conn.namespace, opts.Namespace, client.DefaultNamespace) == client.DefaultNamespace
+	opts, err := temporalOptions(a.conn)
+	return err == nil && opts.HostPort == DefaultAddress && opts.Namespace == client.DefaultNamespace
 }
 
 // stopDirectly has Temporal tell the run. why says why the trail has not got it.

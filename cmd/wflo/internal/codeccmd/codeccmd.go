@@ -28,26 +28,19 @@ func Command() *cobra.Command {
 Temporal's Web UI and command line. Workers and all commands take the keys from
 WFLO_PAYLOAD_KEYS, from the file that WFLO_PAYLOAD_KEYS_FILE names, or from payloads
 in the file that WFLO_CONFIG names.`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: help,
 	}
 	keys := &cobra.Command{
 		Use:   "keys",
 		Short: "Make and check payload keys",
 		Long:  `Make and check payload keys.`,
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE:  help,
 	}
 	keys.AddCommand(newCommand(), checkCommand())
 	cmd.AddCommand(serveCommand(), keys)
 	return cmd
-}
-
-func noArgs(cmd *cobra.Command, given []string) error {
-	if len(given) > 0 {
-		return cli.Usage("see: "+cmd.CommandPath()+" --help", "%s takes no argument, got %q", cmd.CommandPath(), given[0])
-	}
-	return nil
 }
 
 func newCommand() *cobra.Command {
@@ -61,7 +54,7 @@ It is kept nowhere. What it sealed is lost without it.
 To change keys without a gap, add the new one behind the others everywhere, then put
 it first everywhere. Old ones stay for as long as there are runs that they sealed.`,
 		Example: "  wflo codec keys new\n  (umask 077; wflo codec keys new --id k2 > payload.keys)",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			line, err := envelope.NewKey(id)
 			if err != nil {
@@ -89,7 +82,7 @@ func checkCommand() *cobra.Command {
 		Long: `List the IDs of the keys that are configured here, and say which one seals. The keys
 themselves are not shown.`,
 		Example: "  wflo codec keys check\n  WFLO_PAYLOAD_KEYS_FILE=payload.keys wflo codec keys check",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return check(cmd) },
 	}
 }
@@ -103,7 +96,7 @@ func check(cmd *cobra.Command) error {
 	for _, id := range codec.Keys().IDs() {
 		rows = append(rows, checked{ID: id, Seals: id == codec.Keys().Writes()})
 	}
-	if asJSON(cmd) {
+	if cli.AsJSON(cmd) {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(rows)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -116,11 +109,6 @@ func check(cmd *cobra.Command) error {
 		fmt.Fprintf(w, "%s\t%s\n", k.ID, use)
 	}
 	return w.Flush()
-}
-
-func asJSON(cmd *cobra.Command) bool {
-	flag := cmd.Flag("output")
-	return flag != nil && flag.Value.String() != "text"
 }
 
 // configured is the codec of the environment; without a key there is nothing to do.

@@ -1,7 +1,6 @@
 package codeccmd
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -37,7 +36,8 @@ settings of the Web UI, and temporal with --codec-endpoint and --codec-auth.
 
 Who asks proves who they are as at the console: by an API key, or by a token of an
 OIDC provider that lists audiences, which the Web UI passes on. They need the role
-viewer, for all tenants. The configuration says how (--config, WFLO_CONFIG);
+viewer, for all tenants. The configuration says how (--config, WFLO_CONFIG), and
+names the payload keys unless WFLO_PAYLOAD_KEYS does;
 WFLO_DATABASE and WFLO_DATA_DIR say where the keys of the API are.
 
 It listens on this machine. Elsewhere it needs a certificate and authentication. Each
@@ -45,12 +45,12 @@ request is logged with who asked for how many payloads of which namespace.`,
 		Example: `  wflo codec serve --config wflo.yaml --origin https://temporal.example.com --listen :7245 --tls-cert c.pem --tls-key c.key
   wflo codec serve --no-auth --origin http://127.0.0.1:8233
   temporal workflow show -w ID --codec-endpoint http://127.0.0.1:7245`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
 	set := cmd.Flags()
 	set.StringVar(&f.listen, "listen", codecserver.DefaultListen, "HOST:PORT to listen on")
-	set.StringVar(&f.config, "config", "", "the file that says who may ask (default: WFLO_CONFIG)")
+	set.StringVar(&f.config, "config", "", "the file with the payload keys and who may ask (default: WFLO_CONFIG)")
 	set.StringVar(&f.cert, "tls-cert", "", "file of the certificate, in PEM; read again when it changes")
 	set.StringVar(&f.key, "tls-key", "", "file of its key, in PEM")
 	set.StringSliceVar(&f.origins, "origin", nil, "a Web UI that browsers may ask from, such as https://temporal.example.com; may be repeated")
@@ -63,6 +63,10 @@ request is logged with who asked for how many payloads of which namespace.`,
 
 func serve(cmd *cobra.Command, f flags) error {
 	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	path, err := cli.UseConfig(f.config)
+	if err != nil {
+		return err
+	}
 	codec, err := configured(logger)
 	if err != nil {
 		return err
@@ -71,7 +75,7 @@ func serve(cmd *cobra.Command, f flags) error {
 		Listen: f.listen, TLSCert: f.cert, TLSKey: f.key, Codec: codec, Namespaces: f.namespaces, Origins: f.origins, Encode: f.encode, Rate: f.rate, Logger: logger,
 	}
 	if !f.noAuth {
-		way, done, err := authenticator(cmd.Context(), cmp.Or(f.config, os.Getenv("WFLO_CONFIG")), logger)
+		way, done, err := authenticator(cmd.Context(), path, logger)
 		if err != nil {
 			return err
 		}
@@ -83,7 +87,7 @@ func serve(cmd *cobra.Command, f flags) error {
 		return err
 	}
 	defer s.Stop()
-	if asJSON(cmd) {
+	if cli.AsJSON(cmd) {
 		err = json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"codec": s.URL(), "seals": codec.Keys().Writes()})
 	} else {
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Codec server %s (key %s)\n", s.URL(), codec.Keys().Writes())

@@ -9,7 +9,6 @@
 package consolecmd
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,7 +52,7 @@ database is that of the workers: WFLO_DATABASE, or WFLO_DATA_DIR for SQLite.
 Payload keys are those of the file or of the environment, which counts above it.
 Notices are delivered by workers, not from here. Ctrl-C stops it.`,
 		Example: "  wflo console --config wflo.yaml\n  wflo console key --config wflo.yaml --subject ann --role admin",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd, cfg, f) },
 	}
 	cmd.PersistentFlags().StringVar(&f.file, "config", "", "configuration file (also WFLO_CONFIG)")
@@ -63,20 +62,15 @@ Notices are delivered by workers, not from here. Ctrl-C stops it.`,
 	return cmd
 }
 
-func noArgs(cmd *cobra.Command, given []string) error {
-	if len(given) > 0 {
-		return cli.Usage("see: "+cmd.CommandPath()+" --help", "%s takes no argument, got %q", cmd.CommandPath(), given[0])
-	}
-	return nil
-}
-
 // configured gives what both commands need: the file and where to log to.
 func configured(cmd *cobra.Command, f flags) (path string, logger *slog.Logger, err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
 		return "", nil, cli.Usage("use debug, info, warn or error", "--log-level is %q", f.level)
 	}
-	path = cmp.Or(f.file, os.Getenv("WFLO_CONFIG"))
+	if path, err = cli.UseConfig(f.file); err != nil {
+		return "", nil, err
+	}
 	if path == "" {
 		return "", nil, cli.Usage("name one with --config or WFLO_CONFIG; docs/wflo.example.yaml is one", "the console has no configuration file")
 	}
@@ -88,13 +82,12 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 	if err != nil {
 		return err
 	}
-	// What is configured for the client reads the file as well, such as the keys of payloads.
-	if err := os.Setenv("WFLO_CONFIG", path); err != nil {
-		return fmt.Errorf("name the configuration file: %w", err)
-	}
-	opts, err := temporalOptions(cmd, cfg)
+	opts, err := cli.TemporalOptions(cmd)
 	if err != nil {
 		return err
+	}
+	if cfg.Configure != nil {
+		cfg.Configure(&opts)
 	}
 	c, err := console.New(cmd.Context(), console.Config{
 		File: path, Listen: f.listen, DataDir: os.Getenv("WFLO_DATA_DIR"), Database: os.Getenv("WFLO_DATABASE"), Temporal: opts, Logger: logger,
@@ -116,7 +109,7 @@ func run(cmd *cobra.Command, cfg Config, f flags) error {
 
 // announce prints where the console is, as text or JSON.
 func announce(cmd *cobra.Command, listens, url string) error {
-	if flag := cmd.Flag("output"); flag != nil && flag.Value.String() != "text" {
+	if cli.AsJSON(cmd) {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"console": listens, "url": url})
 	}
 	line := "Console " + listens
@@ -125,26 +118,6 @@ func announce(cmd *cobra.Command, listens, url string) error {
 	}
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), line)
 	return err
-}
-
-// temporalOptions says how to reach Temporal, as the other commands do.
-func temporalOptions(cmd *cobra.Command, cfg Config) (client.Options, error) {
-	given := func(name string) string {
-		if flag := cmd.Flag(name); flag != nil {
-			return flag.Value.String()
-		}
-		return ""
-	}
-	opts, err := connect.Load(given("profile"))
-	if err != nil {
-		return opts, err
-	}
-	opts.HostPort = cmp.Or(given("address"), opts.HostPort, cli.DefaultAddress)
-	opts.Namespace = cmp.Or(given("namespace"), opts.Namespace)
-	if cfg.Configure != nil {
-		cfg.Configure(&opts)
-	}
-	return opts, nil
 }
 
 // stopped hides the error of a start that was interrupted: that is no failure.

@@ -33,7 +33,7 @@ func keyCommand(f *flags) *cobra.Command {
 reach the database anyway. Other keys are made through the API, by administrators:
 see wflo keys.`,
 		Example: "  wflo console key --config wflo.yaml --subject ann --role admin --expires 24h",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if spec.Subject == "" || len(roles) == 0 {
 				return cli.Usage("for instance: --subject ann --role admin", "set --subject and --role")

@@ -69,7 +69,7 @@ func deletion(line string, change func(*wflo.Approval)) wflo.Approval {
 	payload, _ := json.Marshal(line) // text has a JSON form
 	a := wflo.Approval{
 		Gate: "delete", Action: "Delete 7 rows", Payload: payload, Activity: histories.Do,
-		Approvers: []string{"ann", "ben"}, Timeout: time.Minute,
+		Approvers: []string{"ann", "ben"}, Timeout: time.Hour,
 	}
 	if change != nil {
 		change(&a)

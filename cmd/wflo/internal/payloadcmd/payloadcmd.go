@@ -68,12 +68,7 @@ WFLO_CONFIG, or blobs below WFLO_DATA_DIR. It takes the workers' payload keys.
 Runs of all namespaces of the server count. Where the server does not list them, as in
 Temporal Cloud, name those whose workers keep payloads there with --only.`,
 		Example: "  wflo payloads clean --dry-run\n  wflo payloads clean --keep 1440h --only agents",
-		Args: func(cmd *cobra.Command, given []string) error {
-			if len(given) > 0 {
-				return cli.Usage("see: "+cmd.CommandPath()+" --help", "%s takes no argument, got %q", cmd.CommandPath(), given[0])
-			}
-			return nil
-		},
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return clean(cmd, f) },
 	}
 	cmd.Flags().DurationVar(&f.keep, "keep", claims.DefaultKeep, "keep all that was stored within this time; at least 24h")
@@ -110,7 +105,7 @@ func clean(cmd *cobra.Command, f flags) error {
 }
 
 func tell(cmd *cobra.Command, r claims.Report, dry bool) error {
-	if flag := cmd.Flag("output"); flag != nil && flag.Value.String() != "text" {
+	if cli.AsJSON(cmd) {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
 	}
 	did := "deleted"
@@ -158,18 +153,10 @@ func store(ctx context.Context) (activities.BlobStore, func(), error) {
 
 // dial connects with the payload keys and without a store: what is read are the claims.
 func dial(cmd *cobra.Command) (client.Client, error) {
-	given := func(name string) string {
-		if flag := cmd.Flag(name); flag != nil {
-			return flag.Value.String()
-		}
-		return ""
-	}
-	opts, err := connect.Load(given("profile"))
+	opts, err := cli.TemporalOptions(cmd)
 	if err != nil {
 		return nil, err
 	}
-	opts.HostPort = cmp.Or(given("address"), opts.HostPort, cli.DefaultAddress)
-	opts.Namespace = cmp.Or(given("namespace"), opts.Namespace)
 	opts.Logger = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 	codec, err := plugin.PayloadCodec(nil)
 	if err != nil {

@@ -68,8 +68,8 @@ WFLO_CONFIG, or blobs below WFLO_DATA_DIR. It takes the workers' payload keys.
 Runs of all namespaces of the server count. Where the server does not list them, as in
 Temporal Cloud, name those whose workers keep payloads there with --only.`,
 		Example: "  wflo payloads clean --dry-run\n  wflo payloads clean --keep 1440h --only agents",
-		Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return clean(cmd, f) },
+		Args:    cli.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return clean(cmd, f) },
 	}
 	cmd.Flags().DurationVar(&f.keep, "keep", claims.DefaultKeep, "keep all that was stored within this time; at least 24h")
 	cmd.Flags().StringSliceVar(&f.only, "only", nil, "the namespaces whose workers use the store (default: all of the server)")

@@ -2,13 +2,9 @@ package postgres
 
 import (
 	"database/sql"
-	"io/fs"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 	"github.com/wflo-ai/wflo-go"
 )
 
@@ -16,30 +12,7 @@ import (
 // of each kind in it.
 func firstVersion(t *testing.T, url string) {
 	t.Helper()
-	conf, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf.RuntimeParams["search_path"] = DefaultSchema
-	db := stdlib.OpenDB(*conf)
-	defer func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	exec(t, db, "CREATE SCHEMA "+DefaultSchema)
-	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithTableName("migrations"),
-		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.UpTo(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
+	db := migratedTo(t, url, 1)
 	const run = `{"workflow_id":"w","first_run_id":"f","user":"ann","tags":{"env":"prod"}}`
 	const odd = `{"workflow_id":"w","first_run_id":"f","user":"a\u0000b"}`
 	for key, who := range map[string]string{"settled": run, "open": run, "unknown": odd, "released": run} {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"database/sql"
 	"errors"
 	"io/fs"
 	"testing"
@@ -12,8 +13,8 @@ import (
 	"github.com/wflo-ai/wflo-go"
 )
 
-// migratedTo makes the schema as a worker of before made it.
-func migratedTo(t *testing.T, url string, version int64) {
+// migratedTo makes the schema as a worker of before made it, and gives a connection to it.
+func migratedTo(t *testing.T, url string, version int64) *sql.DB {
 	t.Helper()
 	conf, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -21,11 +22,11 @@ func migratedTo(t *testing.T, url string, version int64) {
 	}
 	conf.RuntimeParams["search_path"] = DefaultSchema
 	db := stdlib.OpenDB(*conf)
-	defer func() {
+	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		t.Fatal(err)
@@ -39,6 +40,7 @@ func migratedTo(t *testing.T, url string, version int64) {
 	if _, err := p.UpTo(t.Context(), version); err != nil {
 		t.Fatal(err)
 	}
+	return db
 }
 
 // TestRollingUpgrade: a worker that was there before a migration goes on beside one that

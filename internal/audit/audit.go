@@ -26,27 +26,44 @@ var Genesis = strings.Repeat("0", 64)
 // is the zero value. The event's data is put into canonical form, and its time is
 // cut to microseconds, which is what databases keep.
 func Seal(prev wflo.AuditRecord, e wflo.AuditEvent) (wflo.AuditRecord, error) {
+	ready, err := Prepare(e)
+	if err != nil {
+		return wflo.AuditRecord{}, err
+	}
+	return ready.After(prev), nil
+}
+
+// Ready is an event with which nothing can be wrong any more.
+type Ready struct{ wflo.AuditEvent }
+
+// Prepare does of [Seal] what needs no chain: a store does it before it holds one.
+func Prepare(e wflo.AuditEvent) (Ready, error) {
 	if e.ID == "" || e.Chain == "" || e.Type == "" {
-		return wflo.AuditRecord{}, wflo.Invalid("audit event", "lacks id, chain or type", "set all of them")
+		return Ready{}, wflo.Invalid("audit event", "lacks id, chain or type", "set all of them")
 	}
 	if len(e.Data) > 0 {
 		data, err := wflo.Canonical(e.Data)
 		if err != nil {
-			return wflo.AuditRecord{}, wflo.Invalid("audit event "+e.ID, "has data that "+err.Error(), "give a JSON object")
+			return Ready{}, wflo.Invalid("audit event "+e.ID, "has data that "+err.Error(), "give a JSON object")
 		}
 		e.Data = data
 	}
 	e.At = e.At.UTC().Truncate(time.Microsecond)
-	r := wflo.AuditRecord{AuditEvent: e, Seq: prev.Seq + 1, Prev: prev.Hash}
+	if _, err := form(wflo.AuditRecord{AuditEvent: e}); err != nil {
+		return Ready{}, wflo.Invalid("audit event "+e.ID, "cannot be recorded: it "+err.Error(), "use text that is UTF-8")
+	}
+	return Ready{e}, nil
+}
+
+// After makes the record of the event that follows prev; see [Seal].
+func (e Ready) After(prev wflo.AuditRecord) wflo.AuditRecord {
+	r := wflo.AuditRecord{AuditEvent: e.AuditEvent, Seq: prev.Seq + 1, Prev: prev.Hash}
 	if prev.Seq == 0 {
 		r.Prev = Genesis
 	}
-	canonical, err := form(r)
-	if err != nil {
-		return wflo.AuditRecord{}, wflo.Invalid("audit event "+e.ID, "cannot be recorded: it "+err.Error(), "use text that is UTF-8")
-	}
+	canonical, _ := form(r) // its number is all that is new since Prepare
 	r.Hash = hashOf(r.Prev, canonical)
-	return r, nil
+	return r
 }
 
 // Hash is what the record's Hash must be.

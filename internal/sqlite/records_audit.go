@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/wflo-ai/wflo-go"
@@ -32,13 +31,12 @@ func (r records) Append(ctx context.Context, events ...wflo.AuditEvent) error {
 	}
 	// The work in the transaction must not fail half way, so all that can be wrong
 	// with an event is found before.
-	ready := make([]wflo.AuditEvent, len(events))
+	ready := make([]audit.Ready, len(events))
 	for i, e := range events {
-		sealed, err := audit.Seal(wflo.AuditRecord{}, e)
-		if err != nil {
+		var err error
+		if ready[i], err = audit.Prepare(e); err != nil {
 			return err
 		}
-		ready[i] = sealed.AuditEvent
 	}
 	return doing("append to the audit trail", r.do(ctx, func(t *tx) error {
 		heads := map[string]wflo.AuditRecord{}
@@ -53,7 +51,7 @@ func (r records) Append(ctx context.Context, events ...wflo.AuditEvent) error {
 
 // record adds an event to its chain. heads are the last records of the chains that
 // the call has touched.
-func (t *tx) record(heads map[string]wflo.AuditRecord, e wflo.AuditEvent) error {
+func (t *tx) record(heads map[string]wflo.AuditRecord, e audit.Ready) error {
 	var there int
 	switch err := t.queryRow(queryEvent, e.Chain, e.ID).Scan(&there); {
 	case err == nil:
@@ -67,10 +65,7 @@ func (t *tx) record(heads map[string]wflo.AuditRecord, e wflo.AuditEvent) error 
 			return err
 		}
 	}
-	sealed, err := audit.Seal(head, e)
-	if err != nil {
-		return fmt.Errorf("seal: %v", err) //nolint:errorlint // with wflo's code the writer would keep the half of it
-	}
+	sealed := e.After(head)
 	bare := sealed.AuditEvent
 	bare.Data = nil
 	heads[e.Chain] = sealed

@@ -66,7 +66,9 @@ func FuzzCanonical(f *testing.F) {
 			t.Fatalf("the form of %q is %q, and the form of that %q, %v", in, got, again, err)
 		}
 		var a, b any
-		if json.Unmarshal(in, &a) != nil || json.Unmarshal(got, &b) != nil || !reflect.DeepEqual(a, b) {
+		// Both fail where a whole number is longer than any double, and have all the rest.
+		before, after := json.Unmarshal(in, &a), json.Unmarshal(got, &b)
+		if (before == nil) != (after == nil) || !reflect.DeepEqual(a, b) {
 			t.Fatalf("%q became %q, which means something else", in, got)
 		}
 		theirs, err := jcs.Transform(in)

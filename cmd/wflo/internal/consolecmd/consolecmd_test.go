@@ -27,6 +27,7 @@ import (
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/cli"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/clitest"
 	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/devserver"
+	"github.com/wflo-ai/wflo-go/envelope"
 	"github.com/wflo-ai/wflo-go/internal/audit"
 	"github.com/wflo-ai/wflo-go/plugin"
 	"github.com/wflo-ai/wflo-go/sandbox/sandboxtest"
@@ -52,6 +53,7 @@ type office struct {
 	temporal    client.Client
 	public      string
 	told        told
+	payloads    plugin.Payloads // the worker's
 }
 
 // told is a channel of the worker's: what people are told of gates.
@@ -112,12 +114,25 @@ func (o *office) write(name, text string) string {
 	return path
 }
 
+// add gives the console's configuration one part more.
+func (o *office) add(part string) {
+	o.t.Helper()
+	text, err := os.ReadFile(o.config)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.write(filepath.Base(o.config), string(text)+part)
+}
+
+// configure is what the program does: see deps.go of wflo.
+func configure(o *client.Options) { _ = plugin.ConfigureReader(o, os.Getenv("WFLO_DATA_DIR")) }
+
 // begin runs the command line with the console in it.
 func begin(t *testing.T, args ...string) *clitest.Command {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	return clitest.Begin(t, "wflo "+strings.Join(args[:min(2, len(args))], " "), func(out, errs io.Writer) int {
-		return cli.Main(ctx, cli.Deps{Stdout: out, Stderr: errs, Commands: []*cobra.Command{Command(Config{})}}, args)
+		return cli.Main(ctx, cli.Deps{Stdout: out, Stderr: errs, Commands: []*cobra.Command{Command(Config{Configure: configure})}}, args)
 	}, cancel)
 }
 
@@ -133,6 +148,7 @@ func (o *office) serve() {
 	guard, err := plugin.New(plugin.Config{
 		DataDir: o.dir, Providers: []plugin.Provider{}, Sandbox: &sandboxtest.Fake{}, Logger: slog.New(slog.DiscardHandler),
 		Approvals: wflo.Terms{Keys: map[string]string{"office": o.public}}, Channels: map[string]plugin.Channel{"test://ops": o.told},
+		Payloads: o.payloads,
 	})
 	if err != nil {
 		o.t.Fatal(err)
@@ -221,8 +237,23 @@ func (b *browser) decide(path, page, verdict string) (int, string) {
 // TestDecideInTheConsole: a worker that trusts the console's key waits at a gate. The
 // first key is made in the database; its holder logs in, opens the gate's page and
 // approves, and the run goes on with a decision that the console signed.
-func TestDecideInTheConsole(t *testing.T) {
+func TestDecideInTheConsole(t *testing.T) { decideInTheConsole(t, newOffice(t)) }
+
+// TestDecideOnSealed: the same where payloads are sealed, with keys that only the file of
+// --config names to the console.
+func TestDecideOnSealed(t *testing.T) {
 	o := newOffice(t)
+	keys, err := envelope.NewKey("k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.payloads = plugin.Payloads{Keys: keys, RefusePlain: true}
+	o.add(fmt.Sprintf("payloads: {keys: {file: %q}, refuse_plain: true}\n", o.write("payload.keys", keys)))
+	decideInTheConsole(t, o)
+}
+
+func decideInTheConsole(t *testing.T, o *office) {
+	t.Helper()
 	o.serve()
 	made := begin(t, "console", "key", "--config", o.config, "--subject", "ann", "--role", "approver", "--group", "ops")
 	made.Want(t, 0, "it is not shown again")

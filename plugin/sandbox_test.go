@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -224,15 +226,72 @@ func TestEngine(t *testing.T) {
 			t.Errorf("%s: Run = %v", field, err)
 		}
 	}
-	w := httptest.NewRecorder()
-	p.Metrics().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	if got := w.Body.String(); !strings.Contains(got, `wflo_sandbox_creations_total{how="cold"}`) {
+	if got := scraped(p); !strings.Contains(got, `wflo_sandbox_creations_total{how="cold"}`) {
 		t.Errorf("the creation of a sandbox is not counted:\n%s", got)
 	}
 	boxes, err := p.Boxes(ctx)
 	if diff := cmp.Diff([]string{"w/r"}, boxes); diff != "" || err != nil {
 		t.Errorf("Boxes: %v, (-want +got):\n%s", err, diff)
 	}
+}
+
+// TestSeriesOfALiveSandbox: while a program runs on a real engine, /metrics has what it
+// uses of CPU and memory, and no longer when its sandbox is gone.
+func TestSeriesOfALiveSandbox(t *testing.T) {
+	owner := "plugin-test-" + rand.Text()
+	p := newPlugin(t, func(c *Config) {
+		c.Owner, c.Docker.Pool.Size = owner, -1
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	type end struct {
+		res sandbox.Result
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		res, err := p.parts.sandbox.Runner.Run(ctx, sandbox.Spec{Language: sandbox.Python, Source: "x = b'a' * (32 << 20)\nwhile True: pass"}, nil)
+		ended <- end{res, err}
+	}()
+	// Two samples make a rate, and the first ones are of the interpreter's start.
+	for busy := false; !busy; {
+		select {
+		case e := <-ended:
+			t.Fatalf("the program ended before its series showed what it does: %+v\n%s", e, scraped(p))
+		case <-time.After(50 * time.Millisecond):
+			all := scraped(p)
+			busy = series(t, all, "wflo_sandbox_cpu_usage_percent") > 20 && series(t, all, "wflo_sandbox_memory_usage_bytes") > 32<<20
+		}
+	}
+	cancel()
+	if e := <-ended; e.err == nil && e.res.OK() {
+		t.Errorf("a program without end came to one: %+v", e.res)
+	}
+	p.Close()
+	left(t, owner)
+	if all := scraped(p); strings.Contains(all, "sandbox_id=") {
+		t.Errorf("of a sandbox that is gone there is still:\n%s", all)
+	}
+}
+
+func scraped(p *Plugin) string {
+	w := httptest.NewRecorder()
+	p.Metrics().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
+// series is the value of a metric that one sandbox has at most; 0 where none has.
+func series(t *testing.T, all, name string) float64 {
+	t.Helper()
+	found := regexp.MustCompile(name+`\{sandbox_id="[^"]+"\} (\S+)`).FindAllStringSubmatch(all, -1)
+	if len(found) == 0 {
+		return 0
+	}
+	v, err := strconv.ParseFloat(found[0][1], 64)
+	if err != nil || len(found) > 1 {
+		t.Fatalf("%s: %q, %v; want one number", name, found, err)
+	}
+	return v
 }
 
 // left reports what an owner still has on the engine.

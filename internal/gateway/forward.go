@@ -118,6 +118,9 @@ func (g *Gateway) route(body []byte) (upstream, []byte, error) {
 		return upstream{}, nil, wflo.Invalid("request", "is not a JSON object with a model", "name a model, such as gpt-5.4-mini or anthropic/claude-haiku-4-5")
 	}
 	provider, short, ok := strings.Cut(model, "/")
+	if ok && short == "" {
+		return upstream{}, nil, wflo.Invalid("request", fmt.Sprintf("has the model %q, which names a vendor alone", model), "name a model of it, such as anthropic/claude-haiku-4-5")
+	}
 	if !ok || g.upstreams[provider].base == nil {
 		// The price book knows who sells it; what it does not know is refused.
 		price, err := g.cfg.Prices.FindWorst("", model, time.Now(), 0)

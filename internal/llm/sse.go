@@ -18,7 +18,7 @@ func Events(r io.Reader) iter.Seq2[[]byte, error] {
 		lines.Buffer(nil, MaxBody)
 		var data []byte
 		for lines.Scan() {
-			line := bytes.TrimSuffix(lines.Bytes(), []byte("\r"))
+			line := lines.Bytes() // without its end, LF or CRLF
 			if len(line) == 0 {
 				if len(data) > 0 && !yield(data, nil) {
 					return

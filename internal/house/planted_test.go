@@ -44,6 +44,10 @@ var plants = map[string]struct{ bad, good plant }{
 		bad:  plant{"policy/x_test.go", "package policy\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
 		good: plant{"policy/x.go", "package policy\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
 	},
+	"fuzz corpus": {
+		bad:  plant{"policy/x_test.go", "package policy\nimport \"testing\"\nfunc FuzzNothing(f *testing.F) {}\n"},
+		good: plant{"x_test.go", "package wflo\nimport \"testing\"\nfunc FuzzCanonical(f *testing.F) {}\n"},
+	},
 	"libraries": {
 		bad:  plant{"plugin/x.go", "package plugin\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n"},
 		good: plant{"internal/postgres/x.go", "package postgres\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n"},

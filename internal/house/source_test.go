@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ var sourceRules = []struct {
 	{"workflow context", "the path tells whether code may touch the world: code that takes a workflow.Context is deterministic and lives in workflows, wflotest, internal/step or examples, where workflowcheck looks", workflowContext},
 	{"no skips", "a missing part is a failure with a hint, never a skip: a skipped test is green and proves nothing", noSkips},
 	{"no sleeps", "a sleep is too long on a fast machine and too short on a slow one; wait for the event, or use synctest or the test environment's clock", noSleeps},
+	{"fuzz corpus", "inputs that a fuzzer found worth keeping are tried at every run of the tests, and are where the next search begins: docs/security.md says how to search", fuzzCorpus},
 	{"libraries", "each library is spoken to in one place, so that it can be replaced, audited and kept out of workflow code", libraries},
 }
 
@@ -46,6 +48,20 @@ func TestSources(t *testing.T) {
 			report(t, rule.reason, found)
 		})
 	}
+}
+
+func fuzzCorpus(s source) (found []finding) {
+	for _, fn := range functions(s) {
+		name := fn.Name.Name
+		if !strings.HasPrefix(name, "Fuzz") || !strings.HasSuffix(s.path, "_test.go") {
+			continue
+		}
+		dir := path.Join(s.dir(), "testdata/fuzz", name)
+		if kept, _ := filepath.Glob(filepath.Join("..", "..", dir, "*")); len(kept) == 0 { // the pattern is right
+			found = append(found, finding{s.at(fn.Pos()), "nothing in " + dir})
+		}
+	}
+	return found
 }
 
 func fileLength(s source) []finding {

@@ -192,13 +192,15 @@ test-command: bin/testreport bin/otelcol bin/temporal ## the tests of the comman
 	$(call run_tests,command line,-timeout 15m,./$(COMMAND)/...)
 
 # Packages with tests behind the tag integration: whole programs, started as users start them.
+# The longest comes first here too.
 INTEGRATION = $(shell grep -rlE '^//go:build .*\bintegration\b' --include='*_test.go' . 2>/dev/null | xargs -r -n 1 dirname | sort -u)
+INTEGRATION_FIRST = $(filter %/survive,$(INTEGRATION)) $(filter-out %/survive,$(INTEGRATION))
 
 .PHONY: test-integration
 test-integration: bin/testreport bin/wflo bin/temporal bin/minio stack-images ## whole programs, started as users start them
 ifneq ($(INTEGRATION),)
 	$(call step,test-integration,real programs with Temporal and Docker and PostgreSQL; 1 to 5 minutes)
-	$(call run_tests,integration,-tags integration -timeout 15m,$(INTEGRATION))
+	$(call run_tests,integration,-tags integration -timeout 15m,$(INTEGRATION_FIRST))
 endif
 
 .PHONY: check

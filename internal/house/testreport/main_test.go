@@ -19,6 +19,11 @@ const (
 {"Action":"output","Package":"p/b","Test":"TestHangs","Output":"goroutine 7\n"}
 {"Action":"fail","Package":"p/b","Elapsed":0.5}
 `
+	reasoned = `{"Action":"output","Package":"p/d","Test":"TestThree","Output":"time=1 a long log\n"}
+{"Action":"output","Package":"p/d","Test":"TestThree","Output":"    three_test.go:7: got 4\n"}
+{"Action":"fail","Package":"p/d","Test":"TestThree"}
+{"Action":"fail","Package":"p/d","Elapsed":0.5}
+`
 	unbuilt = `{"ImportPath":"p/c","Action":"build-output","Output":"x.go:1: undefined: y\n"}
 {"ImportPath":"p/c","Action":"build-fail"}
 {"Action":"fail","Package":"p/c","Elapsed":0,"FailedBuild":"p/c"}
@@ -33,6 +38,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"passing", passing, true, []string{"ok    p/a", "1 packages", "2 tests passed", "TestLong/part ", "slow    20.5 s"}, []string{"TestOne", "chatter", "p/empty"}},
 		{"failing", passing + failing, false, []string{"the reason", "goroutine 7", "FAIL  p/b", "1 failed"}, []string{"chatter"}},
+		{"reasoned", reasoned, false, []string{"tests     0.5 s\n      FAIL  TestThree\n          three_test.go:7: got 4\n"}, nil},
 		{"unbuilt", unbuilt, false, []string{"undefined: y", "FAIL  p/c"}, nil},
 		{"empty", "", false, []string{"0 tests passed"}, nil},
 		{"plain text", "flag provided but not defined: -x\n", false, []string{"flag provided"}, nil},

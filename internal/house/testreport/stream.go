@@ -50,7 +50,7 @@ func (s total) verdict() error {
 
 // follow reads the stream to its end and prints as packages finish.
 func follow(in io.Reader, out io.Writer) (total, error) {
-	r := reader{out: out, output: map[string]*strings.Builder{}, tests: map[string]int{}, slow: map[string][]event{}}
+	r := reader{out: out, output: map[string]*strings.Builder{}, tests: map[string]int{}, slow: map[string][]event{}, why: map[string][]string{}}
 	start := time.Now()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 64<<20)
@@ -73,6 +73,7 @@ type reader struct {
 	output map[string]*strings.Builder // by package and test, until it passes
 	tests  map[string]int              // passed, by package
 	slow   map[string][]event          // by package
+	why    map[string][]string         // by package: what failed and the lines that say why
 }
 
 // slow is from when on a test is named with its time, in seconds: such tests are what
@@ -112,6 +113,10 @@ func (r *reader) takeTest(e event, key string) {
 	case "fail":
 		r.sum.failed++
 		r.show(key)
+		r.why[e.Package] = append(r.why[e.Package], "FAIL  "+e.Test)
+		if b := r.output[key]; b != nil {
+			r.why[e.Package] = append(r.why[e.Package], reasons(b.String())...)
+		}
 	}
 }
 
@@ -137,6 +142,10 @@ func (r *reader) takePackage(e event, key string) {
 		word = "FAIL"
 	}
 	fmt.Fprintf(r.out, "%s  %-64s %4d tests  %6.1f s\n", word, e.Package, r.tests[e.Package], e.Elapsed)
+	// What the tests say for themselves may lie above the long logs of what they started.
+	for _, line := range r.why[e.Package] {
+		fmt.Fprintf(r.out, "      %s\n", line)
+	}
 	for _, t := range r.slow[e.Package] {
 		fmt.Fprintf(r.out, "      %-66s slow  %6.1f s\n", t.Test, t.Elapsed)
 	}
@@ -146,4 +155,26 @@ func (r *reader) show(key string) {
 	if b := r.output[key]; b != nil {
 		fmt.Fprint(r.out, b.String())
 	}
+}
+
+// A failed test's reasons that are told again, in lines and in bytes of each.
+const (
+	reasonLines = 12
+	reasonBytes = 300
+)
+
+// reasons are the lines of a test's output from the first on that a test or a panic wrote.
+func reasons(output string) []string {
+	var told []string
+	for line := range strings.Lines(output) {
+		if len(told) == 0 && !strings.Contains(line, "_test.go:") && !strings.HasPrefix(line, "panic: ") {
+			continue
+		}
+		line = strings.TrimRight(line, "\n")
+		told = append(told, line[:min(reasonBytes, len(line))])
+		if len(told) == reasonLines {
+			break
+		}
+	}
+	return told
 }

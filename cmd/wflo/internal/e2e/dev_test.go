@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/wflo-ai/wflo-go"
+	"github.com/wflo-ai/wflo-go/cmd/wflo/internal/clitest"
 	"github.com/wflo-ai/wflo-go/internal/console"
 	"github.com/wflo-ai/wflo-go/sandbox/docker"
 	"github.com/wflo-ai/wflo-go/wflotest/scripted"
@@ -278,15 +279,7 @@ func (b box) remove(t *testing.T) {
 // removeAll leaves nothing of an installation on the engine.
 func removeAll(t *testing.T, owner string) {
 	t.Helper()
-	for _, do := range [][2]string{{"ps -a -q", "rm -f -v"}, {"volume ls -q", "volume rm -f"}} {
-		found, err := exec.Command("docker", append(strings.Fields(do[0]), "--filter", "label=wflo.owner="+owner)...).Output()
-		if names := strings.Fields(string(found)); err == nil && len(names) > 0 {
-			_, err = exec.Command("docker", append(strings.Fields(do[1]), names...)...).Output()
-		}
-		if err != nil {
-			t.Errorf("remove what %s left: %v", owner, err)
-		}
-	}
+	clitest.RemoveLabelled(t, "wflo.owner="+owner)
 }
 
 // running says whether the program is still at work: whether anything but PID 1

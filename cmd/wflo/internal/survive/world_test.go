@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -295,13 +294,6 @@ const unclaimed = 6 * time.Minute
 
 // removeAll removes what killed workers left on the engine when a test failed.
 func removeAll(t *testing.T, owner string) {
-	for _, do := range [][2]string{{"ps -a -q", "rm -f -v"}, {"volume ls -q", "volume rm -f"}} {
-		found, err := exec.Command("docker", append(strings.Fields(do[0]), "--filter", "label=wflo.owner="+owner)...).Output() //nolint:gosec // the words are ours
-		if names := strings.Fields(string(found)); err == nil && len(names) > 0 {
-			_, err = exec.Command("docker", append(strings.Fields(do[1]), names...)...).Output() //nolint:gosec // the words are ours
-		}
-		if err != nil {
-			t.Errorf("remove what %s left: %v", owner, err)
-		}
-	}
+	t.Helper()
+	clitest.RemoveLabelled(t, "wflo.owner="+owner)
 }
